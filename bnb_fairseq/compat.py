@@ -1,0 +1,62 @@
+"""The only module that knows about versions of fairseq, torch and numpy.
+
+Importing it makes fairseq's own checkpoints loadable under torch's safe loader and silences, one by one and by
+name, warnings that a user can do nothing about.
+"""
+
+import argparse
+import logging
+import warnings
+
+import numpy as np
+import torch
+
+FAIRSEQ_MISSING = (
+    "bnb_fairseq is a plugin of fairseq, which is not installed in this environment. Run `bash scripts/bootstrap.sh` "
+    "in the repository, or install it as docs/install.md says."
+)
+
+try:
+    import fairseq  # noqa: F401
+except ImportError as error:
+    raise ImportError(FAIRSEQ_MISSING) from error
+
+KNOWN_WARNINGS = (
+    r"(?s).*The version_base parameter is not specified",
+    r"(?s).*Future Hydra versions will no longer change working directory",
+    r".*strict.* flag in the compose API is deprecated",
+    r".*is deprecated and will be removed in a future release.*FSDP",
+    r".*torch\.cuda\.amp\.autocast.*is deprecated",
+    r".*Please use torch\.amp\.autocast.*",
+    r".*torch\.nn\.utils\.weight_norm.*is deprecated",
+    r".*pkg_resources is deprecated as an API",
+    r".*Detected call of `lr_scheduler\.step\(\)` before",
+)
+
+
+def allow_fairseq_checkpoints() -> None:
+    """Let ``torch.load`` build the few harmless classes that fairseq pickles into its checkpoints.
+
+    These are the namespace of the arguments and, once validation BLEU has put counts into the saved meters, numpy
+    arrays and scalars. A checkpoint that names any other class is refused by torch before anything in it runs.
+    """
+    numeric = {type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "float16", "float32", "float64")}
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    rebuilders = (multiarray._reconstruct, multiarray.scalar)  # type: ignore[attr-defined]
+    legacy_names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in rebuilders]
+    torch.serialization.add_safe_globals(
+        [argparse.Namespace, np.ndarray, np.dtype, *numeric, *rebuilders, *legacy_names]
+    )
+
+
+def quiet_known_warnings() -> None:
+    """Silence warnings of hydra, torch and setuptools that fairseq's commands print at every start."""
+    for message in KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    # One of fairseq's modules sets the root logger to DEBUG, which makes other libraries talk.
+    for name in ("filelock", "fsspec", "h5py", "httpcore", "httpx", "matplotlib", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+allow_fairseq_checkpoints()
+quiet_known_warnings()

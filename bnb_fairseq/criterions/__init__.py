@@ -1,0 +1,5 @@
+"""Criterions, registered on import."""
+
+from . import bnb_loss
+
+__all__ = ["bnb_loss"]

@@ -1,0 +1,225 @@
+"""fairseq dictionaries that take raw text: WordPiece with BERT's ids, SentencePiece, and plain ``dict.txt``."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.tokenizer import tokenize_line
+from torch import Tensor
+
+from .subword import (
+    BERT_SPECIALS,
+    LOADERS,
+    SentencePiece,
+    Specials,
+    SubwordTokenizer,
+    Surface,
+    companion,
+    load_wordpiece,
+    remove_companions,
+)
+
+PLAIN_MASK = "<mask>"
+
+
+class DictionaryDigest(NamedTuple):
+    """What a checkpoint remembers of a dictionary: the number of its symbols and a hash over them, in order."""
+
+    size: int
+    sha256: str
+
+
+class BnbDictionary(Dictionary):
+    """A plain fairseq dictionary (text already split at spaces) that also has a mask symbol, the last one."""
+
+    mask_index: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_word = PLAIN_MASK
+
+    @classmethod
+    def load_plain(cls, path: Path) -> "BnbDictionary":
+        """Read a fairseq ``dict.txt``.
+
+        Args:
+            path: the file, one ``symbol count`` a line.
+
+        Returns:
+            The dictionary, ids as fairseq's own, with the mask symbol after them.
+        """
+        dictionary = cls()
+        dictionary.add_from_file(str(path))
+        dictionary.add_mask()
+        return dictionary
+
+    def add_mask(self) -> None:
+        """Append the mask symbol unless the dictionary has it."""
+        if self.mask_word not in self:
+            self.add_symbol(self.mask_word, n=0)
+        self.mask_index = self.index(self.mask_word)
+
+    def mask(self) -> int:
+        """Return the id of the mask symbol."""
+        return self.mask_index
+
+    def specials(self) -> Specials:
+        """Return the special symbols as text."""
+        return Specials(self.bos_word, self.pad_word, self.eos_word, self.unk_word, self.mask_word)
+
+    def surface(self, symbol: str) -> Surface:
+        """Tell what an ordinary symbol stands for; in a plain dictionary every symbol is a word."""
+        return Surface(symbol, True)
+
+    def digest(self) -> DictionaryDigest:
+        """Return the size and a hash of the symbols, by which data and checkpoint are compared."""
+        return DictionaryDigest(len(self), hashlib.sha256("\n".join(self.symbols).encode()).hexdigest())
+
+    def string(
+        self,
+        tensor: Tensor | Iterable[int],
+        bpe_symbol: str | None = None,
+        escape_unk: bool = False,
+        extra_symbols_to_ignore: Collection[int] | None = None,
+        unk_string: str | None = None,
+        include_eos: bool = False,
+        separator: str = " ",
+    ) -> str:
+        """Turn ids into symbols, as fairseq does, and leave out padding and masks too.
+
+        Args:
+            tensor: ids, any integer tensor of one or two dimensions or a sequence.
+            bpe_symbol: fairseq's ``--post-process``.
+            escape_unk: write unknown symbols so that no reference can match them.
+            extra_symbols_to_ignore: further ids to leave out.
+            unk_string: what to write for unknown symbols.
+            include_eos: keep the end symbol.
+            separator: text between symbols.
+
+        Returns:
+            The symbols in one string.
+        """
+        ignored = {self.pad(), self.mask(), *(extra_symbols_to_ignore or ())}
+        text: str = super().string(tensor, bpe_symbol, escape_unk, ignored, unk_string, include_eos, separator)
+        return text
+
+    def decode(self, text: str) -> str:
+        """Detokenise a string of symbols; a plain dictionary leaves it alone."""
+        return text
+
+
+class SubwordDictionary(BnbDictionary):
+    """A dictionary with the symbols of a subword tokenizer, which splits raw text and joins it again.
+
+    Args:
+        tokenizer: the tokenizer; its order of symbols gives the ids.
+    """
+
+    def __init__(self, tokenizer: SubwordTokenizer) -> None:
+        Dictionary.__init__(
+            self,
+            bos=BERT_SPECIALS.bos,
+            pad=BERT_SPECIALS.pad,
+            eos=BERT_SPECIALS.eos,
+            unk=BERT_SPECIALS.unk,
+            add_special_symbols=False,
+        )
+        self.tokenizer = tokenizer
+        self.symbols = list(tokenizer.symbols)
+        self.count = [1] * len(self.symbols)
+        self.indices = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self.mask_word = BERT_SPECIALS.mask
+        ids = [self.indices[symbol] for symbol in BERT_SPECIALS]
+        self.bos_index, self.pad_index, self.eos_index, self.unk_index, self.mask_index = ids
+        self.nspecial = 0
+
+    def surface(self, symbol: str) -> Surface:
+        """Tell what an ordinary symbol stands for, by the tokenizer's rules."""
+        return self.tokenizer.surface(symbol)
+
+    def encode_line(
+        self,
+        line: str,
+        line_tokenizer: Callable[[str], list[str]] = tokenize_line,
+        add_if_not_exist: bool = True,
+        consumer: Callable[[str, int], Any] | None = None,
+        append_eos: bool = True,
+        reverse_order: bool = False,
+    ) -> Tensor:
+        """Split raw text into ids; the signature is fairseq's.
+
+        Args:
+            line: raw text; surrounding white space does not count.
+            line_tokenizer: not used, the dictionary has its own tokenizer.
+            add_if_not_exist: has no effect, the vocabulary is closed.
+            consumer: called with every symbol and id; fairseq counts unknown ones with it.
+            append_eos: end with [SEP].
+            reverse_order: reverse the symbols.
+
+        Returns:
+            Ids, int32.
+        """
+        ids = self.tokenizer.encode(line.strip())
+        if reverse_order:
+            ids.reverse()
+        if consumer is not None:
+            for i in ids:
+                consumer("" if i == self.unk_index else self.symbols[i], i)
+        if append_eos:
+            ids.append(self.eos_index)
+        return torch.tensor(ids, dtype=torch.int32)
+
+    def decode(self, text: str) -> str:
+        """Detokenise a string of symbols separated by spaces.
+
+        Args:
+            text: symbols as ``string`` writes them.
+
+        Returns:
+            Text as a reader expects it.
+        """
+        return self.tokenizer.decode(text.split(" ")) if text else ""
+
+    def save(self, f: str | Any) -> None:
+        """Write ``dict.LANG.txt`` and, beside it, the tokenizer.
+
+        Args:
+            f: path of the ``dict.LANG.txt``, or an open file (then without the tokenizer).
+        """
+        super().save(f)
+        if isinstance(f, str):
+            remove_companions(Path(f))
+            self.tokenizer.save(companion(Path(f), self.tokenizer.suffix))
+
+
+def load_dictionary(origin: str) -> BnbDictionary:
+    """Load whatever ``--srcdict`` and ``--tgtdict`` accept, or the dictionary of a data-bin folder.
+
+    Args:
+        origin: ``dict.LANG.txt`` (with or without a tokenizer beside it), a SentencePiece ``.model``, a BERT
+            directory or its ``vocab.txt``, or a HuggingFace model name.
+
+    Returns:
+        The dictionary.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    path = Path(origin)
+    try:
+        if path.is_file() and path.name != "vocab.txt":
+            if path.suffix == ".model":
+                return SubwordDictionary(SentencePiece(path))
+            for suffix, load in LOADERS.items():
+                if companion(path, suffix).is_file():
+                    return SubwordDictionary(load(companion(path, suffix)))
+            return BnbDictionary.load_plain(path)
+        return SubwordDictionary(load_wordpiece(origin))
+    except ValueError as error:
+        raise ValueError(
+            f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
+            f".model or a fairseq dict.txt: {error}"
+        ) from error

@@ -1,0 +1,78 @@
+"""Checks of the text files that ``fairseq-preprocess`` is about to read."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairseq import options
+
+COMMANDS = ("fairseq-preprocess", "preprocess.py")
+
+
+def count_lines(path: Path, option: str) -> int:
+    """Count the lines of a text file and see that it is UTF-8.
+
+    Args:
+        path: the file.
+        option: the command-line option that named it, for the message.
+
+    Returns:
+        Number of lines.
+
+    Raises:
+        ValueError: if the file is missing or a line is not valid UTF-8.
+    """
+    if not path.is_file():
+        raise ValueError(f"{option}: there is no file {path}")
+    number = 0
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{option}: {path}, line {number} is not valid UTF-8 (byte {line[error.start]:#04x} at column "
+                    f"{error.start + 1}); convert the file, for instance with iconv"
+                ) from error
+    return number
+
+
+def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
+    """See that the files of all languages are UTF-8 and have equally many lines.
+
+    Args:
+        prefix: path without the language.
+        languages: the languages, which end the file names.
+        option: the command-line option that named the prefix.
+
+    Raises:
+        ValueError: naming the option, the files and the counts, if they differ.
+    """
+    counts = {f"{prefix}.{language}": count_lines(Path(f"{prefix}.{language}"), option) for language in languages}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
+        raise ValueError(f"{option}: source and target need the same number of lines, but {found}")
+
+
+def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
+    """Check the files named on the command line if the running command is ``fairseq-preprocess``.
+
+    fairseq shows the task only the dictionaries there, never the text files, so the command line is read again with
+    fairseq's own parser. Under any other command nothing happens.
+
+    Args:
+        argv: the command and its arguments; ``sys.argv`` by default.
+
+    Raises:
+        ValueError: if a file is missing, not UTF-8, or longer than its counterpart.
+    """
+    command, *arguments = argv if argv is not None else sys.argv
+    if Path(command).name not in COMMANDS:
+        return
+    args, _ = options.get_preprocessing_parser().parse_known_args(arguments)
+    languages = [language for language in (args.source_lang, args.target_lang) if language]
+    if args.only_source:
+        languages = languages[:1]
+    for option in ("trainpref", "validpref", "testpref"):
+        for prefix in filter(None, (getattr(args, option) or "").split(",")):
+            check_parallel(prefix, languages, f"--{option}")

@@ -1,0 +1,42 @@
+"""From a filled canvas to sentences."""
+
+import torch
+from torch import Tensor
+
+from ..modules.canvas import padding_mask
+
+
+def kept_by_ctc(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Mark the positions that CTC's collapse keeps: merge equal neighbours, then drop blanks.
+
+    Two equal tokens with a blank between them both stay.
+
+    Args:
+        tokens: B x A.
+        lengths: B, true canvas lengths.
+        blank: id of the blank.
+
+    Returns:
+        B x A, bool.
+    """
+    kept = tokens.ne(blank) & ~padding_mask(lengths, tokens.size(1))
+    kept[:, 1:] &= tokens[:, 1:] != tokens[:, :-1]
+    return kept
+
+
+def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
+    """Move the kept values of every row to its left end.
+
+    Args:
+        values: B x A.
+        kept: B x A, bool.
+        fill: what stands behind them.
+
+    Returns:
+        B x L, L the largest number of kept values in a row.
+    """
+    counts = kept.sum(dim=1)
+    longest = int(counts.max()) if len(counts) else 0
+    packed = values.new_full((len(values), longest), fill)
+    packed[~padding_mask(counts, longest)] = values[kept]
+    return packed

@@ -1,0 +1,101 @@
+"""Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.subword import WordPiece, load_wordpiece
+from .config import SIZE_FIELDS, Sizes
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+CONFIG_KEYS = dict(
+    zip(
+        SIZE_FIELDS,
+        ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings"),
+        strict=True,
+    )
+)
+REQUIRED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+
+
+@dataclass(frozen=True)
+class BertCheckpoint:
+    """A BERT whose weights and tokenizer are read when they are first needed.
+
+    Attributes:
+        origin: HuggingFace name or directory.
+        option: the command-line option that named it, for messages.
+        sizes: its sizes, keys ``SIZE_FIELDS``.
+        layer_norm_eps: epsilon of its LayerNorms.
+    """
+
+    origin: str
+    option: str
+    sizes: Sizes
+    layer_norm_eps: float
+
+    @cached_property
+    def tokenizer(self) -> WordPiece:
+        """Its WordPiece tokenizer, whose ids are the rows of the embedding table."""
+        return load_wordpiece(self.origin)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by the names they have in the file.
+
+        Raises:
+            ValueError: if there is no weight file.
+        """
+        for name in WEIGHT_FILES:
+            path = _fetch(self.origin, name, self.option, optional=True)
+            if path is None:
+                continue
+            if name.endswith(".safetensors"):
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        raise ValueError(f"{self.option} {self.origin}: holds neither {' nor '.join(WEIGHT_FILES)}")
+
+
+def open_bert(origin: str, option: str) -> BertCheckpoint:
+    """Find a BERT and check that it is one.
+
+    Args:
+        origin: HuggingFace name or directory.
+        option: the command-line option that named it, for messages.
+
+    Returns:
+        The checkpoint; no weights are read yet.
+
+    Raises:
+        ValueError: if it cannot be found, or is another kind of model.
+    """
+    import json
+    from pathlib import Path
+
+    path = _fetch(origin, "config.json", option)
+    config: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    found = {key: config.get(key, value if key != "model_type" else None) for key, value in REQUIRED.items()}
+    wrong = [f"{key} must be {value!r}, but is {found[key]!r}" for key, value in REQUIRED.items() if found[key] != value]
+    wrong += [f"{key} is missing" for key in CONFIG_KEYS.values() if key not in config]
+    if wrong:
+        raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")
+    sizes = {name: int(config[key]) for name, key in CONFIG_KEYS.items()}
+    return BertCheckpoint(origin, option, sizes, float(config.get("layer_norm_eps", 1e-12)))
+
+
+def _fetch(origin: str, name: str, option: str, optional: bool = False) -> str | None:
+    """Return the local path of a model's file, downloading it through transformers if ``origin`` is a hub name."""
+    from transformers.utils import cached_file
+
+    try:
+        path = cached_file(origin, name, _raise_exceptions_for_missing_entries=not optional)
+    except OSError as error:
+        raise ValueError(
+            f"{option} {origin}: neither a directory with {name} nor a HuggingFace model that can be fetched ({error})"
+        ) from error
+    return None if path is None else str(path)

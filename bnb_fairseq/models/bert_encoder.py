@@ -1,0 +1,74 @@
+"""BERT as a fairseq encoder."""
+
+from typing import Any
+
+from fairseq.models import FairseqEncoder
+from torch import Tensor
+
+from ..data.dictionary import BnbDictionary
+from ..modules.layers import BertEmbeddings, LayerSizes, encoder_layers
+
+EncoderOut = dict[str, list[Tensor]]
+
+
+class BertEncoder(FairseqEncoder):
+    """BERT's embeddings and layers; the output has fairseq's form, so that autoregressive decoders can read it.
+
+    Args:
+        dictionary: the source dictionary.
+        sizes: sizes of the layers.
+        positions: largest source length.
+    """
+
+    def __init__(self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int) -> None:
+        super().__init__(dictionary)
+        self.pad = dictionary.pad()
+        self.sizes = sizes
+        self.embeddings = BertEmbeddings(len(dictionary), positions, sizes)
+        self.layers = encoder_layers(sizes)
+        self._positions = positions
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor, return_all_hiddens: bool = False) -> EncoderOut:
+        """Encode source sentences.
+
+        Args:
+            src_tokens: B x S, right-padded ids.
+            src_lengths: B, true lengths; not needed here, the padding tells.
+            return_all_hiddens: keep the state after the embeddings and after every layer.
+
+        Returns:
+            ``encoder_out`` [S x B x D], ``encoder_padding_mask`` [B x S, True at padding] and ``encoder_states``
+            (S x B x D each, empty unless asked for).
+        """
+        padding = src_tokens.eq(self.pad)
+        states = self.embeddings(self.embeddings.tokens(src_tokens)).transpose(0, 1)  # B x S x D -> S x B x D
+        hidden = [states] if return_all_hiddens else []
+        for layer in self.layers:
+            states = layer(states, encoder_padding_mask=padding)
+            if return_all_hiddens:
+                hidden.append(states)
+        return {"encoder_out": [states], "encoder_padding_mask": [padding], "encoder_states": hidden}
+
+    def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
+        """Select and repeat sentences, for beam search.
+
+        Args:
+            encoder_out: output of ``forward``.
+            new_order: indices of sentences.
+
+        Returns:
+            The same structure in the new order.
+        """
+        batch_axis = {"encoder_out": 1, "encoder_padding_mask": 0, "encoder_states": 1}
+        return {
+            name: [tensor.index_select(batch_axis[name], new_order) for tensor in tensors]
+            for name, tensors in encoder_out.items()
+        }
+
+    def max_positions(self) -> int:
+        """Return the largest source length."""
+        return self._positions
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
+        """Return old checkpoints' parameters under today's names; there is nothing to rename."""
+        return state_dict

@@ -1,0 +1,230 @@
+"""The ``bnb_transformer`` model and its named architectures."""
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from torch import Tensor, nn
+
+from ..data.dictionary import BnbDictionary
+from ..modules.canvas import Canvas, padding_mask, upsample_latent, upsampled_lengths
+from ..modules.latent import DeterministicLatent
+from ..modules.length import GaussianLengthConverter, LengthHead
+from .bert_encoder import BertEncoder
+from .config import (
+    BERT_BASE,
+    SMALL,
+    TINY,
+    BnbTransformerConfig,
+    Sizes,
+    check_options,
+    complete_sizes,
+    layer_sizes,
+)
+from .nar_decoder import NarDecoder
+
+
+class Encoded(NamedTuple):
+    """Encoded source sentences.
+
+    Attributes:
+        states: S x B x D.
+        padding: B x S, True at padding.
+        lengths: B, true source lengths.
+    """
+
+    states: Tensor
+    padding: Tensor
+    lengths: Tensor
+
+
+class NarOutput(NamedTuple):
+    """What the criterion needs of a forward pass.
+
+    Attributes:
+        logits: A x B x V; or N x V if N positions were asked for.
+        canvas_lengths: B, true canvas lengths.
+        length_logits: B x (2N + 1) under length classification, else None.
+    """
+
+    logits: Tensor
+    canvas_lengths: Tensor
+    length_logits: Tensor | None
+
+
+class TaskWithDictionaries(Protocol):
+    """What the model needs of a fairseq task."""
+
+    @property
+    def source_dictionary(self) -> BnbDictionary:
+        """The source dictionary."""
+
+    @property
+    def target_dictionary(self) -> BnbDictionary:
+        """The target dictionary."""
+
+
+@register_model("bnb_transformer", dataclass=BnbTransformerConfig)
+class BnbTransformer(BaseFairseqModel):
+    """BERT-NAR-BERT: encoder, latent, canvas and decoder (Sohrab et al. 2024, doi 10.1109/ACCESS.2023.3346952).
+
+    Args:
+        cfg: options with every size set.
+        source_dictionary: the source dictionary.
+        target_dictionary: the target dictionary.
+
+    Raises:
+        ValueError: if options contradict each other.
+    """
+
+    def __init__(
+        self, cfg: BnbTransformerConfig, source_dictionary: BnbDictionary, target_dictionary: BnbDictionary
+    ) -> None:
+        super().__init__()
+        check_options(cfg)
+        self.uses_ctc = str(cfg.length_control) == "ctc"
+        self.reads_canvas_tokens: bool = cfg.canvas_tokens
+        self.upsample: float = cfg.ctc_upsample
+        self.mask_added = str(cfg.ctc_canvas) == "mask"
+        blanks = {"new": len(target_dictionary), "pad": target_dictionary.pad(), "mask": target_dictionary.mask()}
+        self.blank = blanks[str(cfg.ctc_blank)]
+        self.pad, self.mask = target_dictionary.pad(), target_dictionary.mask()
+        encoder_sizes, decoder_sizes = layer_sizes(cfg, "encoder"), layer_sizes(cfg, "decoder")
+        self.encoder = BertEncoder(source_dictionary, encoder_sizes, int(cfg.encoder_positions or 0))
+        self.latent = DeterministicLatent(encoder_sizes.embed_dim, cfg.latent_size, cfg.latent_dropout)
+        self.latent_dropout = nn.Dropout(cfg.latent_dropout)
+        self.decoder = NarDecoder(
+            target_dictionary,
+            decoder_sizes,
+            encoder_sizes.embed_dim,
+            self.latent.output_size,
+            int(cfg.decoder_positions or 0),
+            extra_symbols=int(self.uses_ctc and str(cfg.ctc_blank) == "new"),
+            project_latent=cfg.latent_size > 0,
+        )
+        if not self.uses_ctc:
+            self.length_head = LengthHead(encoder_sizes.embed_dim, cfg.length_range)
+            self.length_converter = GaussianLengthConverter()
+
+    @classmethod
+    def build_model(cls, cfg: BnbTransformerConfig, task: TaskWithDictionaries) -> "BnbTransformer":
+        """Build a model with random weights; sizes left open are bert-base's.
+
+        Args:
+            cfg: the options.
+            task: has the dictionaries.
+
+        Returns:
+            The model.
+        """
+        for side in ("encoder", "decoder"):
+            complete_sizes(cfg, side, BERT_BASE)
+        return cls(cfg, task.source_dictionary, task.target_dictionary)
+
+    def encode(self, src_tokens: Tensor, src_lengths: Tensor) -> Encoded:
+        """Encode source sentences.
+
+        Args:
+            src_tokens: B x S, right-padded ids.
+            src_lengths: B, true lengths.
+
+        Returns:
+            Encoder states with padding and lengths.
+        """
+        out = self.encoder(src_tokens, src_lengths)
+        return Encoded(out["encoder_out"][0], out["encoder_padding_mask"][0], src_lengths)
+
+    def length_logits(self, encoded: Encoded) -> Tensor | None:
+        """Score target lengths: B x (2N + 1), or None under CTC."""
+        return None if self.uses_ctc else self.length_head(encoded.states.transpose(0, 1), encoded.padding)
+
+    def canvas(self, encoded: Encoded, target_lengths: Tensor | None = None) -> Canvas:
+        """Lay out the canvas.
+
+        Args:
+            encoded: the source.
+            target_lengths: B, gold lengths; without them the length head decides. CTC needs neither.
+
+        Returns:
+            The canvas, with the latent that each position reads.
+        """
+        latent = self.latent(encoded.states.transpose(0, 1))  # S x B x D -> B x S x Z
+        if self.uses_ctc:
+            return upsample_latent(latent, encoded.lengths, self.upsample, self.mask_added)
+        if target_lengths is None:
+            logits = self.length_head(encoded.states.transpose(0, 1), encoded.padding)
+            target_lengths = self.length_head.lengths(logits, encoded.lengths, self.decoder.max_positions())
+        longest = int(target_lengths.max())
+        resampled = self.length_converter(latent, encoded.lengths, target_lengths, longest)
+        return Canvas(resampled, target_lengths, padding_mask(target_lengths, longest), added=None)
+
+    def decode(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None = None) -> Tensor:
+        """Run the decoder once.
+
+        Args:
+            encoded: the source.
+            canvas: the canvas, B x A.
+            canvas_tokens: B x A, tokens revealed and [MASK] elsewhere; None: all [MASK], if the model reads tokens.
+
+        Returns:
+            States, A x B x D.
+        """
+        if self.reads_canvas_tokens and canvas_tokens is None:
+            canvas_tokens = torch.full_like(canvas.padding, self.mask, dtype=torch.long)
+        states: Tensor = self.decoder(canvas, self.latent_dropout(encoded.states), encoded.padding, canvas_tokens)
+        return states
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        target_lengths: Tensor | None = None,
+        canvas_tokens: Tensor | None = None,
+        predict: Tensor | None = None,
+    ) -> NarOutput:
+        """Run the whole model once.
+
+        Args:
+            src_tokens: B x S, right-padded ids.
+            src_lengths: B, true lengths.
+            target_lengths: B, gold target lengths under length classification.
+            canvas_tokens: B x A, tokens revealed to the decoder, [MASK] elsewhere.
+            predict: B x A, True where logits are wanted; None: everywhere.
+
+        Returns:
+            Logits for the whole canvas (A x B x V), or for the wanted positions in row-major order (N x V).
+        """
+        encoded = self.encode(src_tokens, src_lengths)
+        canvas = self.canvas(encoded, target_lengths)
+        states = self.decode(encoded, canvas, canvas_tokens)
+        if predict is not None:
+            states = states.transpose(0, 1)[predict]  # A x B x D -> N x D
+        return NarOutput(self.decoder.output_layer(states), canvas.lengths, self.length_logits(encoded))
+
+    def max_positions(self) -> tuple[int, int]:
+        """Return the longest source (its canvas must fit the decoder's positions) and the longest target."""
+        source, canvas = self.encoder.max_positions(), self.decoder.max_positions()
+        if self.uses_ctc:
+            fitting = torch.arange(1, canvas + 1)
+            source = min(source, int((upsampled_lengths(fitting, self.upsample) <= canvas).sum()))
+        return source, canvas
+
+
+def _architecture(cfg: Any, sizes: Sizes) -> None:
+    """Fill in an architecture's sizes, unless a BERT brings its own."""
+    if getattr(cfg, "bert_encoder", None) is not None:
+        return
+    for side in ("encoder", "decoder"):
+        complete_sizes(cfg, side, sizes)
+
+
+@register_model_architecture("bnb_transformer", "bnb_transformer_small")
+def bnb_transformer_small(cfg: Any) -> None:
+    """Set MiniLM's sizes: 6 layers of width 384."""
+    _architecture(cfg, SMALL)
+
+
+@register_model_architecture("bnb_transformer", "bnb_transformer_tiny")
+def bnb_transformer_tiny(cfg: Any) -> None:
+    """Set the sizes of BERT-tiny: 2 layers of width 128."""
+    _architecture(cfg, TINY)

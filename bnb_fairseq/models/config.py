@@ -1,0 +1,157 @@
+"""Options of ``bnb_transformer``, and the sizes they resolve to."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from ..modules.layers import LayerSizes
+
+LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
+CTC_CANVAS_CHOICES = ChoiceEnum(["mask", "repeat"])
+CTC_BLANK_CHOICES = ChoiceEnum(["new", "pad", "mask"])
+CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
+
+SIZE_FIELDS = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "positions")
+Sizes = dict[str, int]
+BERT_BASE: Sizes = {"layers": 12, "embed_dim": 768, "ffn_embed_dim": 3072, "attention_heads": 12, "positions": 512}
+SMALL: Sizes = {"layers": 6, "embed_dim": 384, "ffn_embed_dim": 1536, "attention_heads": 12, "positions": 512}
+TINY: Sizes = {"layers": 2, "embed_dim": 128, "ffn_embed_dim": 512, "attention_heads": 4, "positions": 512}
+
+
+def _size(side: str, what: str) -> Any:
+    return field(default=None, metadata={"help": f"{side} {what} (default: the BERT's, else the architecture's)"})
+
+
+@dataclass
+class BnbTransformerConfig(FairseqDataclass):
+    """Options of the model; sizes that are None are filled in before the model is built, and saved with it."""
+
+    bert_encoder: Optional[str] = field(
+        default=None,
+        metadata={"help": "BERT that the encoder starts from: HuggingFace name or directory (default: random start)"},
+    )
+    bert_decoder: Optional[str] = field(
+        default=None, metadata={"help": "BERT that the decoder starts from (default: that of --bert-encoder)"}
+    )
+    encoder_layers: Optional[int] = field(
+        default=None, metadata={"help": "encoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+    )
+    encoder_embed_dim: Optional[int] = _size("encoder", "width")
+    encoder_ffn_embed_dim: Optional[int] = _size("encoder", "feed-forward width")
+    encoder_attention_heads: Optional[int] = _size("encoder", "attention heads")
+    encoder_positions: Optional[int] = _size("encoder", "positions, the longest source in tokens")
+    decoder_layers: Optional[int] = field(
+        default=None, metadata={"help": "decoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+    )
+    decoder_embed_dim: Optional[int] = _size("decoder", "width")
+    decoder_ffn_embed_dim: Optional[int] = _size("decoder", "feed-forward width")
+    decoder_attention_heads: Optional[int] = _size("decoder", "attention heads")
+    decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas")
+    layer_norm_eps: float = field(default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"})
+    dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
+    length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
+        default="ctc", metadata={"help": "who decides the output length: CTC, or a length classifier"}
+    )
+    ctc_upsample: float = field(default=2.0, metadata={"help": "CTC: canvas positions per source token, at least 1"})
+    ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
+        default="mask", metadata={"help": "CTC: what fills the added positions, [MASK] embeddings or the latent again"}
+    )
+    ctc_blank: CTC_BLANK_CHOICES = field(  # type: ignore[valid-type]
+        default="new", metadata={"help": "CTC: the blank, a symbol of its own after the vocabulary, [PAD] or [MASK]"}
+    )
+    length_range: int = field(
+        default=128, metadata={"help": "length classifier: classes for target minus source length, from -N to N"}
+    )
+    latent_size: int = field(
+        default=8, metadata={"help": "width of the latent vector of a token; 0: none, the encoder state itself"}
+    )
+    latent_dropout: float = field(
+        default=0.0, metadata={"help": "dropout on the latent and on the states that cross-attention reads"}
+    )
+    canvas_tokens: bool = field(
+        default=False,
+        metadata={"help": "the decoder also reads the tokens predicted so far, and is trained to refine them"},
+    )
+    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
+        default="random", metadata={"help": "cross-attention starts random, or from the BERT's self-attention"}
+    )
+
+
+def complete_sizes(cfg: BnbTransformerConfig, side: str, defaults: Sizes) -> None:
+    """Fill in the sizes of one side that were left open.
+
+    Args:
+        cfg: the options, changed in place.
+        side: ``encoder`` or ``decoder``.
+        defaults: sizes to fall back on, keys ``SIZE_FIELDS``.
+    """
+    for name in SIZE_FIELDS:
+        if getattr(cfg, f"{side}_{name}", None) is None:
+            setattr(cfg, f"{side}_{name}", defaults[name])
+
+
+def layer_sizes(cfg: BnbTransformerConfig, side: str) -> LayerSizes:
+    """Collect the sizes of one side's layers.
+
+    Args:
+        cfg: options with every size set.
+        side: ``encoder`` or ``decoder``.
+
+    Returns:
+        Plain values for the modules.
+    """
+    return LayerSizes(
+        layers=getattr(cfg, f"{side}_layers"),
+        embed_dim=getattr(cfg, f"{side}_embed_dim"),
+        ffn_embed_dim=getattr(cfg, f"{side}_ffn_embed_dim"),
+        attention_heads=getattr(cfg, f"{side}_attention_heads"),
+        dropout=cfg.dropout,
+        attention_dropout=cfg.attention_dropout,
+        layer_norm_eps=cfg.layer_norm_eps,
+    )
+
+
+def check_options(cfg: BnbTransformerConfig) -> None:
+    """Refuse options that do not fit each other, all at once.
+
+    Args:
+        cfg: options with every size set.
+
+    Raises:
+        ValueError: listing each offending option, what it must be, and what it is.
+    """
+    problems = []
+
+    def require(holds: bool, option: str, constraint: str, value: object) -> None:
+        if not holds:
+            problems.append(f"--{option} {constraint}, but is {value}")
+
+    for side in ("encoder", "decoder"):
+        for name in SIZE_FIELDS:
+            value = getattr(cfg, f"{side}_{name}")
+            require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
+        width, heads = getattr(cfg, f"{side}_embed_dim"), getattr(cfg, f"{side}_attention_heads")
+        require(heads >= 1 and width % heads == 0, f"{side}-attention-heads", f"must divide the width {width}", heads)
+    require(cfg.ctc_upsample >= 1, "ctc-upsample", "must be at least 1", cfg.ctc_upsample)
+    require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
+    require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
+    require(
+        cfg.latent_size > 0 or cfg.encoder_embed_dim == cfg.decoder_embed_dim,
+        "latent-size",
+        f"must be positive where encoder and decoder differ in width ({cfg.encoder_embed_dim}, "
+        f"{cfg.decoder_embed_dim})",
+        cfg.latent_size,
+    )
+    require(
+        not cfg.canvas_tokens or str(cfg.length_control) == "length",
+        "canvas-tokens",
+        "needs --length-control length",
+        f"set with --length-control {cfg.length_control}",
+    )
+    for name in ("dropout", "attention_dropout", "latent_dropout"):
+        value = getattr(cfg, name)
+        require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
+    if problems:
+        raise ValueError("bnb_transformer: " + "; ".join(problems))

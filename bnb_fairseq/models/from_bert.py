@@ -1,0 +1,92 @@
+"""Starting a ``bnb_transformer`` from BERT checkpoints: sizes first, weights once it is built."""
+
+import logging
+from typing import NamedTuple
+
+from .bert_checkpoint import BertCheckpoint, open_bert
+from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
+from .bnb_transformer import BnbTransformer
+from .config import SIZE_FIELDS, BnbTransformerConfig, complete_sizes
+from .row_matching import match_rows
+
+logger = logging.getLogger(__name__)
+
+
+class BertPair(NamedTuple):
+    """The BERTs of encoder and decoder."""
+
+    encoder: BertCheckpoint
+    decoder: BertCheckpoint
+
+
+def resolve_berts(cfg: BnbTransformerConfig) -> BertPair | None:
+    """Open the BERTs that the options name and write their sizes into the options.
+
+    Args:
+        cfg: the options; sizes left open are filled in, so that a checkpoint needs no BERT.
+
+    Returns:
+        The BERTs, or None if the model starts random.
+
+    Raises:
+        ValueError: if a BERT cannot be used or its sizes contradict the options; every contradiction is listed.
+    """
+    if cfg.bert_encoder is None:
+        if cfg.bert_decoder is not None:
+            raise ValueError(f"--bert-decoder {cfg.bert_decoder} needs --bert-encoder, which is not set")
+        if str(cfg.cross_attention_init) == "self":
+            raise ValueError("--cross-attention-init self needs --bert-encoder, which is not set")
+        return None
+    encoder = open_bert(cfg.bert_encoder, "--bert-encoder")
+    decoder = encoder if cfg.bert_decoder is None else open_bert(cfg.bert_decoder, "--bert-decoder")
+    berts = BertPair(encoder, decoder)
+    problems = [problem for side, bert in berts._asdict().items() for problem in _contradictions(cfg, side, bert)]
+    if encoder.layer_norm_eps != decoder.layer_norm_eps:
+        problems.append(f"layer_norm_eps of encoder ({encoder.layer_norm_eps}) and decoder ({decoder.layer_norm_eps})")
+    if str(cfg.cross_attention_init) == "self" and encoder.sizes["embed_dim"] != decoder.sizes["embed_dim"]:
+        widths = f"{encoder.sizes['embed_dim']} and {decoder.sizes['embed_dim']}"
+        problems.append(f"--cross-attention-init self wants BERTs of the same width, but they have {widths}")
+    if problems:
+        raise ValueError("sizes contradict each other: " + "; ".join(problems))
+    for side, bert in berts._asdict().items():
+        complete_sizes(cfg, side, bert.sizes)
+    cfg.layer_norm_eps = encoder.layer_norm_eps
+    return berts
+
+
+def _contradictions(cfg: BnbTransformerConfig, side: str, bert: BertCheckpoint) -> list[str]:
+    problems = []
+    for name in SIZE_FIELDS:
+        wanted, has = getattr(cfg, f"{side}_{name}"), bert.sizes[name]
+        if wanted is None:
+            continue
+        option = f"--{side}-{name.replace('_', '-')} {wanted}"
+        if name == "layers" and not 1 <= wanted <= has:
+            problems.append(f"{option} must lie between 1 and the {has} layers of {bert.origin}")
+        elif name != "layers" and wanted != has:
+            problems.append(f"{option}, but {bert.origin} has {has}")
+    return problems
+
+
+def load_berts(model: BnbTransformer, berts: BertPair, cross_attention_init: str) -> list[ImportReport]:
+    """Copy the BERTs' weights into a freshly built model, and log what came from where.
+
+    Args:
+        model: built with the sizes that ``resolve_berts`` set.
+        berts: the BERTs.
+        cross_attention_init: ``random``, or ``self`` to copy the self-attention.
+
+    Returns:
+        The reports for encoder and decoder.
+    """
+    reports = []
+    for side, bert in berts._asdict().items():
+        module = getattr(model, side)
+        rows = match_rows(module.dictionary, bert.tokenizer)
+        reports.append(import_bert(module, bert, module.sizes.layers, rows, side))
+        logger.info(reports[-1].summary())
+        for line in reports[-1].lines():
+            logger.debug("%s %s", side, line)
+    if cross_attention_init == "self":
+        start_cross_attention_from_self_attention(model.decoder.layers)
+    return reports

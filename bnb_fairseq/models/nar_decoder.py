@@ -1,0 +1,138 @@
+"""The non-autoregressive decoder: BERT layers over a canvas, with cross-attention and BERT's masked-word head."""
+
+import torch
+import torch.nn.functional as F
+from fairseq.models import FairseqDecoder
+from torch import Tensor, nn
+
+from ..data.dictionary import BnbDictionary
+from ..modules.canvas import Canvas
+from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
+
+
+class MaskedWordHead(nn.Module):
+    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, plus a bias.
+
+    Args:
+        symbols: V.
+        sizes: width and LayerNorm epsilon.
+    """
+
+    def __init__(self, symbols: int, sizes: LayerSizes) -> None:
+        super().__init__()
+        self.transform = nn.Linear(sizes.embed_dim, sizes.embed_dim)
+        self.layer_norm = nn.LayerNorm(sizes.embed_dim, eps=sizes.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(symbols))
+        self.apply(init_bert_weights)
+
+    def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
+        """Score the vocabulary.
+
+        Args:
+            states: ... x D.
+            token_table: V x D, the embeddings that the output layer is tied to.
+
+        Returns:
+            Logits, ... x V.
+        """
+        return F.linear(self.layer_norm(F.gelu(self.transform(states))), token_table, self.bias)
+
+
+class NarDecoder(FairseqDecoder):
+    """Reads a canvas and writes a state for every position, in one pass.
+
+    Input: dropout(LayerNorm(gelu(W_d z) + position + type 0 [+ E(canvas token)])). Positions that upsampling added
+    carry E([MASK]) in place of gelu(W_d z).
+
+    Args:
+        dictionary: the target dictionary.
+        sizes: sizes of the layers.
+        encoder_dim: width of the encoder states.
+        latent_size: Z; equal to D with ``project_latent`` off.
+        positions: largest canvas length.
+        extra_symbols: rows after the dictionary's in the token table (1 for a blank of its own).
+        project_latent: apply gelu(W_d z); off, z is used as it is.
+    """
+
+    def __init__(
+        self,
+        dictionary: BnbDictionary,
+        sizes: LayerSizes,
+        encoder_dim: int,
+        latent_size: int,
+        positions: int,
+        extra_symbols: int = 0,
+        project_latent: bool = True,
+    ) -> None:
+        super().__init__(dictionary)
+        self.mask = dictionary.mask()
+        self.sizes = sizes
+        self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
+        self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
+        if self.latent_projection is not None:
+            init_bert_weights(self.latent_projection)
+        self.layers = decoder_layers(sizes, encoder_dim)
+        self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
+        self._positions = positions
+
+    def canvas_content(self, canvas: Canvas, canvas_tokens: Tensor | None) -> Tensor:
+        """Compute what the canvas positions carry before position and type are added.
+
+        Args:
+            canvas: the canvas, B x A.
+            canvas_tokens: B x A ids that the decoder may read ([MASK] where nothing is revealed), or None.
+
+        Returns:
+            B x A x D.
+        """
+        content = canvas.latent
+        if self.latent_projection is not None:
+            content = F.gelu(self.latent_projection(content))
+        if canvas.added is not None:
+            added = canvas.added.unsqueeze(-1)
+            filler = self.embeddings.tokens.weight[self.mask] if canvas_tokens is None else content.new_zeros(())
+            content = torch.where(added, filler, content)
+        if canvas_tokens is not None:
+            content = content + self.embeddings.tokens(canvas_tokens)
+        return content
+
+    def forward(
+        self,
+        canvas: Canvas,
+        encoder_states: Tensor,
+        encoder_padding: Tensor,
+        canvas_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Fill the canvas with states; every position sees every other.
+
+        Args:
+            canvas: the canvas, B x A.
+            encoder_states: S x B x D.
+            encoder_padding: B x S, True at padding.
+            canvas_tokens: B x A ids, or None for a decoder that reads no tokens.
+
+        Returns:
+            A x B x D.
+        """
+        states = self.embeddings(self.canvas_content(canvas, canvas_tokens)).transpose(0, 1)  # B x A x D -> A x B x D
+        for layer in self.layers:
+            states, _, _ = layer(
+                states, encoder_states, encoder_padding, self_attn_padding_mask=canvas.padding, need_attn=False
+            )
+        return states
+
+    def output_layer(self, states: Tensor) -> Tensor:
+        """Score the vocabulary.
+
+        Args:
+            states: ... x D.
+
+        Returns:
+            Logits, ... x V, the blank's after the dictionary's if it has a symbol of its own.
+        """
+        logits: Tensor = self.head(states, self.embeddings.tokens.weight)
+        return logits
+
+    def max_positions(self) -> int:
+        """Return the largest canvas length."""
+        return self._positions

@@ -1,0 +1,1 @@
+"""Small modules of the model, each with its maths in the docstring."""

@@ -1,0 +1,110 @@
+"""Length classification, and resampling of the latent to the predicted length."""
+
+import torch
+from torch import Tensor, nn
+
+from .layers import init_bert_weights
+
+MIN_LENGTH = 2  # [CLS] and [SEP]
+
+
+def masked_mean(states: Tensor, padding: Tensor) -> Tensor:
+    """Average over the positions that are not padding, in float32.
+
+    Args:
+        states: B x S x D.
+        padding: B x S, True at padding.
+
+    Returns:
+        B x D, float32.
+    """
+    kept = (~padding).unsqueeze(-1).float()
+    return (states.float() * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
+
+
+class LengthHead(nn.Module):
+    """Classifies target length minus source length into -N..N from the mean encoder state.
+
+    Args:
+        embed_dim: width of the encoder states.
+        length_range: N.
+    """
+
+    def __init__(self, embed_dim: int, length_range: int) -> None:
+        super().__init__()
+        self.length_range = length_range
+        self.projection = nn.Linear(embed_dim, 2 * length_range + 1)
+        self.apply(init_bert_weights)
+
+    def forward(self, states: Tensor, padding: Tensor) -> Tensor:
+        """Score the classes.
+
+        Args:
+            states: B x S x D.
+            padding: B x S, True at padding.
+
+        Returns:
+            Logits, B x (2N + 1); class c stands for a difference of c - N.
+        """
+        logits: Tensor = self.projection(masked_mean(states, padding).to(states.dtype))
+        return logits
+
+    def classes(self, source_lengths: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn lengths into classes.
+
+        Args:
+            source_lengths: B.
+            target_lengths: B.
+
+        Returns:
+            The classes, B, clamped into the range; and which differences lie outside the range, B, bool.
+        """
+        difference = target_lengths - source_lengths
+        classes = difference.clamp(-self.length_range, self.length_range) + self.length_range
+        return classes, difference.abs() > self.length_range
+
+    def lengths(self, logits: Tensor, source_lengths: Tensor, longest: int) -> Tensor:
+        """Choose the most probable target lengths.
+
+        Args:
+            logits: B x (2N + 1).
+            source_lengths: B.
+            longest: largest length allowed.
+
+        Returns:
+            Target lengths, B, between 2 and ``longest``.
+        """
+        return (source_lengths + logits.argmax(dim=-1) - self.length_range).clamp(MIN_LENGTH, longest)
+
+
+class GaussianLengthConverter(nn.Module):
+    """Resamples S latent vectors to T: the length transformation of Shu et al. (2020), LaNMT, section 3.
+
+    Output position j is the average of z weighted by softmax over k of -(k - j S / T)^2 / (2 sigma^2), with a learned
+    width sigma. The weights are computed in float32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigma = nn.Parameter(torch.ones(1))
+
+    def forward(self, latent: Tensor, source_lengths: Tensor, target_lengths: Tensor, longest: int) -> Tensor:
+        """Resample.
+
+        Args:
+            latent: B x S x Z.
+            source_lengths: B, true source lengths.
+            target_lengths: B, true target lengths.
+            longest: the largest target length, T.
+
+        Returns:
+            B x T x Z; positions beyond a sentence's own length hold values without meaning.
+        """
+        source_places = torch.arange(latent.size(1), device=latent.device)
+        target_places = torch.arange(longest, device=latent.device, dtype=torch.float32)
+        centres = target_places * (source_lengths / target_lengths).float().unsqueeze(1)  # B x T
+        distance = (source_places - centres.unsqueeze(-1)).square()  # B x T x S
+        scores = -distance / (2.0 * self.sigma.float().square())
+        beyond = source_places >= source_lengths.unsqueeze(1)  # B x S
+        weights = scores.masked_fill(beyond.unsqueeze(1), float("-inf")).softmax(dim=-1)
+        return torch.bmm(weights.to(latent.dtype), latent)

@@ -1,0 +1,44 @@
+"""Options of the ``translation_bnb`` task."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.data.indexed_dataset import get_available_dataset_impl
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II
+
+DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
+
+
+@dataclass
+class TranslationBnbConfig(FairseqDataclass):
+    """Options of the task; names and meaning are those of fairseq's ``translation``."""
+
+    data: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "data-bin folders, separated by colons; training goes through them round-robin, "
+            "validation and test data lie in the first"
+        },
+    )
+    source_lang: Optional[str] = field(default=None, metadata={"help": "source language", "argparse_alias": "-s"})
+    target_lang: Optional[str] = field(default=None, metadata={"help": "target language", "argparse_alias": "-t"})
+    max_source_positions: int = field(
+        default=512, metadata={"help": "longest source in tokens, [CLS] and [SEP] counted (the model may allow less)"}
+    )
+    max_target_positions: int = field(
+        default=512, metadata={"help": "longest target in tokens, [CLS] and [SEP] counted (the model may allow less)"}
+    )
+    truncate_source: bool = field(default=False, metadata={"help": "cut sources to --max-source-positions"})
+    eval_bleu: bool = field(
+        default=False, metadata={"help": "report sacreBLEU of detokenised text on the validation data"}
+    )
+    eval_bleu_args: str = field(
+        default="{}",
+        metadata={"help": "generation options for --eval-bleu as JSON, such as '{\"iter_decode_max_iter\": 4}'"},
+    )
+    eval_bleu_print_samples: bool = field(
+        default=False, metadata={"help": "log one translation of each validation batch"}
+    )
+    train_subset: str = II("dataset.train_subset")
+    dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]

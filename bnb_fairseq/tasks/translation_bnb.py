@@ -1,0 +1,390 @@
+"""The ``translation_bnb`` task: text to text, non-autoregressive or not."""
+
+import json
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sacrebleu
+import torch
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from fairseq.data import AppendTokenDataset, StripTokenDataset, TruncateDataset, data_utils, indexed_dataset
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks.translation import TranslationTask
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..criterions.bnb_loss import BnbLoss
+from ..data.dictionary import BnbDictionary, load_dictionary
+from ..data.pair_dataset import SentencePairDataset
+from ..data.preflight import check_preprocessing_command
+from ..generation.generator import NarGenerator, generator_options
+from ..models.bnb_transformer import BnbTransformer
+from ..models.from_bert import load_berts, resolve_berts
+from .config import TranslationBnbConfig
+
+logger = logging.getLogger(__name__)
+
+EMPTY_SOURCE_LENGTH = 2  # [CLS] [SEP]
+
+
+class Detokenizer:
+    """What fairseq calls the BPE of a task: joins the target's symbols in ``D-`` and ``T-`` lines.
+
+    Args:
+        dictionary: the target dictionary.
+    """
+
+    def __init__(self, dictionary: BnbDictionary) -> None:
+        self._dictionary = dictionary
+
+    def encode(self, text: str) -> str:
+        """Leave raw text alone; the source dictionary splits it."""
+        return text
+
+    def decode(self, text: str) -> str:
+        """Join symbols into text."""
+        return self._dictionary.decode(text)
+
+
+@register_task("translation_bnb", dataclass=TranslationBnbConfig)
+class TranslationBnbTask(TranslationTask):
+    """Translation (or any text to text) between dictionaries that take raw text.
+
+    Works with ``bnb_transformer`` and, through fairseq's own SequenceGenerator, with autoregressive architectures.
+
+    Args:
+        cfg: the options.
+        src_dict: the source dictionary.
+        tgt_dict: the target dictionary.
+    """
+
+    def __init__(self, cfg: TranslationBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
+        FairseqTask.__init__(self, cfg)
+        self.src_dict = src_dict
+        self.tgt_dict = tgt_dict
+        self.non_autoregressive = True
+
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        """Add the task's options; refinement is off by default here (fairseq's default is 10 passes)."""
+        super().add_args(parser)
+        parser.set_defaults(iter_decode_max_iter=0)
+
+    @classmethod
+    def load_dictionary(cls, filename: str) -> BnbDictionary:
+        """Load what ``--srcdict`` and ``--tgtdict`` accept, or a data-bin's dictionary.
+
+        Args:
+            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
+
+        Returns:
+            The dictionary.
+        """
+        check_preprocessing_command()
+        return load_dictionary(filename)
+
+    @classmethod
+    def build_dictionary(
+        cls, filenames: Sequence[str], workers: int = 1, threshold: int = -1, nwords: int = -1, padding_factor: int = 8
+    ) -> BnbDictionary:
+        """Count the words of already split text, where ``--srcdict`` or ``--tgtdict`` is not given.
+
+        Args:
+            filenames: text files.
+            workers: processes.
+            threshold: smallest count of a word.
+            nwords: number of symbols, special ones included.
+            padding_factor: the number of symbols is made a multiple of it.
+
+        Returns:
+            A plain dictionary.
+        """
+        check_preprocessing_command()
+        counted = super().build_dictionary(filenames, workers, threshold, nwords, padding_factor)
+        dictionary = BnbDictionary()
+        dictionary.update(counted)
+        dictionary.add_mask()
+        return dictionary
+
+    @classmethod
+    def setup_task(cls, cfg: TranslationBnbConfig, from_checkpoint: bool = False) -> "TranslationBnbTask":
+        """Load the dictionaries of the data-bin folder.
+
+        Args:
+            cfg: the options; languages left open are inferred from the folder.
+            from_checkpoint: fairseq's flag; makes no difference here.
+
+        Returns:
+            The task.
+
+        Raises:
+            ValueError: if the folder or the language pair cannot be found.
+        """
+        folder = next(iter(utils.split_paths(cfg.data or "")), "")
+        if not Path(folder).is_dir():
+            raise ValueError(f"data must be a folder made by fairseq-preprocess, but {folder!r} is none")
+        if cfg.source_lang is None or cfg.target_lang is None:
+            cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
+        if cfg.source_lang is None or cfg.target_lang is None:
+            raise ValueError(f"--source-lang and --target-lang are needed, {folder} does not tell them")
+        dictionaries = []
+        for language in (cfg.source_lang, cfg.target_lang):
+            path = Path(folder) / f"dict.{language}.txt"
+            if not path.is_file():
+                raise ValueError(f"the data-bin folder has no {path}; was it made for another language pair?")
+            dictionaries.append(load_dictionary(str(path)))
+            logger.info("[%s] dictionary: %d types", language, len(dictionaries[-1]))
+        return cls(cfg, *dictionaries)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint remembers of the task: digests of its dictionaries."""
+        sides = {"source": self.src_dict, "target": self.tgt_dict}
+        return {"dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare a checkpoint's dictionaries with the data-bin's.
+
+        Args:
+            state_dict: what ``state_dict`` returned when the checkpoint was written.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        mine = self.state_dict()["dictionaries"]
+        for side, digest in state_dict.get("dictionaries", {}).items():
+            if digest != mine[side]:
+                raise ValueError(
+                    f"the {side} dictionary of {self.cfg.data} ({mine[side]['size']:,} symbols, sha256 "
+                    f"{mine[side]['sha256'][:12]}) is not the one that the checkpoint was trained with "
+                    f"({digest['size']:,} symbols, sha256 {digest['sha256'][:12]}); preprocess the data with the "
+                    f"dictionaries of the training data-bin"
+                )
+
+    def load_dataset(
+        self,
+        split: str,
+        epoch: int = 1,
+        combine: bool = False,
+        task_cfg: TranslationBnbConfig | None = None,
+        data_selector: str | None = None,
+        tpu: bool = False,
+    ) -> None:
+        """Load a part of the data.
+
+        Args:
+            split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
+            epoch: chooses among several data-bin folders.
+            combine: fairseq's flag for numbered parts, which are not used here.
+            task_cfg: the checkpoint's options; not needed.
+            data_selector: fairseq's trainer passes it to every task; not needed.
+            tpu: fairseq's trainer passes it to every task; not needed.
+
+        Raises:
+            FileNotFoundError: if the part does not exist.
+            ValueError: if source and target differ in number.
+        """
+        folders = utils.split_paths(self.cfg.data)
+        folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
+        source_lang, target_lang = self.cfg.source_lang, self.cfg.target_lang
+        for pair in (f"{source_lang}-{target_lang}", f"{target_lang}-{source_lang}"):
+            prefix = str(Path(folder) / f"{split}.{pair}.")
+            if indexed_dataset.dataset_exists(prefix + source_lang, impl=self.cfg.dataset_impl):
+                break
+        else:
+            raise FileNotFoundError(f"no {split}.{source_lang}-{target_lang}.{source_lang} in {folder}")
+        source = data_utils.load_indexed_dataset(prefix + source_lang, self.src_dict, self.cfg.dataset_impl)
+        target = data_utils.load_indexed_dataset(prefix + target_lang, self.tgt_dict, self.cfg.dataset_impl)
+        if target is not None and len(source) != len(target):
+            raise ValueError(
+                f"{prefix}{source_lang} has {len(source):,} sentences, {prefix}{target_lang} {len(target):,}; source "
+                f"and target need the same number, so preprocess them again"
+            )
+        if self.cfg.truncate_source:
+            body = StripTokenDataset(source, self.src_dict.eos())
+            body = TruncateDataset(body, self.cfg.max_source_positions - EMPTY_SOURCE_LENGTH)
+            source = AppendTokenDataset(body, self.src_dict.eos())
+        logger.info("%s%s: %d sentences", prefix, source_lang, len(source))
+        shuffle = split != "test"
+        self.datasets[split] = SentencePairDataset(
+            source, self.src_dict, target, self.tgt_dict, self.non_autoregressive, shuffle
+        )
+
+    def build_dataset_for_inference(
+        self, src_tokens: list[Tensor], src_lengths: list[int], constraints: Any = None
+    ) -> SentencePairDataset:
+        """Make a data set of sources only.
+
+        Args:
+            src_tokens: ids ending in [SEP].
+            src_lengths: their lengths; not needed.
+            constraints: must be None.
+
+        Returns:
+            The data set.
+
+        Raises:
+            ValueError: if there are constraints.
+        """
+        if constraints is not None:
+            raise ValueError("--constraints cannot be used with --task translation_bnb")
+        return SentencePairDataset(src_tokens, self.src_dict, None, self.tgt_dict, self.non_autoregressive, shuffle=False)
+
+    def filter_indices_by_size(
+        self,
+        indices: NDArray[np.int64],
+        dataset: SentencePairDataset,
+        max_positions: tuple[int, int] | None = None,
+        ignore_invalid_inputs: bool = False,
+    ) -> NDArray[np.int64]:
+        """Leave out sentences that are longer than the model's positions, or refuse them.
+
+        Args:
+            indices: sentences.
+            dataset: their data set.
+            max_positions: longest source and target.
+            ignore_invalid_inputs: leave out with a warning instead of an error.
+
+        Returns:
+            The sentences that fit.
+
+        Raises:
+            ValueError: naming the first sentence that does not fit, its lengths and the limits.
+        """
+        if max_positions is None:
+            return indices
+        kept, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        if ignored:
+            first = min(ignored)
+            message = (
+                f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} has source and target "
+                f"lengths {dataset.size(first)}, but --max-source-positions, --max-target-positions and the model "
+                f"allow {tuple(max_positions)} tokens"
+            )
+            if not ignore_invalid_inputs:
+                raise ValueError(f"{message}; --truncate-source cuts, --skip-invalid-size-inputs-valid-test leaves out")
+            logger.warning("%s; they are left out", message)
+        return kept
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build a model, from BERT if the options name one and it is not about to be loaded from a checkpoint.
+
+        Args:
+            cfg: the model's options; sizes are written into them, so that a checkpoint needs no BERT.
+            from_checkpoint: True: weights follow from a checkpoint, no BERT is read.
+
+        Returns:
+            The model.
+        """
+        has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
+        berts = resolve_berts(cfg) if has_berts else None
+        model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        if berts is not None:
+            load_berts(model, berts, str(cfg.cross_attention_init))
+        self.non_autoregressive = isinstance(model, BnbTransformer)
+        if self.cfg.eval_bleu:
+            options = json.loads(self.cfg.eval_bleu_args)
+            self.sequence_generator = self.build_generator([model], Namespace(**options))
+        return model
+
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
+        """Build the criterion and see that it fits the model.
+
+        Args:
+            cfg: the criterion's options.
+            from_checkpoint: fairseq's flag.
+
+        Returns:
+            The criterion.
+
+        Raises:
+            ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round.
+        """
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if isinstance(criterion, BnbLoss) != self.non_autoregressive:
+            name = getattr(cfg, "_name", type(criterion).__name__)
+            wanted = "bnb_loss" if self.non_autoregressive else "one for autoregressive models, not bnb_loss"
+            raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
+        return criterion
+
+    def build_generator(
+        self,
+        models: Sequence[BaseFairseqModel],
+        args: Any,
+        seq_gen_cls: Any = None,
+        extra_gen_cls_kwargs: dict[str, Any] | None = None,
+        prefix_allowed_tokens_fn: Any = None,
+    ) -> Any:
+        """Build a ``NarGenerator``, or fairseq's SequenceGenerator for an autoregressive model.
+
+        Args:
+            models: the models.
+            args: fairseq's generation options.
+            seq_gen_cls: autoregressive models only: another generator class.
+            extra_gen_cls_kwargs: autoregressive models only: its further arguments.
+            prefix_allowed_tokens_fn: autoregressive models only: restricts the next token.
+
+        Returns:
+            The generator.
+        """
+        if all(isinstance(model, BnbTransformer) for model in models):
+            return NarGenerator(list(models), self.tgt_dict.pad(), generator_options(args))
+        return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+
+    def inference_step(
+        self,
+        generator: Any,
+        models: Sequence[BaseFairseqModel],
+        sample: dict[str, Any],
+        prefix_tokens: Tensor | None = None,
+        constraints: Tensor | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """Translate a batch; an empty source gets an empty translation.
+
+        Args:
+            generator: what ``build_generator`` returned.
+            models: the models.
+            sample: the batch.
+            prefix_tokens: autoregressive models only: forced beginning.
+            constraints: autoregressive models only: forced words.
+
+        Returns:
+            Hypotheses of each sentence.
+        """
+        if isinstance(generator, NarGenerator):
+            hypotheses = generator.generate(models, sample, prefix_tokens, constraints)
+        else:
+            with torch.no_grad():
+                hypotheses = generator.generate(
+                    models, sample, prefix_tokens=prefix_tokens, constraints=constraints, bos_token=self.tgt_dict.bos()
+                )
+        empty = sample["net_input"]["src_lengths"] <= EMPTY_SOURCE_LENGTH
+        for i in empty.nonzero().flatten().tolist():
+            hypotheses[i] = [{**hypotheses[i][0], **self._nothing()}]
+        return hypotheses
+
+    def _nothing(self) -> dict[str, Any]:
+        tokens = torch.tensor([self.tgt_dict.eos()])
+        return {"tokens": tokens, "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}
+
+    def build_bpe(self, args: Any) -> Detokenizer:
+        """Return the detokenizer of the target side; fairseq's ``--bpe`` is not needed."""
+        return Detokenizer(self.tgt_dict)
+
+    def _inference_with_bleu(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> Any:
+        """Translate a validation batch and count its n-grams, on detokenised text."""
+        hypotheses = [best[0]["tokens"] for best in self.inference_step(generator, [model], sample)]
+        translations = [self._text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
+        references = [self._text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
+        if self.cfg.eval_bleu_print_samples:
+            logger.info("example translation: %s", translations[0])
+            logger.info("example reference:   %s", references[0])
+        return sacrebleu.corpus_bleu(translations, [references])
+
+    def _text(self, tokens: Tensor, unknown: str) -> str:
+        return self.tgt_dict.decode(self.tgt_dict.string(tokens.int().cpu(), unk_string=unknown))
