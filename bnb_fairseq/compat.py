@@ -5,6 +5,7 @@ name, warnings that a user can do nothing about.
 """
 
 import argparse
+import importlib
 import logging
 import warnings
 
@@ -41,12 +42,11 @@ def allow_fairseq_checkpoints() -> None:
     arrays and scalars. A checkpoint that names any other class is refused by torch before anything in it runs.
     """
     numeric = {type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "float16", "float32", "float64")}
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    rebuilders = (multiarray._reconstruct, multiarray.scalar)  # type: ignore[attr-defined]
-    legacy_names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in rebuilders]
-    torch.serialization.add_safe_globals(
-        [argparse.Namespace, np.ndarray, np.dtype, *numeric, *rebuilders, *legacy_names]
-    )
+    modules = ("numpy._core.multiarray", "numpy.core.multiarray")  # numpy's name since 2.0, and before
+    multiarray = importlib.import_module(modules[0] if hasattr(np, "_core") else modules[1])
+    rebuilders = [multiarray._reconstruct, multiarray.scalar]
+    renamed = [(function, f"{module}.{function.__name__}") for function in rebuilders for module in modules]
+    torch.serialization.add_safe_globals([argparse.Namespace, np.ndarray, np.dtype, *numeric, *rebuilders, *renamed])
 
 
 def quiet_known_warnings() -> None:

@@ -69,7 +69,9 @@ class BnbLoss(FairseqCriterion):
         self.label_smoothing = label_smoothing
         self.length_loss_factor = length_loss_factor
 
-    def forward(self, model: BnbTransformer, sample: Mapping[str, Any], reduce: bool = True) -> tuple[Tensor, int, Logs]:
+    def forward(
+        self, model: BnbTransformer, sample: Mapping[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, Logs]:
         """Compute the loss of a batch.
 
         Args:
@@ -82,7 +84,7 @@ class BnbLoss(FairseqCriterion):
         """
         target = sample["target"]
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
-        compute = self._ctc if getattr(model, "module", model).uses_ctc else self._cross_entropy
+        compute = self._ctc if _network(model).uses_ctc else self._cross_entropy
         loss, sample_size, logs = compute(model, sample["net_input"], target, target_lengths)
         logs |= {
             "loss": loss.detach(),
@@ -96,7 +98,7 @@ class BnbLoss(FairseqCriterion):
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> tuple[Tensor, int, Logs]:
         output = model(**net_input)
-        blank = getattr(model, "module", model).blank
+        blank = _network(model).blank
         log_probs = F.log_softmax(output.logits, dim=-1, dtype=_precise(output.logits))
         ctc = ctc_loss(log_probs, target, output.canvas_lengths, target_lengths, blank)
         counts = target_lengths * ctc.fits
@@ -116,7 +118,7 @@ class BnbLoss(FairseqCriterion):
     def _cross_entropy(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> tuple[Tensor, int, Logs]:
-        network = getattr(model, "module", model)
+        network = _network(model)
         hidden = target.ne(self.padding_idx)
         canvas_tokens = None
         if network.reads_canvas_tokens and model.training:
@@ -171,6 +173,12 @@ class BnbLoss(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Tell fairseq that workers' statistics may be added up before they are reduced."""
         return True
+
+
+def _network(model: BnbTransformer) -> BnbTransformer:
+    """Look behind a distributed wrapper."""
+    inner: BnbTransformer = getattr(model, "module", model)  # type: ignore[assignment]
+    return inner
 
 
 def _precise(logits: Tensor) -> torch.dtype:

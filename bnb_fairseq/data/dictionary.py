@@ -223,3 +223,22 @@ def load_dictionary(origin: str) -> BnbDictionary:
             f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
             f".model or a fairseq dict.txt: {error}"
         ) from error
+
+
+class Detokenizer:
+    """What fairseq calls the BPE of a task: joins the target's symbols in ``D-`` and ``T-`` lines.
+
+    Args:
+        dictionary: the target dictionary.
+    """
+
+    def __init__(self, dictionary: BnbDictionary) -> None:
+        self._dictionary = dictionary
+
+    def encode(self, text: str) -> str:
+        """Leave raw text alone; the source dictionary splits it."""
+        return text
+
+    def decode(self, text: str) -> str:
+        """Join symbols into text."""
+        return self._dictionary.decode(text)

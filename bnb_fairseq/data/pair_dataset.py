@@ -1,17 +1,29 @@
 """Pairs of source and target sentences, each side with its own special symbols."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import FairseqDataset, data_utils
+from fairseq.data import (
+    AppendTokenDataset,
+    FairseqDataset,
+    StripTokenDataset,
+    TruncateDataset,
+    data_utils,
+    indexed_dataset,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
 
+logger = logging.getLogger(__name__)
+
 Sample = dict[str, Any]
+SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] around every sentence
 
 
 class SentencePairDataset(FairseqDataset):
@@ -146,3 +158,88 @@ def _sizes(items: Sequence[Tensor]) -> NDArray[np.int64]:
 
 def _prepend(symbol: int, tokens: Tensor) -> Tensor:
     return torch.cat([torch.tensor([symbol]), tokens.long()])
+
+
+class SentencePairs(NamedTuple):
+    """Binarized sentences of a data-bin folder, each ending in [SEP]; target is None where there is none."""
+
+    source: Sequence[Tensor]
+    target: Sequence[Tensor] | None
+
+
+def load_pair(
+    folder: Path,
+    split: str,
+    languages: tuple[str, str],
+    dictionaries: tuple[BnbDictionary, BnbDictionary],
+    dataset_impl: str | None = None,
+    longest_source: int | None = None,
+) -> SentencePairs:
+    """Open a part of a data-bin folder.
+
+    Args:
+        folder: the folder.
+        split: name of the part.
+        languages: source and target language.
+        dictionaries: source and target dictionary.
+        dataset_impl: fairseq's storage format; None: found out.
+        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted; None: leave them.
+
+    Returns:
+        The sentences.
+
+    Raises:
+        FileNotFoundError: if the part does not exist.
+        ValueError: if source and target differ in number.
+    """
+    source_lang, target_lang = languages
+    for pair in (f"{source_lang}-{target_lang}", f"{target_lang}-{source_lang}"):
+        prefix = str(folder / f"{split}.{pair}.")
+        if indexed_dataset.dataset_exists(prefix + source_lang, impl=dataset_impl):
+            break
+    else:
+        raise FileNotFoundError(f"no {split}.{source_lang}-{target_lang}.{source_lang} in {folder}")
+    source = data_utils.load_indexed_dataset(prefix + source_lang, dictionaries[0], dataset_impl)
+    target = data_utils.load_indexed_dataset(prefix + target_lang, dictionaries[1], dataset_impl)
+    if target is not None and len(source) != len(target):
+        raise ValueError(
+            f"{prefix}{source_lang} has {len(source):,} sentences, {prefix}{target_lang} {len(target):,}; source and "
+            f"target need the same number, so preprocess them again"
+        )
+    if longest_source is not None:
+        eos = dictionaries[0].eos()
+        source = TruncateDataset(StripTokenDataset(source, eos), longest_source - SPECIAL_SYMBOLS)
+        source = AppendTokenDataset(source, eos)
+    logger.info("%s%s: %d sentences", prefix, source_lang, len(source))
+    return SentencePairs(source, target)
+
+
+def keep_fitting(
+    dataset: SentencePairDataset, indices: NDArray[np.int64], longest: tuple[int, int], skip: bool
+) -> NDArray[np.int64]:
+    """Leave out sentences that are too long, or refuse them.
+
+    Args:
+        dataset: the data set.
+        indices: sentences.
+        longest: longest source and target, in tokens.
+        skip: leave out with a warning instead of an error.
+
+    Returns:
+        The sentences that fit.
+
+    Raises:
+        ValueError: naming the first sentence that does not fit, its lengths and the limits.
+    """
+    kept, ignored = dataset.filter_indices_by_size(indices, longest)
+    if ignored:
+        first = min(ignored)
+        message = (
+            f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} has source and target "
+            f"lengths {dataset.size(first)}, but --max-source-positions, --max-target-positions and the model's "
+            f"positions allow {tuple(longest)} tokens"
+        )
+        if not skip:
+            raise ValueError(f"{message}; --truncate-source cuts, --skip-invalid-size-inputs-valid-test leaves out")
+        logger.warning("%s; they are left out", message)
+    return kept

@@ -174,7 +174,9 @@ class SentencePiece(SubwordTokenizer):
         except RuntimeError as error:
             raise ValueError(f"{path}: not a SentencePiece model ({error})") from error
         processor = self._processor
-        ordinary = [i for i in range(processor.GetPieceSize()) if not (processor.IsControl(i) or processor.IsUnknown(i))]
+        ordinary = [
+            i for i in range(processor.GetPieceSize()) if not (processor.IsControl(i) or processor.IsUnknown(i))
+        ]
         specials = [BERT_SPECIALS.pad, BERT_SPECIALS.unk, BERT_SPECIALS.bos, BERT_SPECIALS.eos, BERT_SPECIALS.mask]
         pieces = [processor.IdToPiece(i) for i in ordinary]
         if clash := sorted(set(pieces) & set(specials)):
@@ -255,5 +257,3 @@ def remove_companions(dictionary: Path) -> None:
     """Delete tokenizers that an earlier run left beside ``dict.LANG.txt``."""
     for suffix in LOADERS:
         companion(dictionary, suffix).unlink(missing_ok=True)
-
-

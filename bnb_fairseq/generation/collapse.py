@@ -1,6 +1,5 @@
 """From a filled canvas to sentences."""
 
-import torch
 from torch import Tensor
 
 from ..modules.canvas import padding_mask

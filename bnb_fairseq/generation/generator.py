@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..data.dictionary import BnbDictionary
 from ..models.bnb_transformer import BnbTransformer, Encoded
 from ..modules.canvas import Canvas
 from .collapse import compact, kept_by_ctc
@@ -100,14 +101,17 @@ class NarGenerator:
 
     Args:
         models: the model, in a list as fairseq hands it over.
-        pad: the target dictionary's padding id.
+        dictionary: the target dictionary.
         options: what was asked for.
+
+    Attributes:
+        eos: id of [SEP], which fairseq's commands leave out of what they print.
 
     Raises:
         ValueError: for several models, or refinement passes on a model that was not trained to refine.
     """
 
-    def __init__(self, models: Sequence[BnbTransformer], pad: int, options: GeneratorOptions) -> None:
+    def __init__(self, models: Sequence[BnbTransformer], dictionary: BnbDictionary, options: GeneratorOptions) -> None:
         if len(models) != 1:
             raise ValueError(f"--path must name one checkpoint, but names {len(models)}; average them instead")
         self.model = models[0]
@@ -116,7 +120,7 @@ class NarGenerator:
                 f"--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which cannot refine, "
                 f"but is {options.max_iter}"
             )
-        self.pad = pad
+        self.pad, self.eos = dictionary.pad(), dictionary.eos()
         self.options = options
 
     @torch.no_grad()

@@ -38,9 +38,7 @@ def needed_positions(targets: Tensor, target_lengths: Tensor) -> Tensor:
     return target_lengths + inside.masked_fill(target_lengths < 2, 0)
 
 
-def ctc_loss(
-    log_probs: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, blank: int
-) -> CtcLoss:
+def ctc_loss(log_probs: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, blank: int) -> CtcLoss:
     """Compute -log p(target), p summed over all alignments that collapse to it.
 
     Args:

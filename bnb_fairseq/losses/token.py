@@ -21,7 +21,7 @@ def smoothed_nll(log_probs: Tensor, targets: Tensor, label_smoothing: float) -> 
 
 
 def random_mask(target_lengths: Tensor, longest: int) -> Tensor:
-    """Choose tokens to hide as mask-predict trains: a uniform number from 1 to T, at random (Ghazvininejad et al. 2019).
+    """Choose tokens to hide, a uniform number from 1 to T: mask-predict's training (Ghazvininejad et al. 2019).
 
     Args:
         target_lengths: B, at least 1.

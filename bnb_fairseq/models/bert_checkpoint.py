@@ -1,7 +1,9 @@
 """Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,11 +46,7 @@ class BertCheckpoint:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by the names they have in the file.
-
-        Raises:
-            ValueError: if there is no weight file.
-        """
+        """Its tensors by the names they have in the file; a ValueError if there is no weight file."""
         for name in WEIGHT_FILES:
             path = _fetch(self.origin, name, self.option, optional=True)
             if path is None:
@@ -74,13 +72,12 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
     Raises:
         ValueError: if it cannot be found, or is another kind of model.
     """
-    import json
-    from pathlib import Path
-
     path = _fetch(origin, "config.json", option)
     config: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
     found = {key: config.get(key, value if key != "model_type" else None) for key, value in REQUIRED.items()}
-    wrong = [f"{key} must be {value!r}, but is {found[key]!r}" for key, value in REQUIRED.items() if found[key] != value]
+    wrong = [
+        f"{key} must be {value!r}, but is {found[key]!r}" for key, value in REQUIRED.items() if found[key] != value
+    ]
     wrong += [f"{key} is missing" for key in CONFIG_KEYS.values() if key not in config]
     if wrong:
         raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")

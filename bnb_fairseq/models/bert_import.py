@@ -195,5 +195,5 @@ def start_cross_attention_from_self_attention(layers: nn.ModuleList) -> None:
         layers: decoder layers of the same width as the encoder.
     """
     for layer in layers:
-        layer.encoder_attn.load_state_dict(layer.self_attn.state_dict())  # type: ignore[union-attr, arg-type, operator]
-        layer.encoder_attn_layer_norm.load_state_dict(layer.self_attn_layer_norm.state_dict())  # type: ignore[union-attr, arg-type, operator]
+        layer.encoder_attn.load_state_dict(layer.self_attn.state_dict())  # type: ignore[union-attr]
+        layer.encoder_attn_layer_norm.load_state_dict(layer.self_attn_layer_norm.state_dict())  # type: ignore[union-attr]

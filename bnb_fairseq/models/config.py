@@ -48,7 +48,9 @@ class BnbTransformerConfig(FairseqDataclass):
     decoder_ffn_embed_dim: Optional[int] = _size("decoder", "feed-forward width")
     decoder_attention_heads: Optional[int] = _size("decoder", "attention heads")
     decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas")
-    layer_norm_eps: float = field(default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"})
+    layer_norm_eps: float = field(
+        default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"}
+    )
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]

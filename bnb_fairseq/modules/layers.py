@@ -47,7 +47,7 @@ def _fairseq_config(sizes: LayerSizes, encoder_dim: int) -> TransformerConfig:
 
 
 def _as_bert(layer: nn.Module, eps: float) -> nn.Module:
-    layer.activation_fn = F.gelu  # fairseq's own gelu casts to float32 and back
+    layer.activation_fn = F.gelu  # type: ignore[assignment]  # fairseq's own gelu casts to float32 and back
     for module in layer.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = eps
@@ -81,7 +81,9 @@ def decoder_layers(sizes: LayerSizes, encoder_dim: int) -> nn.ModuleList:
         fairseq ``TransformerDecoderLayer`` modules, freshly initialised, attention weights not computed.
     """
     config = _fairseq_config(sizes, encoder_dim)
-    layers = nn.ModuleList(_as_bert(TransformerDecoderLayerBase(config), sizes.layer_norm_eps) for _ in range(sizes.layers))
+    layers = nn.ModuleList(
+        _as_bert(TransformerDecoderLayerBase(config), sizes.layer_norm_eps) for _ in range(sizes.layers)
+    )
     for layer in layers:
         layer.need_attn = False  # type: ignore[assignment]
     return layers

@@ -7,6 +7,7 @@ from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
+MATMUL_PRECISION_CHOICES = ChoiceEnum(["highest", "high", "medium"])
 DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
 
 
@@ -39,6 +40,13 @@ class TranslationBnbConfig(FairseqDataclass):
     )
     eval_bleu_print_samples: bool = field(
         default=False, metadata={"help": "log one translation of each validation batch"}
+    )
+    float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(  # type: ignore[valid-type]
+        default="highest",
+        metadata={
+            "help": "torch.set_float32_matmul_precision: 'high' multiplies in TF32 on GPUs, 'medium' in bfloat16, on "
+            "CPUs with such instructions too"
+        },
     )
     train_subset: str = II("dataset.train_subset")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]

@@ -12,7 +12,7 @@ import sacrebleu
 import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
-from fairseq.data import AppendTokenDataset, StripTokenDataset, TruncateDataset, data_utils, indexed_dataset
+from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation import TranslationTask
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..criterions.bnb_loss import BnbLoss
-from ..data.dictionary import BnbDictionary, load_dictionary
-from ..data.pair_dataset import SentencePairDataset
+from ..data.dictionary import BnbDictionary, Detokenizer, load_dictionary
+from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_preprocessing_command
 from ..generation.generator import NarGenerator, generator_options
 from ..models.bnb_transformer import BnbTransformer
@@ -29,27 +29,6 @@ from ..models.from_bert import load_berts, resolve_berts
 from .config import TranslationBnbConfig
 
 logger = logging.getLogger(__name__)
-
-EMPTY_SOURCE_LENGTH = 2  # [CLS] [SEP]
-
-
-class Detokenizer:
-    """What fairseq calls the BPE of a task: joins the target's symbols in ``D-`` and ``T-`` lines.
-
-    Args:
-        dictionary: the target dictionary.
-    """
-
-    def __init__(self, dictionary: BnbDictionary) -> None:
-        self._dictionary = dictionary
-
-    def encode(self, text: str) -> str:
-        """Leave raw text alone; the source dictionary splits it."""
-        return text
-
-    def decode(self, text: str) -> str:
-        """Join symbols into text."""
-        return self._dictionary.decode(text)
 
 
 @register_task("translation_bnb", dataclass=TranslationBnbConfig)
@@ -66,6 +45,7 @@ class TranslationBnbTask(TranslationTask):
 
     def __init__(self, cfg: TranslationBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         FairseqTask.__init__(self, cfg)
+        torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
         self.tgt_dict = tgt_dict
         self.non_autoregressive = True
@@ -191,28 +171,12 @@ class TranslationBnbTask(TranslationTask):
         """
         folders = utils.split_paths(self.cfg.data)
         folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
-        source_lang, target_lang = self.cfg.source_lang, self.cfg.target_lang
-        for pair in (f"{source_lang}-{target_lang}", f"{target_lang}-{source_lang}"):
-            prefix = str(Path(folder) / f"{split}.{pair}.")
-            if indexed_dataset.dataset_exists(prefix + source_lang, impl=self.cfg.dataset_impl):
-                break
-        else:
-            raise FileNotFoundError(f"no {split}.{source_lang}-{target_lang}.{source_lang} in {folder}")
-        source = data_utils.load_indexed_dataset(prefix + source_lang, self.src_dict, self.cfg.dataset_impl)
-        target = data_utils.load_indexed_dataset(prefix + target_lang, self.tgt_dict, self.cfg.dataset_impl)
-        if target is not None and len(source) != len(target):
-            raise ValueError(
-                f"{prefix}{source_lang} has {len(source):,} sentences, {prefix}{target_lang} {len(target):,}; source "
-                f"and target need the same number, so preprocess them again"
-            )
-        if self.cfg.truncate_source:
-            body = StripTokenDataset(source, self.src_dict.eos())
-            body = TruncateDataset(body, self.cfg.max_source_positions - EMPTY_SOURCE_LENGTH)
-            source = AppendTokenDataset(body, self.src_dict.eos())
-        logger.info("%s%s: %d sentences", prefix, source_lang, len(source))
-        shuffle = split != "test"
+        longest = self.cfg.max_source_positions if self.cfg.truncate_source else None
+        languages = (self.cfg.source_lang, self.cfg.target_lang)
+        dictionaries = (self.src_dict, self.tgt_dict)
+        pair = load_pair(Path(folder), split, languages, dictionaries, self.cfg.dataset_impl, longest)
         self.datasets[split] = SentencePairDataset(
-            source, self.src_dict, target, self.tgt_dict, self.non_autoregressive, shuffle
+            pair.source, self.src_dict, pair.target, self.tgt_dict, self.non_autoregressive, shuffle=split != "test"
         )
 
     def build_dataset_for_inference(
@@ -233,7 +197,9 @@ class TranslationBnbTask(TranslationTask):
         """
         if constraints is not None:
             raise ValueError("--constraints cannot be used with --task translation_bnb")
-        return SentencePairDataset(src_tokens, self.src_dict, None, self.tgt_dict, self.non_autoregressive, shuffle=False)
+        return SentencePairDataset(
+            src_tokens, self.src_dict, None, self.tgt_dict, self.non_autoregressive, shuffle=False
+        )
 
     def filter_indices_by_size(
         self,
@@ -258,18 +224,7 @@ class TranslationBnbTask(TranslationTask):
         """
         if max_positions is None:
             return indices
-        kept, ignored = dataset.filter_indices_by_size(indices, max_positions)
-        if ignored:
-            first = min(ignored)
-            message = (
-                f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} has source and target "
-                f"lengths {dataset.size(first)}, but --max-source-positions, --max-target-positions and the model "
-                f"allow {tuple(max_positions)} tokens"
-            )
-            if not ignore_invalid_inputs:
-                raise ValueError(f"{message}; --truncate-source cuts, --skip-invalid-size-inputs-valid-test leaves out")
-            logger.warning("%s; they are left out", message)
-        return kept
+        return keep_fitting(dataset, indices, max_positions, ignore_invalid_inputs)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build a model, from BERT if the options name one and it is not about to be loaded from a checkpoint.
@@ -333,7 +288,7 @@ class TranslationBnbTask(TranslationTask):
             The generator.
         """
         if all(isinstance(model, BnbTransformer) for model in models):
-            return NarGenerator(list(models), self.tgt_dict.pad(), generator_options(args))
+            return NarGenerator(list(models), self.tgt_dict, generator_options(args))
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 
     def inference_step(
@@ -363,7 +318,7 @@ class TranslationBnbTask(TranslationTask):
                 hypotheses = generator.generate(
                     models, sample, prefix_tokens=prefix_tokens, constraints=constraints, bos_token=self.tgt_dict.bos()
                 )
-        empty = sample["net_input"]["src_lengths"] <= EMPTY_SOURCE_LENGTH
+        empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
         for i in empty.nonzero().flatten().tolist():
             hypotheses[i] = [{**hypotheses[i][0], **self._nothing()}]
         return hypotheses
