@@ -23,16 +23,19 @@ except ImportError as error:
     raise ImportError(FAIRSEQ_MISSING) from error
 
 KNOWN_WARNINGS = (
-    r"(?s).*The version_base parameter is not specified",
-    r"(?s).*Future Hydra versions will no longer change working directory",
-    r".*strict.* flag in the compose API is deprecated",
-    r".*is deprecated and will be removed in a future release.*FSDP",
-    r".*torch\.cuda\.amp\.autocast.*is deprecated",
-    r".*Please use torch\.amp\.autocast.*",
-    r".*torch\.nn\.utils\.weight_norm.*is deprecated",
-    r".*pkg_resources is deprecated as an API",
-    r".*Detected call of `lr_scheduler\.step\(\)` before",
+    "hydra.experimental.initialize.* is no longer experimental",
+    "hydra.experimental.compose.* is no longer experimental",
+    "The version_base parameter is not specified",
+    "Future Hydra versions will no longer change working directory",
+    "The strict flag in the compose API is deprecated",
+    "Usage of deprecated keyword in package header",
+    "is validated against ConfigStore schema with the same name",
+    "'pin_memory' argument is set as true but no accelerator is found",
+    "torch.cuda.amp.(autocast|GradScaler).* is deprecated",
+    "weight_norm.* is deprecated",
+    "pkg_resources is deprecated as an API",
 )
+TALKATIVE_LOGGERS = ("filelock", "fsspec", "httpcore", "httpx", "hydra", "matplotlib", "urllib3")
 
 
 def allow_fairseq_checkpoints() -> None:
@@ -52,9 +55,9 @@ def allow_fairseq_checkpoints() -> None:
 def quiet_known_warnings() -> None:
     """Silence warnings of hydra, torch and setuptools that fairseq's commands print at every start."""
     for message in KNOWN_WARNINGS:
-        warnings.filterwarnings("ignore", message=message)
+        warnings.filterwarnings("ignore", message=f"(?s).*{message}")
     # One of fairseq's modules sets the root logger to DEBUG, which makes other libraries talk.
-    for name in ("filelock", "fsspec", "h5py", "httpcore", "httpx", "matplotlib", "urllib3"):
+    for name in TALKATIVE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -138,6 +138,33 @@ class SentencePairDataset(FairseqDataset):
         )
         return kept, list(ignored)
 
+    def batch_by_size(
+        self,
+        indices: NDArray[np.int64],
+        max_tokens: int | None = None,
+        max_sentences: int | None = None,
+        required_batch_size_multiple: int = 1,
+    ) -> list[NDArray[np.int64]]:
+        """Cut ordered items into batches, every item in one of them.
+
+        fairseq drops the last batch where its size is no multiple of ``required_batch_size_multiple`` (8 by default):
+        sentences would be missing from a translation.
+
+        Args:
+            indices: ordered items.
+            max_tokens: largest number of tokens in a batch, padding included.
+            max_sentences: largest number of items in a batch.
+            required_batch_size_multiple: batches have fewer items than this, or a multiple of it.
+
+        Returns:
+            The batches.
+        """
+        batches: list[NDArray[np.int64]] = super().batch_by_size(
+            indices, max_tokens, max_sentences, required_batch_size_multiple
+        )
+        dropped = indices[sum(map(len, batches)) :]
+        return [*batches, dropped] if len(dropped) else batches
+
     @property
     def supports_prefetch(self) -> bool:
         """Whether the underlying data can be read ahead."""

@@ -95,4 +95,6 @@ def _fetch(origin: str, name: str, option: str, optional: bool = False) -> str |
         raise ValueError(
             f"{option} {origin}: neither a directory with {name} nor a HuggingFace model that can be fetched ({error})"
         ) from error
+    if path is None and not optional:  # transformers does not raise where config.json is missing
+        raise ValueError(f"{option} {origin}: has no {name}")
     return None if path is None else str(path)

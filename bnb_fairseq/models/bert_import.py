@@ -150,7 +150,9 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
     problems = []
     for name, tensor in bert.tensors.items():
         ours, reason = translate_name(name, selected, with_head)
-        if ours is not None and ours in parameters:
+        if ours is not None and ours in loaded:
+            problems.append(f"{name} is a second tensor for {ours}")
+        elif ours is not None and ours in parameters:
             report.used.append((name, ours))
             loaded[ours] = tensor
             shape = tensor.shape[1:] if ours in ROW_NAMES else tensor.shape

@@ -46,7 +46,8 @@ def upsampled_lengths(source_lengths: Tensor, upsample: float) -> Tensor:
     Returns:
         B, the dtype of ``source_lengths``.
     """
-    return torch.ceil(source_lengths.double() * upsample).to(source_lengths.dtype)
+    # 85 x 2.2 is 187.00000000000003 in floating point; the last of 188 positions would read the padding.
+    return torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
 
 
 def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float, mask_added: bool) -> Canvas:

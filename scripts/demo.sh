@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The whole job on real text: install, fetch a BERT, binarize, train, translate, score.
+# Everything it makes lies in demo/. Run again, it reuses what is done; killed, it resumes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+started=$SECONDS
+source scripts/bootstrap.sh
+installed=$((SECONDS - started))
+
+demo=${DEMO_DIR:-demo}
+updates=${DEMO_UPDATES:-1500}
+plugin=(--user-dir bnb_fairseq --task translation_bnb)
+[[ -n "${DEMO_DEVICE:-}" ]] || DEMO_DEVICE=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
+device=()
+[[ $DEMO_DEVICE == cuda ]] || device=(--cpu)
+mkdir -p "$demo/stages" "$demo/output"
+
+# stage NAME COMMAND...: run a command unless it is done; its seconds are kept for the table at the end.
+stage() {
+    local name=$1 record="$demo/stages/$1" begun=$SECONDS
+    shift
+    if [[ -f $record ]]; then
+        echo "== $name: done before, reused"
+        return
+    fi
+    echo "== $name"
+    "$@"
+    echo "$((SECONDS - begun))" >"$record.partial"
+    mv "$record.partial" "$record"
+}
+
+preprocess() {
+    rm -rf "$demo/data-bin"
+    fairseq-preprocess "${plugin[@]}" --source-lang en --target-lang de --workers 2 \
+        --trainpref "$demo/text/train" --validpref "$demo/text/valid" --testpref "$demo/text/test" \
+        --srcdict "$demo/bert" --tgtdict "$demo/text/de.model" --destdir "$demo/data-bin" | grep -E "sents|Wrote"
+}
+
+# train FOLDER UPDATES LEARNING-RATE: continues from checkpoint_last.pt where there is one.
+train() {
+    fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
+        --arch bnb_transformer --bert-encoder "$demo/bert" --encoder-layers 3 --decoder-layers 2 \
+        --length-control ctc --latent-size 0 --cross-attention-init self --float32-matmul-precision medium \
+        --criterion bnb_loss --label-smoothing 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
+        --lr "$3" --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$updates" \
+        --max-update "$2" --max-tokens 1024 --seed 1 --num-workers 0 --data-buffer-size 0 \
+        --eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric \
+        --validate-interval-updates 250 --save-interval-updates 250 --keep-interval-updates 1 \
+        --no-epoch-checkpoints --log-format simple --log-interval 50 >"$1.log" 2>&1 &
+    local trainer=$!
+    trap 'kill $trainer 2>/dev/null' INT TERM EXIT
+    tail --pid "$trainer" -n +1 -F "$1.log" 2>/dev/null | grep --line-buffered -oE "$progress" || true
+    trap - INT TERM EXIT
+    wait "$trainer" || { tail -n 30 "$1.log"; return 1; }
+}
+progress='(embedding rows.*|num_updates=[0-9]+|valid on .*bleu [0-9.]+|Loaded checkpoint.*|done training.*)'
+
+translate() {
+    fairseq-generate "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --path "$1/checkpoint_best.pt" \
+        --batch-size 32 --scoring sacrebleu >"$demo/output/partial" 2>&1 || { tail -n 30 "$demo/output/partial"; return 1; }
+    mv "$demo/output/partial" "$demo/output/$2"
+}

