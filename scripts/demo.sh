@@ -39,7 +39,8 @@ preprocess() {
 
 # train FOLDER UPDATES LEARNING-RATE: continues from checkpoint_last.pt where there is one.
 train() {
-    fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
+    python scripts/train_with_progress.py --log "$1.log" -- \
+        fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
         --arch bnb_transformer --bert-encoder "$demo/bert" --encoder-layers 3 --decoder-layers 2 \
         --length-control ctc --latent-size 0 --cross-attention-init self --float32-matmul-precision medium \
         --criterion bnb_loss --label-smoothing 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
@@ -47,17 +48,34 @@ train() {
         --max-update "$2" --max-tokens 1024 --seed 1 --num-workers 0 --data-buffer-size 0 \
         --eval-bleu --best-checkpoint-metric bleu --maximize-best-checkpoint-metric \
         --validate-interval-updates 250 --save-interval-updates 250 --keep-interval-updates 1 \
-        --no-epoch-checkpoints --log-format simple --log-interval 50 >"$1.log" 2>&1 &
-    local trainer=$!
-    trap 'kill $trainer 2>/dev/null' INT TERM EXIT
-    tail --pid "$trainer" -n +1 -F "$1.log" 2>/dev/null | grep --line-buffered -oE "$progress" || true
-    trap - INT TERM EXIT
-    wait "$trainer" || { tail -n 30 "$1.log"; return 1; }
+        --no-epoch-checkpoints --log-format simple --log-interval 50
 }
-progress='(embedding rows.*|num_updates=[0-9]+|valid on .*bleu [0-9.]+|Loaded checkpoint.*|done training.*)'
 
 translate() {
     fairseq-generate "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --path "$1/checkpoint_best.pt" \
         --batch-size 32 --scoring sacrebleu >"$demo/output/partial" 2>&1 || { tail -n 30 "$demo/output/partial"; return 1; }
     mv "$demo/output/partial" "$demo/output/$2"
 }
+
+evaluate() {
+    python scripts/report_translation.py --source "$demo/text/test.en" --reference "$demo/text/test.de" --samples 10 \
+        "trained=$demo/output/trained.txt" "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
+}
+
+stage bert python scripts/fetch_bert.py "$demo/bert"
+stage text python scripts/prepare_text.py examples/techdoc-en-de/data "$demo/text"
+stage preprocess preprocess
+stage untrained train "$demo/untrained" 1 0
+stage training train "$demo/trained" "$updates" 5e-4
+stage translate-untrained translate "$demo/untrained" untrained.txt
+stage translate translate "$demo/trained" trained.txt
+echo "== report"
+evaluate
+
+echo
+printf '%-22s%10s\n' stage seconds
+printf '%-22s%10s\n' "installation" "$installed"
+for name in bert text preprocess untrained training translate-untrained translate; do
+    printf '%-22s%10s\n' "$name" "$(cat "$demo/stages/$name")"
+done
+echo "this run: $((SECONDS - started)) s; checkpoints, outputs and the log of the training lie in $demo/"

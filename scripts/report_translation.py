@@ -79,7 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="raw source text")
     parser.add_argument("--reference", type=Path, required=True, help="raw reference text")
-    parser.add_argument("--samples", type=int, default=10, help="translations of the first system to show (default: 10)")
+    parser.add_argument(
+        "--samples", type=int, default=10, help="translations of the first system to show (default: 10)"
+    )
     parser.add_argument("systems", nargs="+", metavar="NAME=FILE", help="outputs of fairseq-generate")
     arguments = parser.parse_args()
     sources, references = (

@@ -73,9 +73,15 @@ def setting(
 
 @pytest.fixture(scope="session")
 def checkpoint(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: Command) -> Path:
-    """Train a CTC model until its outputs differ from sentence to sentence."""
+    """Train a CTC model for a moment, then add noise to its embeddings, so that its outputs differ from sentence to sentence."""
     folder = tmp_path_factory.mktemp("checkpoint")
     options = ["--bert-encoder", setting.bert, "--encoder-layers", 2, "--decoder-layers", 2, "--latent-size", 0]
-    options += ["--cross-attention-init", "self", "--max-update", 300, "--no-last-checkpoints", "--save-dir", folder]
-    fairseq("train", setting.data_bin, *TRAIN, *options)
+    options += ["--max-update", 5]
+    fairseq("train", setting.data_bin, *TRAIN, *options, "--no-last-checkpoints", "--save-dir", folder)
+    state = torch.load(folder / "checkpoint_best.pt")
+    noise = torch.Generator().manual_seed(1)
+    for name, parameter in state["model"].items():
+        if "embeddings" in name:
+            parameter += torch.randn(parameter.shape, generator=noise)
+    torch.save(state, folder / "checkpoint_best.pt")
     return folder / "checkpoint_best.pt"

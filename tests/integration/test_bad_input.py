@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN, Setting
+
+from .conftest import TRAIN, Setting
 
 Command = Callable[..., str]
 Write = Callable[[Path, Sequence[str]], Path]
@@ -67,9 +68,7 @@ def test_other_dictionary_than_the_checkpoints(
     assert "is not the one that the checkpoint was trained with" in output
 
 
-def test_too_long_sentences(
-    setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path
-) -> None:
+def test_too_long_sentences(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
     long = "the file " * 40  # 82 tokens with [CLS] and [SEP]; 96 positions allow a canvas of 2 x 48
     output = fairseq("interactive", setting.data_bin, "--path", checkpoint, stdin=f"{long}\n", fails=True)
     for part in ("sentence 0", "lengths (82, 0)", "--max-source-positions", "allow (48, 96)", "--truncate-source"):
@@ -115,9 +114,7 @@ def test_broken_utf8_in_interactive(setting: Setting, checkpoint: Path, fairseq:
     assert "UnicodeDecodeError" in output or "UTF-8" in output
 
 
-def test_checkpoint_with_foreign_classes(
-    setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path
-) -> None:
+def test_checkpoint_with_foreign_classes(setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path) -> None:
     proof = tmp_path / "ran"
 
     class Payload:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRAIN, Setting
+
+from .conftest import TRAIN, Setting
 
 Command = Callable[..., str]
 Translations = Callable[[str], dict[int, str]]
@@ -20,7 +21,9 @@ def test_generate_does_not_depend_on_batches(
 ) -> None:
     outputs = []
     for size in (1, 7, 64):
-        output = fairseq("generate", setting.data_bin, "--path", checkpoint, "--batch-size", size, "--scoring", "sacrebleu")
+        output = fairseq(
+            "generate", setting.data_bin, "--path", checkpoint, "--batch-size", size, "--scoring", "sacrebleu"
+        )
         assert "BLEU" in output
         outputs.append(translations(output))
     assert len(outputs[0]) == 300
@@ -35,7 +38,9 @@ def test_generate_does_not_depend_on_order(
     order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(1)).tolist()
     write(tmp_path / "shuffled.en", [sources[i] for i in order])
     write(tmp_path / "shuffled.de", ["-"] * len(sources))
-    dictionaries = [x for s, t in (("src", "en"), ("tgt", "de")) for x in (f"--{s}dict", setting.data_bin / f"dict.{t}.txt")]
+    dictionaries = [
+        x for s, t in (("src", "en"), ("tgt", "de")) for x in (f"--{s}dict", setting.data_bin / f"dict.{t}.txt")
+    ]
     pair = ["-s", "en", "-t", "de", "--testpref", tmp_path / "shuffled"]
     fairseq("preprocess", *pair, *dictionaries, "--destdir", tmp_path / "bin")
     shuffled = translations(fairseq("generate", tmp_path / "bin", "--path", checkpoint, "--batch-size", 16))
@@ -91,7 +96,7 @@ def test_eval_bleu_selects_the_best_checkpoint_and_training_resumes(
     assert "@ 4 updates" in second
 
 
-@pytest.mark.parametrize("option", [("--ctc-canvas", "repeat"), ("--ctc-blank", "mask"), ("--ctc-upsample", "2.5")])
+@pytest.mark.parametrize("option", [("--ctc-canvas", "repeat"), ("--ctc-blank", "mask"), ("--ctc-upsample", "1.5")])
 def test_ctc_options(option: tuple[str, str], setting: Setting, fairseq: Command, tmp_path: Path) -> None:
     fairseq("train", setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *QUICK, *option, "--save-dir", tmp_path)
     fairseq("generate", setting.data_bin, "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 100)

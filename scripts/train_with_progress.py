@@ -1,0 +1,78 @@
+"""Run fairseq-train, keep its whole log in a file, and show one short line for what a user wants to watch.
+
+The command must log with ``--log-format simple``. Interrupted, it stops the training, which resumes when it is started
+again with the same ``--save-dir``.
+"""
+
+import argparse
+import re
+import subprocess
+from pathlib import Path
+
+LAST_LINES = 30
+
+
+def digest(line: str) -> str | None:
+    """Shorten a line of fairseq-train's log.
+
+    Args:
+        line: the line.
+
+    Returns:
+        What to show of it, or None.
+    """
+
+    def value(name: str) -> str:
+        found = re.search(rf"\b{name}[= ]([\d.]+)", line)
+        return found[1] if found else "-"
+
+    if "embedding rows" in line or "Loaded checkpoint" in line:
+        return line.rsplit(" | ", 1)[-1]
+    if "| train_inner |" in line:
+        return f"update {value('num_updates')}: nll {value('nll_loss')}, {value('wps')} words/s"
+    if " valid on " in line:
+        return f"update {value('num_updates')}: validation nll {value('nll_loss')}, BLEU {value('bleu')}"
+    return None
+
+
+def run(command: list[str], log: Path) -> int:
+    """Run the command.
+
+    Args:
+        command: fairseq-train and its arguments.
+        log: file that its output is appended to.
+
+    Returns:
+        Its exit status.
+    """
+    tail: list[str] = []
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                file.write(line)
+                file.flush()
+                tail = [*tail, line][-LAST_LINES:]
+                if shown := digest(line.rstrip("\n")):
+                    print("  ", shown, flush=True)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        print("".join(tail), end="")
+    return process.returncode
+
+
+def main() -> None:
+    """Run the command after ``--`` and end with its status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", type=Path, required=True, help="file for the whole log")
+    parser.add_argument("command", nargs="+", help="fairseq-train and its arguments, after --")
+    arguments = parser.parse_args()
+    raise SystemExit(run(arguments.command, arguments.log))
+
+
+if __name__ == "__main__":
+    main()
