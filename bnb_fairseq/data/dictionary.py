@@ -1,7 +1,7 @@
 """fairseq dictionaries that take raw text: WordPiece with BERT's ids, SentencePiece, and plain ``dict.txt``."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,6 +223,25 @@ def load_dictionary(origin: str) -> BnbDictionary:
             f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
             f".model or a fairseq dict.txt: {error}"
         ) from error
+
+
+def check_same_dictionary(name: str, found: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+    """Compare a dictionary with the one that a checkpoint was trained with.
+
+    Args:
+        name: what to call the dictionary in the message.
+        found: its digest, as a mapping.
+        trained: the checkpoint's digest, as a mapping.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if dict(found) != dict(trained):
+        raise ValueError(
+            f"{name} ({found['size']:,} symbols, sha256 {found['sha256'][:12]}) is not the one that the checkpoint was "
+            f"trained with ({trained['size']:,} symbols, sha256 {trained['sha256'][:12]}); preprocess the data with "
+            f"--srcdict and --tgtdict from the training data-bin"
+        )
 
 
 class Detokenizer:

@@ -37,6 +37,26 @@ def count_lines(path: Path, option: str) -> int:
     return number
 
 
+def check_lines(lines: Sequence[str], option: str) -> None:
+    """See that lines which Python has already read were valid UTF-8.
+
+    Where the locale does not say otherwise, Python reads broken bytes of the standard input as lone surrogates.
+
+    Args:
+        lines: the lines.
+        option: the command-line option that they came by.
+
+    Raises:
+        ValueError: naming the first line that was broken.
+    """
+    for number, line in enumerate(lines, start=1):
+        try:
+            line.encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = ascii(line[max(0, error.start - 20) : error.end + 20])
+            raise ValueError(f"{option}: line {number} of the buffer is not valid UTF-8, near {shown}") from error
+
+
 def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
     """See that the files of all languages are UTF-8 and have equally many lines.
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..criterions.bnb_loss import BnbLoss
-from ..data.dictionary import BnbDictionary, Detokenizer, load_dictionary
+from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_dictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
-from ..data.preflight import check_preprocessing_command
+from ..data.preflight import check_lines, check_preprocessing_command
 from ..generation.generator import NarGenerator, generator_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
@@ -138,13 +138,7 @@ class TranslationBnbTask(TranslationTask):
         """
         mine = self.state_dict()["dictionaries"]
         for side, digest in state_dict.get("dictionaries", {}).items():
-            if digest != mine[side]:
-                raise ValueError(
-                    f"the {side} dictionary of {self.cfg.data} ({mine[side]['size']:,} symbols, sha256 "
-                    f"{mine[side]['sha256'][:12]}) is not the one that the checkpoint was trained with "
-                    f"({digest['size']:,} symbols, sha256 {digest['sha256'][:12]}); preprocess the data with the "
-                    f"dictionaries of the training data-bin"
-                )
+            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side], digest)
 
     def load_dataset(
         self,
@@ -178,6 +172,22 @@ class TranslationBnbTask(TranslationTask):
         self.datasets[split] = SentencePairDataset(
             pair.source, self.src_dict, pair.target, self.tgt_dict, self.non_autoregressive, shuffle=split != "test"
         )
+
+    def get_interactive_tokens_and_lengths(
+        self, lines: Sequence[str], encode_fn: Callable[[str], str]
+    ) -> tuple[list[Tensor], list[int]]:
+        """Encode lines of raw text.
+
+        Args:
+            lines: raw source text, one sentence each.
+            encode_fn: fairseq's tokenizer and BPE, none by default.
+
+        Returns:
+            Ids ending in [SEP], and their lengths.
+        """
+        check_lines(lines, "--input")
+        tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
+        return tokens, lengths
 
     def build_dataset_for_inference(
         self, src_tokens: list[Tensor], src_lengths: list[int], constraints: Any = None

@@ -73,7 +73,7 @@ def setting(
 
 @pytest.fixture(scope="session")
 def checkpoint(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: Command) -> Path:
-    """Train a CTC model for a moment, then add noise to its embeddings, so that its outputs differ from sentence to sentence."""
+    """Train a CTC model for a moment, then add noise to its embeddings to make its outputs differ."""
     folder = tmp_path_factory.mktemp("checkpoint")
     options = ["--bert-encoder", setting.bert, "--encoder-layers", 2, "--decoder-layers", 2, "--latent-size", 0]
     options += ["--max-update", 5]

@@ -1,0 +1,296 @@
+"""The whole model: what its canvas is, and that a sentence's logits are its own affair."""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
+from bnb_fairseq.models.config import BnbTransformerConfig
+
+MakeModel = Callable[..., BnbTransformer]
+CTC: dict[str, object] = {"length_control": "ctc"}
+LENGTH: dict[str, object] = {"length_control": "length", "length_range": 6}
+KINDS: dict[str, dict[str, object]] = {
+    "ctc mask": {**CTC, "ctc_canvas": "mask"},
+    "ctc repeat": {**CTC, "ctc_canvas": "repeat", "ctc_upsample": 1.5},
+    "ctc no latent": {**CTC, "latent_size": 0, "ctc_blank": "pad", "ctc_upsample": 2.5},
+    "length": LENGTH,
+    "length no latent": {**LENGTH, "latent_size": 0},
+    "length canvas tokens": {**LENGTH, "canvas_tokens": True},
+    "length canvas tokens no latent": {**LENGTH, "canvas_tokens": True, "latent_size": 0},
+}
+SENTENCES = ([0, 5, 7, 13, 4, 4, 2], [0, 2], [0, 9, 6, 2], [0, 8, 8, 8, 11, 2])
+TARGET_LENGTHS = (5, 3, 8, 2)
+PAD = 1
+
+
+def source(sentences: tuple[list[int], ...], extra: int = 0) -> tuple[Tensor, Tensor]:
+    """Right-padded ids, with ``extra`` more columns of padding than needed."""
+    tokens = torch.full((len(sentences), max(map(len, sentences)) + extra), PAD)
+    for row, sentence in zip(tokens, sentences, strict=True):
+        row[: len(sentence)] = torch.tensor(sentence)
+    return tokens, torch.tensor([len(sentence) for sentence in sentences])
+
+
+def run(model: BnbTransformer, chosen: list[int], extra: int = 0, gold: bool = True) -> NarOutput:
+    tokens, lengths = source(tuple(SENTENCES[i] for i in chosen), extra)
+    targets = None if model.uses_ctc or not gold else torch.tensor([TARGET_LENGTHS[i] for i in chosen])
+    canvas_tokens = None
+    if model.reads_canvas_tokens and targets is not None:
+        canvas_tokens = (torch.arange(int(targets.max())).expand(len(chosen), -1) * 3 + targets.unsqueeze(1)) % 16
+    with torch.no_grad():
+        return model(tokens, lengths, target_lengths=targets, canvas_tokens=canvas_tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold"), [(kind, gold) for kind in KINDS for gold in (True, False) if gold or kind.startswith("length")]
+)
+def test_logits_depend_on_no_batch_mate_and_no_padding(kind: str, gold: bool, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    together = run(model, [0, 1, 2, 3], gold=gold)
+    for company, extra in (([1], 0), ([0], 3), ([2, 1], 5), ([3, 2, 0], 0), ([1, 0], 2)):
+        other = run(model, company, extra, gold)
+        for column, i in enumerate(company):
+            length = int(other.canvas_lengths[column])
+            assert length == int(together.canvas_lengths[i])
+            difference = other.logits[:length, column] - together.logits[:length, i]
+            assert difference.abs().max() <= 1e-5
+            if other.length_logits is not None and together.length_logits is not None:
+                assert (other.length_logits[column] - together.length_logits[i]).abs().max() <= 1e-5
+
+
+def test_an_upsampling_ratio_that_floating_point_rounds_up(make_model: MakeModel) -> None:
+    """85 x 2.2 = 187, but 187.00000000000003 in floating point: a 188th position would read the padding."""
+    model = make_model(**CTC, ctc_upsample=2.2, encoder_positions=100, decoder_positions=220)
+    short, long = [0, *([7] * 83), 2], [0, *([9] * 88), 2]
+    with torch.no_grad():
+        alone, together = model(*source((short,))), model(*source((short, long)))
+    assert alone.canvas_lengths.tolist() == together.canvas_lengths[:1].tolist() == [187]
+    assert (alone.logits[:, 0] - together.logits[:187, 0]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_depend_on_every_source_token(kind: str, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    targets = None if model.uses_ctc else torch.tensor([4])
+    tokens = torch.tensor([[0, 5, 7, 2]])
+    with torch.no_grad():
+        before = model(tokens, torch.tensor([4]), targets).logits
+        for place in range(4):
+            changed = tokens.clone()
+            changed[0, place] = 12
+            after = model(changed, torch.tensor([4]), targets).logits
+            assert (after - before).abs().amax(dim=(1, 2)).min() > 1e-4  # at every canvas position
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_canvas_positions_see_each_other_in_both_directions(kind: str, make_model: MakeModel) -> None:
+    """Changing what one position carries changes the states of positions to its left and right."""
+    model = make_model(**KINDS[kind])
+    tokens, lengths = source((SENTENCES[3],))
+    with torch.no_grad():
+        encoded = model.encode(tokens, lengths)
+        canvas = model.canvas(encoded, None if model.uses_ctc else torch.tensor([6]))
+        added = torch.zeros(canvas.latent.shape[:2]) if canvas.added is None else canvas.added
+        inner = [a for a in range(1, added.size(1) - 1) if not added[0, a]]
+        latent = canvas.latent.clone()
+        latent[0, inner[1]] += torch.linspace(-1, 1, latent.size(2))  # LayerNorm would undo a constant
+        before, after = model.decode(encoded, canvas), model.decode(encoded, canvas._replace(latent=latent))
+    assert (after - before).abs().amax(dim=2).min() > 1e-5
+
+
+@pytest.mark.parametrize("upsample", [1.0, 1.5, 2.0, 2.5, 3.0])
+def test_ctc_canvas_lengths(upsample: float, make_model: MakeModel) -> None:
+    output = run(make_model(**CTC, ctc_upsample=upsample), [0, 1, 2, 3])
+    expected = [math.ceil(Fraction(upsample) * len(sentence)) for sentence in SENTENCES]
+    assert output.canvas_lengths.tolist() == expected
+    assert output.logits.shape == (max(expected), 4, 17 + 1)
+    assert output.length_logits is None
+
+
+def test_canvas_lengths_under_length_classification(make_model: MakeModel) -> None:
+    model = make_model(**LENGTH)
+    output = run(model, [0, 1, 2, 3])
+    assert output.canvas_lengths.tolist() == list(TARGET_LENGTHS)
+    assert output.logits.shape == (8, 4, 17)
+    assert output.length_logits is not None and output.length_logits.shape == (4, 13)
+    with torch.no_grad():
+        model.length_head.projection.weight.zero_()
+        model.length_head.projection.bias.zero_()
+        for difference, expected in ((0, [7, 2, 4, 6]), (3, [10, 5, 7, 9]), (-6, [2, 2, 2, 2])):
+            model.length_head.projection.bias.zero_()[6 + difference] = 1.0
+            assert run(model, [0, 1, 2, 3], gold=False).canvas_lengths.tolist() == expected
+
+
+def test_predicted_lengths_fit_the_decoders_positions(make_model: MakeModel) -> None:
+    model = make_model(**LENGTH, decoder_positions=8)
+    with torch.no_grad():
+        model.length_head.projection.weight.zero_()
+        model.length_head.projection.bias.zero_()[-1] = 1.0  # 6 more than the source
+    assert run(model, [0, 1, 2, 3], gold=False).canvas_lengths.tolist() == [8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(("choice", "blank", "symbols"), [("new", 17, 18), ("pad", 1, 17), ("mask", 16, 17)])
+def test_blank(choice: str, blank: int, symbols: int, make_model: MakeModel) -> None:
+    model = make_model(**CTC, ctc_blank=choice)
+    assert model.blank == blank
+    assert run(model, [1]).logits.size(-1) == symbols
+    assert (model.pad, model.mask) == (1, 16)
+
+
+def test_no_blank_row_without_ctc(make_model: MakeModel) -> None:
+    assert make_model(**LENGTH, ctc_blank="new").decoder.embeddings.tokens.num_embeddings == 17
+
+
+def test_only_the_parts_that_are_used_exist(make_model: MakeModel) -> None:
+    ctc, length = make_model(**CTC), make_model(**LENGTH)
+    assert not hasattr(ctc, "length_head") and not hasattr(ctc, "length_converter")
+    assert hasattr(length, "length_head") and hasattr(length, "length_converter")
+    assert ctc.decoder.latent_projection is not None
+    without = make_model(**CTC, latent_size=0)
+    assert without.decoder.latent_projection is None
+    names = {name for name, _ in without.named_parameters()}
+    assert not any(name.startswith("latent.") for name in names)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wanted_positions_are_rows_of_the_whole(kind: str, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    tokens, lengths = source(SENTENCES)
+    targets = None if model.uses_ctc else torch.tensor(TARGET_LENGTHS)
+    with torch.no_grad():
+        whole = model(tokens, lengths, targets).logits.transpose(0, 1)
+        predict = torch.rand(whole.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.5
+        some = model(tokens, lengths, targets, predict=predict).logits
+    expected = [whole[b, a] for b in range(4) for a in range(whole.size(1)) if predict[b, a]]
+    assert torch.allclose(some, torch.stack(expected), rtol=0, atol=1e-5)
+
+
+def test_canvas_tokens_default_to_masks(make_model: MakeModel) -> None:
+    model = make_model(**LENGTH, canvas_tokens=True)
+    tokens, lengths = source(SENTENCES[:1])
+    targets = torch.tensor([5])
+    with torch.no_grad():
+        silent = model(tokens, lengths, targets).logits
+        masked = model(tokens, lengths, targets, canvas_tokens=torch.full((1, 5), model.mask)).logits
+        revealed = model(tokens, lengths, targets, canvas_tokens=torch.tensor([[16, 16, 7, 16, 16]])).logits
+    assert torch.equal(silent, masked)
+    assert (revealed - masked).abs().amax(dim=2).min() > 1e-4
+
+
+def test_a_model_without_canvas_tokens_reads_none(make_model: MakeModel) -> None:
+    with_tokens, without = make_model(**LENGTH, canvas_tokens=True), make_model(**LENGTH)
+    assert with_tokens.state_dict().keys() == without.state_dict().keys()
+    assert (with_tokens.reads_canvas_tokens, without.reads_canvas_tokens) == (True, False)
+    assert not torch.equal(run(with_tokens, [0]).logits, run(without, [0]).logits)
+
+
+@pytest.mark.parametrize("upsample", [1.0, 1.25, 1.5, 2.0, 2.2, 2.5, 3.0, 7.0])
+def test_max_positions_by_brute_force(upsample: float, make_model: MakeModel) -> None:
+    for encoder, decoder in ((40, 40), (10, 40), (37, 41), (2, 3)):
+        model = make_model(**CTC, ctc_upsample=upsample, encoder_positions=encoder, decoder_positions=decoder)
+        ratio = Fraction(str(upsample))
+        fitting = [length for length in range(1, encoder + 1) if math.ceil(ratio * length) <= decoder]
+        assert model.max_positions() == (max(fitting, default=0), decoder)
+
+
+def test_max_positions_under_length_classification(make_model: MakeModel) -> None:
+    model = make_model(**LENGTH, encoder_positions=30, decoder_positions=20)
+    assert model.max_positions() == (30, 20)
+
+
+def test_the_longest_source_runs(make_model: MakeModel) -> None:
+    for options in (KINDS["ctc repeat"], KINDS["ctc mask"], KINDS["ctc no latent"]):
+        model = make_model(**options)
+        longest, _ = model.max_positions()
+        output = model(torch.full((1, longest), 5), torch.tensor([longest]))
+        assert output.logits.size(0) <= 40
+        assert math.ceil(model.upsample * (longest + 1)) > 40
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eval_mode_is_deterministic_and_training_mode_is_not(kind: str, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind], latent_dropout=0.3)
+    assert torch.equal(run(model, [0, 1]).logits, run(model, [0, 1]).logits)
+    model.train()
+    assert not torch.equal(run(model, [0, 1]).logits, run(model, [0, 1]).logits)
+
+
+@pytest.mark.parametrize("kind", ["ctc repeat", "length"])
+def test_latent_dropout_reaches_latent_and_cross_attention(kind: str, make_model: MakeModel) -> None:
+    """With all other dropout off, training differs from evaluation only through --latent-dropout."""
+    quiet = {"dropout": 0.0, "attention_dropout": 0.0}
+    plain = make_model(**KINDS[kind], **quiet)
+    expected = run(plain, [0]).logits
+    assert torch.allclose(run(plain.train(), [0]).logits, expected, rtol=0, atol=1e-5)
+    for part in ("latent", "latent_dropout"):
+        model = make_model(**KINDS[kind], **quiet, latent_dropout=0.5)
+        getattr(model, part).train()
+        assert (run(model, [0]).logits - expected).abs().max() > 1e-3, part
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_dict_round_trip(kind: str, make_model: MakeModel) -> None:
+    model, other = make_model(seed=3, **KINDS[kind]), make_model(seed=4, **KINDS[kind])
+    assert not torch.equal(run(model, [0, 1]).logits, run(other, [0, 1]).logits)
+    other.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(run(model, [0, 1]).logits, run(other, [0, 1]).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_finite_and_near(kind: str, dtype: torch.dtype, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    exact = run(model, [0, 1, 2, 3]).logits
+    rough = run(model.to(dtype), [0, 1, 2, 3]).logits
+    assert rough.dtype == dtype
+    assert torch.isfinite(rough).all()
+    error = (rough.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+    assert error < (0.1 if dtype == torch.bfloat16 else 0.02)
+
+
+def test_float64_is_kept(make_model: MakeModel) -> None:
+    for options in KINDS.values():
+        assert run(make_model(**options).double(), [0, 1]).logits.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_every_parameter_that_the_logits_depend_on(kind: str, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    tokens, lengths = source(SENTENCES)
+    output = model(tokens, lengths, None if model.uses_ctc else torch.tensor(TARGET_LENGTHS))
+    loss = output.logits.square().sum()
+    if output.length_logits is not None:
+        loss = loss + output.length_logits.square().sum()
+    loss.backward()
+    untouched = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    assert untouched == []
+
+
+def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransformerConfig]) -> None:
+    """Normal weights of deviation 0.02, LayerNorms 1 and 0, biases 0: in every part."""
+    dictionary = BnbDictionary()
+    for i in range(300):
+        dictionary.add_symbol(f"w{i}")
+    dictionary.add_mask()
+    torch.manual_seed(1)
+    sizes = {f"{side}_{name}": 64 for side in ("encoder", "decoder") for name in ("embed_dim", "ffn_embed_dim")}
+    config = make_config(**LENGTH, **sizes)
+    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    model = BnbTransformer.build_model(config, task)  # type: ignore[arg-type]
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            spread = 4 * 0.02 / math.sqrt(2 * module.weight.numel())  # four standard errors of a deviation
+            assert abs(float(module.weight.detach().std()) - 0.02) < spread, name
+            assert abs(float(module.weight.detach().mean())) < 4 * 0.02 / math.sqrt(module.weight.numel()), name
+            if isinstance(module, nn.Linear):
+                assert not module.bias.any(), name
+        elif isinstance(module, nn.LayerNorm):
+            assert module.weight.eq(1).all() and module.bias.eq(0).all() and module.eps == 1e-12, name
+    assert not model.decoder.head.bias.any()
