@@ -19,7 +19,9 @@ FAIRSEQ_MISSING = (
 
 try:
     import fairseq  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "fairseq":  # fairseq is there, but something that it needs is not
+        raise
     raise ImportError(FAIRSEQ_MISSING) from error
 
 KNOWN_WARNINGS = (

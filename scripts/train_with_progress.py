@@ -23,7 +23,7 @@ def digest(line: str) -> str | None:
     """
 
     def value(name: str) -> str:
-        found = re.search(rf"\b{name}[= ]([\d.]+)", line)
+        found = re.search(rf"\b{name}[= ]([^\s,]+)", line)
         return found[1] if found else "-"
 
     if "embedding rows" in line or "Loaded checkpoint" in line:

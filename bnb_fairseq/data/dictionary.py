@@ -110,6 +110,16 @@ class BnbDictionary(Dictionary):
         """Detokenise a string of symbols; a plain dictionary leaves it alone."""
         return text
 
+    def save(self, f: str | Any) -> None:
+        """Write ``dict.LANG.txt``; a tokenizer that an earlier run left beside it goes.
+
+        Args:
+            f: path of the ``dict.LANG.txt``, or an open file.
+        """
+        super().save(f)
+        if isinstance(f, str):
+            remove_companions(Path(f))
+
 
 class SubwordDictionary(BnbDictionary):
     """A dictionary with the symbols of a subword tokenizer, which splits raw text and joins it again.
@@ -191,7 +201,6 @@ class SubwordDictionary(BnbDictionary):
         """
         super().save(f)
         if isinstance(f, str):
-            remove_companions(Path(f))
             self.tokenizer.save(companion(Path(f), self.tokenizer.suffix))
 
 
@@ -221,7 +230,7 @@ def load_dictionary(origin: str) -> BnbDictionary:
     except ValueError as error:
         raise ValueError(
             f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
-            f".model or a fairseq dict.txt: {error}"
+            f".model or a fairseq dict.txt, not {origin!r}: {error}"
         ) from error
 
 

@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import (
-    AppendTokenDataset,
-    FairseqDataset,
-    StripTokenDataset,
-    TruncateDataset,
-    data_utils,
-    indexed_dataset,
-)
+from fairseq.data import FairseqDataset, data_utils, indexed_dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +17,37 @@ logger = logging.getLogger(__name__)
 
 Sample = dict[str, Any]
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] around every sentence
+
+
+class TruncatedSentences(Sequence[Tensor]):
+    """Sentences cut to a length, their last symbol kept.
+
+    Args:
+        sentences: items ending in [SEP].
+        longest: longest item, [SEP] counted.
+    """
+
+    def __init__(self, sentences: Sequence[Tensor], longest: int) -> None:
+        self._sentences = sentences
+        self._longest = longest
+        self.sizes = np.minimum(_sizes(sentences), longest)
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+    def __getitem__(self, index: Any) -> Any:
+        sentence = self._sentences[index]
+        cut = len(sentence) > self._longest
+        return torch.cat([sentence[: self._longest - 1], sentence[-1:]]) if cut else sentence
+
+    @property
+    def supports_prefetch(self) -> bool:
+        """Whether the sentences can be read ahead."""
+        return bool(getattr(self._sentences, "supports_prefetch", False))
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Read sentences ahead."""
+        self._sentences.prefetch(indices)  # type: ignore[attr-defined]
 
 
 class SentencePairDataset(FairseqDataset):
@@ -40,6 +64,7 @@ class SentencePairDataset(FairseqDataset):
         target_bos: True: targets begin with [CLS], and there is no ``prev_output_tokens`` (non-autoregressive);
             False: targets do not, and ``prev_output_tokens`` is the target shifted right behind [CLS].
         shuffle: shuffle sentences of equal length.
+        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted; None: leave them.
     """
 
     def __init__(
@@ -50,12 +75,14 @@ class SentencePairDataset(FairseqDataset):
         target_dictionary: BnbDictionary,
         target_bos: bool = True,
         shuffle: bool = True,
+        longest_source: int | None = None,
     ) -> None:
-        self.source, self.target = source, target
+        self.source = source if longest_source is None else TruncatedSentences(source, longest_source - 1)
+        self.target = target
         self.source_dictionary, self.target_dictionary = source_dictionary, target_dictionary
         self.target_bos = target_bos
         self.shuffle = shuffle
-        self.source_sizes = _sizes(source) + 1
+        self.source_sizes = _sizes(self.source) + 1
         self.target_sizes = None if target is None else _sizes(target) + int(target_bos)
 
     def __len__(self) -> int:
@@ -200,7 +227,6 @@ def load_pair(
     languages: tuple[str, str],
     dictionaries: tuple[BnbDictionary, BnbDictionary],
     dataset_impl: str | None = None,
-    longest_source: int | None = None,
 ) -> SentencePairs:
     """Open a part of a data-bin folder.
 
@@ -210,7 +236,6 @@ def load_pair(
         languages: source and target language.
         dictionaries: source and target dictionary.
         dataset_impl: fairseq's storage format; None: found out.
-        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted; None: leave them.
 
     Returns:
         The sentences.
@@ -233,10 +258,6 @@ def load_pair(
             f"{prefix}{source_lang} has {len(source):,} sentences, {prefix}{target_lang} {len(target):,}; source and "
             f"target need the same number, so preprocess them again"
         )
-    if longest_source is not None:
-        eos = dictionaries[0].eos()
-        source = TruncateDataset(StripTokenDataset(source, eos), longest_source - SPECIAL_SYMBOLS)
-        source = AppendTokenDataset(source, eos)
     logger.info("%s%s: %d sentences", prefix, source_lang, len(source))
     return SentencePairs(source, target)
 

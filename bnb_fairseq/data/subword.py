@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import sentencepiece
 import tokenizers
 
+from .detokenize import join_wordpieces
+
 logger = logging.getLogger(__name__)
 
 WORD_START = "\u2581"  # SentencePiece's mark of a word-initial piece
@@ -106,7 +108,8 @@ class WordPiece(SubwordTokenizer):
 
     def __init__(self, tokenizer: Any, origin: str) -> None:
         vocabulary: dict[str, int] = tokenizer.get_vocab()
-        missing = [symbol for symbol in BERT_SPECIALS if symbol not in vocabulary]
+        own = tokenizer.get_vocab(with_added_tokens=False)  # transformers adds what a vocabulary lacks, at new ids
+        missing = [symbol for symbol in BERT_SPECIALS if symbol not in own]
         if missing:
             raise ValueError(f"{origin}: not a BERT vocabulary, it has no {', '.join(missing)}")
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
@@ -135,7 +138,7 @@ class WordPiece(SubwordTokenizer):
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, symbols: Sequence[str]) -> str:  # noqa: D102
-        return str(self._tokenizer.decoder.decode(list(symbols)))
+        return join_wordpieces(symbols)
 
     def surface(self, symbol: str) -> Surface:  # noqa: D102
         return Surface(symbol[2:], False) if symbol.startswith("##") and len(symbol) > 2 else Surface(symbol, True)

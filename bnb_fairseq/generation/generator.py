@@ -30,7 +30,13 @@ UNUSED_OPTIONS = {
     "no_repeat_ngram_size": 0,
     "diverse_beam_groups": -1,
     "match_source_len": False,
-    "unkpen": 0,
+    "lenpen": 1.0,
+    "unkpen": 0.0,
+    "unnormalized": False,
+    "temperature": 1.0,
+    "min_len": 1,
+    "max_len_a": 0.0,
+    "max_len_b": 200,
 }
 
 
@@ -63,7 +69,7 @@ def generator_options(args: Any) -> GeneratorOptions:
     problems = [
         f"--{name.replace('_', '-')} {getattr(args, name)}"
         for name, neutral in UNUSED_OPTIONS.items()
-        if getattr(args, name, neutral) not in (neutral, None, False)
+        if getattr(args, name, neutral) not in (neutral, None)
     ]
     if problems:
         raise ValueError(f"a non-autoregressive model decodes in parallel and cannot use {', '.join(problems)}")
@@ -93,7 +99,7 @@ class Prediction(NamedTuple):
     def scores(self, wanted: Tensor | None = None) -> Tensor:
         """Compute log-probabilities of chosen tokens, float32; only those of ``wanted`` (N, bool) if given."""
         best, logits = (self.best, self.logits) if wanted is None else (self.best[wanted], self.logits[wanted])
-        return best.float() - torch.logsumexp(logits, dim=-1).float()
+        return best.float() - torch.logsumexp(logits.float(), dim=-1)
 
 
 class NarGenerator:
@@ -209,6 +215,18 @@ class NarGenerator:
             [{**hypothesis, "steps": passes[i], "history": [step[i] for step in history]}]
             for i, hypothesis in enumerate(cut[-1])
         ]
+
+
+def empty_hypothesis(eos: int) -> Hypothesis:
+    """Make the translation of an empty sentence.
+
+    Args:
+        eos: id of the end symbol.
+
+    Returns:
+        What to put over a hypothesis of fairseq's.
+    """
+    return {"tokens": torch.tensor([eos]), "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}
 
 
 def _cut(state: DecodingState) -> list[Hypothesis]:

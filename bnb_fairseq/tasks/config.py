@@ -1,11 +1,15 @@
 """Options of the ``translation_bnb`` task."""
 
+import json
+from argparse import Namespace
 from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from omegaconf import II
+from fairseq.dataclass.configs import GenerationConfig
+from omegaconf import II, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 MATMUL_PRECISION_CHOICES = ChoiceEnum(["highest", "high", "medium"])
 DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
@@ -50,3 +54,29 @@ class TranslationBnbConfig(FairseqDataclass):
     )
     train_subset: str = II("dataset.train_subset")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]
+
+
+def eval_bleu_options(text: str) -> Namespace:
+    """Read ``--eval-bleu-args``.
+
+    Args:
+        text: a JSON object, fairseq's generation options by their field names.
+
+    Returns:
+        The options that it sets, each of the type that fairseq wants.
+
+    Raises:
+        ValueError: if it is no such object, or an option does not exist or has a value of another type.
+    """
+    try:
+        options = json.loads(text)
+        if not isinstance(options, dict):
+            raise ValueError(f"it holds a {type(options).__name__}")
+        checked = OmegaConf.merge(OmegaConf.structured(GenerationConfig), options)
+        return Namespace(**{name: checked[name] for name in options})
+    except (ValueError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]  # OmegaConf adds lines about its own types
+        raise ValueError(
+            f"--eval-bleu-args must be a JSON object of fairseq's generation options, such as "
+            f"'{{\"iter_decode_max_iter\": 4}}', but is {text!r}: {reason}"
+        ) from error

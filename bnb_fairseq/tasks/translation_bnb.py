@@ -1,8 +1,7 @@
 """The ``translation_bnb`` task: text to text, non-autoregressive or not."""
 
-import json
 import logging
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from ..criterions.bnb_loss import BnbLoss
 from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_dictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_lines, check_preprocessing_command
-from ..generation.generator import NarGenerator, generator_options
+from ..generation.generator import NarGenerator, empty_hypothesis, generator_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
-from .config import TranslationBnbConfig
+from .config import TranslationBnbConfig, eval_bleu_options
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ class TranslationBnbTask(TranslationTask):
             ValueError: if the folder or the language pair cannot be found.
         """
         folder = next(iter(utils.split_paths(cfg.data or "")), "")
-        if not Path(folder).is_dir():
+        if not folder or not Path(folder).is_dir():
             raise ValueError(f"data must be a folder made by fairseq-preprocess, but {folder!r} is none")
         if cfg.source_lang is None or cfg.target_lang is None:
             cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
@@ -165,12 +164,15 @@ class TranslationBnbTask(TranslationTask):
         """
         folders = utils.split_paths(self.cfg.data)
         folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
-        longest = self.cfg.max_source_positions if self.cfg.truncate_source else None
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
-        pair = load_pair(Path(folder), split, languages, dictionaries, self.cfg.dataset_impl, longest)
-        self.datasets[split] = SentencePairDataset(
-            pair.source, self.src_dict, pair.target, self.tgt_dict, self.non_autoregressive, shuffle=split != "test"
+        pair = load_pair(Path(folder), split, languages, dictionaries, self.cfg.dataset_impl)
+        self.datasets[split] = self._pairs(pair.source, pair.target, shuffle=split != "test")
+
+    def _pairs(self, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool) -> SentencePairDataset:
+        longest = self.cfg.max_source_positions if self.cfg.truncate_source else None
+        return SentencePairDataset(
+            source, self.src_dict, target, self.tgt_dict, self.non_autoregressive, shuffle, longest
         )
 
     def get_interactive_tokens_and_lengths(
@@ -207,9 +209,7 @@ class TranslationBnbTask(TranslationTask):
         """
         if constraints is not None:
             raise ValueError("--constraints cannot be used with --task translation_bnb")
-        return SentencePairDataset(
-            src_tokens, self.src_dict, None, self.tgt_dict, self.non_autoregressive, shuffle=False
-        )
+        return self._pairs(src_tokens, None, shuffle=False)
 
     def filter_indices_by_size(
         self,
@@ -253,8 +253,7 @@ class TranslationBnbTask(TranslationTask):
             load_berts(model, berts, str(cfg.cross_attention_init))
         self.non_autoregressive = isinstance(model, BnbTransformer)
         if self.cfg.eval_bleu:
-            options = json.loads(self.cfg.eval_bleu_args)
-            self.sequence_generator = self.build_generator([model], Namespace(**options))
+            self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
         return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
@@ -330,12 +329,8 @@ class TranslationBnbTask(TranslationTask):
                 )
         empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
         for i in empty.nonzero().flatten().tolist():
-            hypotheses[i] = [{**hypotheses[i][0], **self._nothing()}]
+            hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
         return hypotheses
-
-    def _nothing(self) -> dict[str, Any]:
-        tokens = torch.tensor([self.tgt_dict.eos()])
-        return {"tokens": tokens, "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}
 
     def build_bpe(self, args: Any) -> Detokenizer:
         """Return the detokenizer of the target side; fairseq's ``--bpe`` is not needed."""

@@ -42,7 +42,7 @@ def make_bert(folder: Path, text: Sequence[Path], symbols: int, width: int, laye
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=2 * width,
-        max_position_embeddings=96,
+        max_position_embeddings=160,
     )
     BertForPreTraining(config).save_pretrained(folder)
     return folder

@@ -69,12 +69,12 @@ def test_other_dictionary_than_the_checkpoints(
 
 
 def test_too_long_sentences(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
-    long = "the file " * 40  # 82 tokens with [CLS] and [SEP]; 96 positions allow a canvas of 2 x 48
+    long = "the file " * 40  # 82 tokens with [CLS] and [SEP]; 160 positions allow a canvas of 2 x 80
     output = fairseq("interactive", setting.data_bin, "--path", checkpoint, stdin=f"{long}\n", fails=True)
-    for part in ("sentence 0", "lengths (82, 0)", "--max-source-positions", "allow (48, 96)", "--truncate-source"):
+    for part in ("sentence 0", "lengths (82, 0)", "--max-source-positions", "allow (80, 160)", "--truncate-source"):
         assert part in output, output[-2000:]
     write(tmp_path / "long.en", ["the file", "the file"])
-    write(tmp_path / "long.de", ["die Datei", "die Datei " * 60])
+    write(tmp_path / "long.de", ["die Datei", "die Datei " * 100])
     dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
     prefix = ["-s", "en", "-t", "de", "--testpref", tmp_path / "long"]
     fairseq("preprocess", *prefix, *dictionaries, "--destdir", tmp_path)

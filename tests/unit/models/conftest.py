@@ -157,7 +157,7 @@ def make_model(make_config: Callable[..., BnbTransformerConfig]) -> Callable[...
 
     def make(seed: int = 3, **options: object) -> BnbTransformer:
         task = SimpleNamespace(source_dictionary=plain_dictionary(10), target_dictionary=plain_dictionary(12))
-        model = BnbTransformer.build_model(make_config(**options), task)  # type: ignore[arg-type]
+        model = BnbTransformer.build_model(make_config(**options), task)
         randomise(model, seed)
         return model.eval()
 

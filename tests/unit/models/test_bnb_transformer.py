@@ -283,7 +283,7 @@ def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransfo
     sizes = {f"{side}_{name}": 64 for side in ("encoder", "decoder") for name in ("embed_dim", "ffn_embed_dim")}
     config = make_config(**LENGTH, **sizes)
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    model = BnbTransformer.build_model(config, task)  # type: ignore[arg-type]
+    model = BnbTransformer.build_model(config, task)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             spread = 4 * 0.02 / math.sqrt(2 * module.weight.numel())  # four standard errors of a deviation

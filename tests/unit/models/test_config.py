@@ -78,7 +78,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         canvas_tokens=True,
         dropout=2.0,
     )
-    with pytest.raises(ValueError, match="^bnb_transformer: ") as refusal:
+    with pytest.raises(ValueError, match=r"^bnb_transformer: ") as refusal:
         check_options(config)
     assert str(refusal.value).removeprefix("bnb_transformer: ").split("; ") == [
         "--encoder-attention-heads must be at least 1, but is 0",
@@ -108,7 +108,7 @@ def test_good_options(options: dict[str, object], make_config: MakeConfig) -> No
 
 def test_the_model_checks_its_options(make_model: Callable[..., BnbTransformer]) -> None:
     for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"canvas_tokens": True}):
-        with pytest.raises(ValueError, match="^bnb_transformer: --"):
+        with pytest.raises(ValueError, match=r"^bnb_transformer: --"):
             make_model(**options)
 
 
@@ -152,7 +152,7 @@ def test_without_an_architecture_the_sizes_are_those_of_bert_base(
     monkeypatch.setattr(BnbTransformer, "__init__", construct)  # the real one is 250 million parameters
     dictionary = make_dictionary(3)
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    BnbTransformer.build_model(BnbTransformerConfig(encoder_layers=6), task)  # type: ignore[arg-type]
+    BnbTransformer.build_model(BnbTransformerConfig(encoder_layers=6), task)
     assert sizes(seen[0], "encoder") == [6, *BERT_BASE[1:]]
     assert sizes(seen[0], "decoder") == BERT_BASE
 

@@ -32,7 +32,7 @@ def started(config: BnbTransformerConfig, source: BnbDictionary, target: BnbDict
     berts = resolve_berts(config)
     assert berts is not None
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
-    model = BnbTransformer.build_model(config, task)  # type: ignore[arg-type]
+    model = BnbTransformer.build_model(config, task)
     load_berts(model, berts, str(config.cross_attention_init))
     return model.eval()
 
@@ -175,10 +175,9 @@ def test_cross_attention_starts_from_self_attention_if_asked_to(tmp_path: Path, 
     for init in ("random", "self"):
         model = started(options(bert_encoder=str(directory), cross_attention_init=init), dictionary, dictionary)
         for layer in model.decoder.layers:
-            pairs = ((layer.encoder_attn, layer.self_attn), (layer.encoder_attn_layer_norm, layer.self_attn_layer_norm))
-            for cross, own in pairs:
-                own_state = own.state_dict()
-                for name, tensor in cross.state_dict().items():
+            for part in ("attn", "attn_layer_norm"):
+                own_state = layer.get_submodule(f"self_{part}").state_dict()
+                for name, tensor in layer.get_submodule(f"encoder_{part}").state_dict().items():
                     assert torch.equal(tensor, own_state[name]) == (init == "self"), name
 
 
@@ -189,7 +188,7 @@ def test_resolved_options_build_the_same_model_without_the_bert(tmp_path: Path, 
     model = started(config, dictionary, dictionary)
     config.bert_encoder = "a-directory-that-is-gone"
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    again = BnbTransformer.build_model(config, task).eval()  # type: ignore[arg-type]
+    again = BnbTransformer.build_model(config, task).eval()
     again.load_state_dict(model.state_dict(), strict=True)
     tokens, lengths = torch.tensor([[3, 6, 8, 4]]), torch.tensor([4])
     assert torch.equal(again(tokens, lengths).logits, model(tokens, lengths).logits)

@@ -34,17 +34,20 @@ def gelu(x: Tensor) -> Tensor:
     return torch.tensor([v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()], dtype=torch.float64)
 
 
-def normalise(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+def normalise(x: Tensor, norm: nn.Module) -> Tensor:
     deviation = math.sqrt(float((x - x.mean()).square().mean()) + EPSILON)
-    return (x - x.mean()) / deviation * norm.weight + norm.bias
+    return (x - x.mean()) / deviation * norm.get_parameter("weight") + norm.get_parameter("bias")
+
+
+def linear(x: Tensor, layer: nn.Module) -> Tensor:
+    return layer.get_parameter("weight") @ x + layer.get_parameter("bias")
 
 
 def attend(query: Tensor, memory: list[Tensor], attention: nn.Module) -> Tensor:
     """Multi-head attention of one position over the vectors it may see."""
 
     def project(name: str, x: Tensor) -> Tensor:
-        linear = attention.get_submodule(f"{name}_proj")
-        return torch.as_tensor(linear.weight) @ x + torch.as_tensor(linear.bias)
+        return linear(x, attention.get_submodule(f"{name}_proj"))
 
     mixed, width = torch.zeros(WIDTH, dtype=torch.float64), WIDTH // HEADS
     for head in range(HEADS):
@@ -66,10 +69,11 @@ def slow_decoder(decoder: NarDecoder, content: list[Tensor], memory: list[Tensor
         seen = states
         states = []
         for state in seen:
-            x = normalise(state + attend(state, seen, layer.self_attn), layer.self_attn_layer_norm)
-            x = normalise(x + attend(x, memory, layer.encoder_attn), layer.encoder_attn_layer_norm)
-            inner = gelu(layer.fc1.weight @ x + layer.fc1.bias)
-            states.append(normalise(x + layer.fc2.weight @ inner + layer.fc2.bias, layer.final_layer_norm))
+            part = layer.get_submodule
+            x = normalise(state + attend(state, seen, part("self_attn")), part("self_attn_layer_norm"))
+            x = normalise(x + attend(x, memory, part("encoder_attn")), part("encoder_attn_layer_norm"))
+            inner = gelu(linear(x, part("fc1")))
+            states.append(normalise(x + linear(inner, part("fc2")), part("final_layer_norm")))
     return states
 
 
@@ -126,7 +130,7 @@ def test_head_against_its_formula(extra_symbols: int, make_decoder: MakeDecoder)
 def test_output_layer_is_tied(make_decoder: MakeDecoder) -> None:
     decoder = make_decoder()
     assert sum(tuple(p.shape) == (9, WIDTH) for p in decoder.parameters()) == 1
-    decoder.output_layer(torch.ones(1, WIDTH, dtype=torch.float64)).sum().backward()
+    torch.autograd.backward(decoder.output_layer(torch.ones(1, WIDTH, dtype=torch.float64)).sum())
     gradient = decoder.embeddings.tokens.weight.grad
     assert gradient is not None and gradient.abs().sum(dim=1).gt(0).all()
 

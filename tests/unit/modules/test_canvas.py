@@ -101,6 +101,6 @@ def test_no_position_of_a_short_sentence_reads_the_padding() -> None:
 def test_gradients_add_up_over_the_copies() -> None:
     latent = torch.zeros(1, 3, 2, requires_grad=True)
     canvas = upsample_latent(latent, torch.tensor([3]), 2.5, mask_added=False)
-    canvas.latent.sum().backward()
+    torch.autograd.backward(canvas.latent.sum())
     assert latent.grad is not None
     assert latent.grad[0, :, 0].tolist() == [3.0, 2.0, 3.0]  # positions 0-2, 3-4, 5-7

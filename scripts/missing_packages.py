@@ -1,0 +1,77 @@
+"""Print which steps of ``scripts/bootstrap.sh`` are still to be done, one name a line; nothing if all is installed.
+
+It runs in a virtual environment that may hold nothing but pip, so it uses the standard library alone until
+``packaging`` is there.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def installed(name: str) -> str | None:
+    """Return the installed version of a package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def satisfied(requirements: Path) -> bool:
+    """Tell whether every requirement of a file is installed.
+
+    Args:
+        requirements: pip's requirements file; plain requirements and comments only.
+
+    Returns:
+        False if a package is missing or has another version than wanted.
+    """
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return False
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines())
+    for requirement in (Requirement(line) for line in lines if line):
+        found = installed(requirement.name)
+        if found is None or not requirement.specifier.contains(found, prereleases=True):
+            return False
+    return True
+
+
+def plugin_is_editable() -> bool:
+    """Tell whether this very folder is installed."""
+    try:
+        origin = json.loads(distribution("bnb_fairseq").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return False
+    return origin.get("url") == ROOT.as_uri()
+
+
+def missing(fairseq: str) -> Iterator[str]:
+    """List the steps to do.
+
+    Args:
+        fairseq: the fairseq package that is wanted, ``NAME==VERSION``.
+
+    Yields:
+        str: Names of steps, in the order in which they must be done.
+    """
+    if installed("torch") is None:
+        yield "torch"
+    name, _, wanted = fairseq.partition("==")
+    if installed(name) != wanted:
+        if None in (installed("cython"), installed("wheel"), installed("numpy"), installed("setuptools")):
+            yield "build-tools"
+        yield "fairseq"
+    if not satisfied(ROOT / "scripts" / "requirements.txt"):
+        yield "requirements"
+    if not plugin_is_editable():
+        yield "plugin"
+
+
+if __name__ == "__main__":
+    print("\n".join(missing(sys.argv[1])))

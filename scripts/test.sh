@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every check of the project, quick ones first: ruff, mypy --strict, pydoclint, then unit, integration and system tests.
+# Installs what is missing. Arguments go to pytest: `bash scripts/test.sh --device cuda`, `bash scripts/test.sh -k ctc`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/bootstrap.sh
+
+check() {
+    local begun=$SECONDS
+    echo "== $*"
+    "$@"
+    echo "   $((SECONDS - begun)) s"
+}
+
+check ruff check .
+check ruff format --check .
+check mypy
+check pydoclint bnb_fairseq scripts
+check pytest tests/unit tests/integration tests/system "$@"

@@ -1,0 +1,63 @@
+"""A model that answers with given logits, and criterions and batches for it."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from bnb_fairseq.criterions.bnb_loss import BnbLoss
+from bnb_fairseq.models.bnb_transformer import NarOutput
+from bnb_fairseq.modules.length import LengthHead
+
+PAD, MASK, BLANK = 1, 9, 3
+
+
+class FixedModel(nn.Module):
+    """What the criterion sees of a ``bnb_transformer``; remembers what it was called with."""
+
+    def __init__(self, output: NarOutput, uses_ctc: bool, reads_canvas_tokens: bool = False) -> None:
+        super().__init__()
+        self.output = output
+        self.uses_ctc, self.reads_canvas_tokens = uses_ctc, reads_canvas_tokens
+        self.blank, self.mask = BLANK, MASK
+        self.length_head = LengthHead(4, length_range=2)
+        self.decoder = SimpleNamespace(max_positions=lambda: 20)
+        self.calls: list[dict[str, Tensor | None]] = []
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        target_lengths: Tensor | None = None,
+        canvas_tokens: Tensor | None = None,
+        predict: Tensor | None = None,
+    ) -> NarOutput:
+        self.calls.append({"target_lengths": target_lengths, "canvas_tokens": canvas_tokens, "predict": predict})
+        if predict is None:
+            return self.output
+        return self.output._replace(logits=self.output.logits[predict])
+
+
+def criterion(label_smoothing: float = 0.1, length_loss_factor: float = 0.1) -> BnbLoss:
+    task = SimpleNamespace(target_dictionary=SimpleNamespace(pad=lambda: PAD))
+    return BnbLoss(task, label_smoothing, length_loss_factor)
+
+
+def padded(sentences: list[list[int]], extra: int = 0) -> Tensor:
+    rows = torch.full((len(sentences), max(map(len, sentences)) + extra), PAD)
+    for row, sentence in zip(rows, sentences, strict=True):
+        row[: len(sentence)] = torch.tensor(sentence)
+    return rows
+
+
+def batch(sources: list[list[int]], targets: list[list[int]], extra: int = 0) -> dict[str, object]:
+    """fairseq's sample; the source has ``extra`` columns of padding more than needed."""
+    return {
+        "net_input": {
+            "src_tokens": padded(sources, extra),
+            "src_lengths": torch.tensor([len(source) for source in sources]),
+        },
+        "target": padded(targets),
+        "ntokens": sum(map(len, targets)),
+        "nsentences": len(targets),
+    }

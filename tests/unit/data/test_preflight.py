@@ -1,0 +1,107 @@
+"""What ``fairseq-preprocess`` is told before it reads broken text."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnb_fairseq.data.preflight import check_lines, check_parallel, check_preprocessing_command, count_lines
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [(b"", 0), (b"\n", 1), (b"one\ntwo\n", 2), (b"one\ntwo", 2), ("ein\u2028Satz\x0bhier\r\nzwei\n".encode(), 2)],
+)
+def test_count_lines(content: bytes, lines: int, tmp_path: Path) -> None:
+    """Only the newline ends a line, as in fairseq; Python's text mode and ``splitlines`` know more line ends."""
+    (tmp_path / "x.de").write_bytes(content)
+    assert count_lines(tmp_path / "x.de", "--trainpref") == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "byte", "column"),
+    [
+        (b"\xff", 1, "0xff", 1),
+        (b"eins\nzw\xe9i\ndrei\n", 2, "0xe9", 3),
+        (b"eins\n\xc3\xa4\x80\n", 2, "0x80", 3),  # columns are bytes
+        (b"eins\nzwei\n\xc3\n\xff\n", 3, "0xc3", 1),
+    ],
+)
+def test_broken_utf8(content: bytes, line: int, byte: str, column: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.de"
+    path.write_bytes(content)
+    message = f"--validpref: {path}, line {line} is not valid UTF-8 (byte {byte} at column {column}); convert the file"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        count_lines(path, "--validpref")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^--testpref: there is no file {tmp_path}/x.de$"):
+        count_lines(tmp_path / "x.de", "--testpref")
+    with pytest.raises(ValueError, match=f"^--testpref: there is no file {tmp_path}$"):
+        count_lines(tmp_path, "--testpref")
+
+
+def test_check_lines() -> None:
+    check_lines(["gut", "", "Größe \U0001f600"], "--input")
+    broken = b"a" * 30 + b"\xffe" + b"b" * 30
+    line = broken.decode("utf-8", errors="surrogateescape")
+    shown = "a" * 20 + "\\udcffe" + "b" * 19
+    message = f"--input: line 2 of the buffer is not valid UTF-8, near '{shown}'"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_lines(["gut", line, "\udcff"], "--input")
+
+
+def write_text(folder: Path, **files: str) -> None:
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(content, encoding="utf-8")
+
+
+def test_check_parallel(tmp_path: Path) -> None:
+    write_text(tmp_path, x_en="one\n" * 1200, x_de="eins\n" * 1200, x_fr="un\ndeux\n")
+    check_parallel(f"{tmp_path}/x", ["en", "de"], "--trainpref")
+    check_parallel(f"{tmp_path}/x", ["fr"], "--trainpref")
+    message = (
+        f"--trainpref: source and target need the same number of lines, but {tmp_path}/x.en has 1,200, "
+        f"{tmp_path}/x.fr has 2"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_parallel(f"{tmp_path}/x", ["en", "fr"], "--trainpref")
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """A command line whose training text is in order; the others' sides differ in length."""
+    write_text(tmp_path, good_en="one\n", good_de="eins\n", bad_en="one\ntwo\n", bad_de="eins\n")
+    return ["-s", "en", "-t", "de", "--trainpref", f"{tmp_path}/good", "--task", "translation_bnb", "--srcdict", "x"]
+
+
+@pytest.mark.parametrize("command", ["/usr/bin/fairseq-preprocess", "fairseq-preprocess", "fairseq_cli/preprocess.py"])
+@pytest.mark.parametrize("option", ["--validpref", "--testpref"])
+def test_preprocessing_command(command: str, option: str, arguments: list[str], tmp_path: Path) -> None:
+    check_preprocessing_command([command, *arguments])
+    check_preprocessing_command([command, *arguments, option, f"{tmp_path}/good,{tmp_path}/good"])
+    for bad in (f"{tmp_path}/bad", f"{tmp_path}/good,{tmp_path}/bad"):
+        with pytest.raises(ValueError, match=f"^{option}: source and target .*bad.en has 2, .*bad.de has 1$"):
+            check_preprocessing_command([command, *arguments, option, bad])
+    with pytest.raises(ValueError, match=f"^{option}: there is no file {tmp_path}/none.en$"):
+        check_preprocessing_command([command, *arguments, option, f"{tmp_path}/none"])
+
+
+def test_only_source(arguments: list[str], tmp_path: Path) -> None:
+    check_preprocessing_command(["fairseq-preprocess", *arguments, "--testpref", f"{tmp_path}/bad", "--only-source"])
+
+
+@pytest.mark.parametrize("command", ["fairseq-train", "/bin/fairseq-generate", "pytest", ""])
+def test_other_commands_are_left_alone(command: str, arguments: list[str], tmp_path: Path) -> None:
+    check_preprocessing_command([command, *arguments, "--testpref", f"{tmp_path}/bad"])
+
+
+def test_running_command_is_the_default(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = [*arguments, "--testpref", f"{tmp_path}/bad"]
+    monkeypatch.setattr(sys, "argv", ["fairseq-train", *bad])
+    check_preprocessing_command()
+    monkeypatch.setattr(sys, "argv", ["/opt/bin/fairseq-preprocess", *bad])
+    with pytest.raises(ValueError, match=r"^--testpref: source and target"):
+        check_preprocessing_command()

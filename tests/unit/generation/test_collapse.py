@@ -1,0 +1,66 @@
+"""Collapsing a canvas: closed-form cases, and every small canvas against itertools."""
+
+import itertools
+
+import pytest
+import torch
+
+from bnb_fairseq.generation.collapse import compact, kept_by_ctc
+
+B = 9  # the blank
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length", "kept"),
+    [
+        ([5, 5, 6, 6], 4, [0, 2]),
+        ([5, B, 5, 6], 4, [0, 2, 3]),  # a true double word
+        ([5, 5, B, B, 5, 5], 6, [0, 4]),
+        ([5, B, B, 5, B, 5], 6, [0, 3, 5]),
+        ([B, B, B], 3, []),
+        ([B, 5, 5, B], 4, [1]),
+        ([5, 6, 5, 6], 4, [0, 1, 2, 3]),
+        ([5, 6, 7, 8], 2, [0, 1]),  # what lies beyond the canvas is nobody's
+        ([5, 5, 5, 6], 3, [0]),
+        ([B, 5, 6, 7], 1, []),
+        ([5], 1, [0]),
+        ([5, 6], 0, []),
+    ],
+)
+def test_kept_by_hand(tokens: list[int], length: int, kept: list[int]) -> None:
+    mask = kept_by_ctc(torch.tensor([tokens]), torch.tensor([length]), B)
+    assert mask.dtype == torch.bool
+    assert mask[0].nonzero().flatten().tolist() == kept
+
+
+@pytest.mark.parametrize("blank", [0, 1, 2])
+def test_every_canvas_of_four_positions(blank: int) -> None:
+    """All of them in one batch, cut at every length."""
+    canvases = list(itertools.product(range(3), repeat=4))
+    for length in range(5):
+        tokens = torch.tensor(canvases)
+        kept = kept_by_ctc(tokens, torch.full((len(canvases),), length), blank)
+        assert torch.equal(tokens, torch.tensor(canvases))
+        for canvas, row in zip(canvases, kept, strict=True):
+            merged = [symbol for symbol, _ in itertools.groupby(canvas[:length]) if symbol != blank]
+            assert [canvas[a] for a in row.nonzero().flatten().tolist()] == merged
+
+
+def test_compact_by_hand() -> None:
+    values = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]])
+    kept = torch.tensor([[False, True, False, True], [True, False, True, True], [False] * 4])
+    assert compact(values, kept, 0).tolist() == [[6, 8, 0], [1, 3, 4], [0, 0, 0]]
+    assert compact(values, kept, 7).tolist() == [[6, 8, 7], [1, 3, 4], [7, 7, 7]]
+    assert values.tolist() == [[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]]
+
+
+def test_compact_keeps_the_type() -> None:
+    scores = compact(torch.tensor([[-0.5, -1.5], [-2.5, -3.5]]), torch.tensor([[False, True], [False, False]]), 0.0)
+    assert scores.dtype == torch.float32
+    assert scores.tolist() == [[-1.5], [0.0]]
+
+
+@pytest.mark.parametrize("sentences", [0, 2])
+def test_compact_of_nothing(sentences: int) -> None:
+    empty = torch.zeros(sentences, 3, dtype=torch.long)
+    assert compact(empty, empty.bool(), 1).shape == (sentences, 0)

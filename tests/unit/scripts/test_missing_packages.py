@@ -1,0 +1,118 @@
+"""Which steps of the bootstrap are still to be done."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from .conftest import SCRIPTS
+
+WANTED = "fairseq-fixed==0.12.3.1"
+ALL = ["torch", "build-tools", "fairseq", "requirements", "plugin"]
+TOOLS = {"cython": "3.0", "wheel": "0.4", "numpy": "2.3.1", "setuptools": "80.1"}
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def packages(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("missing_packages")
+
+
+@pytest.fixture
+def install(packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
+    """Pretend that just these packages are installed; the requirements are numpy and sacrebleu."""
+    (tmp_path / "scripts").mkdir()
+    requirements = "# a comment\n\nnumpy<2.4  # not the newest\nsacrebleu\n"
+    (tmp_path / "scripts" / "requirements.txt").write_text(requirements)
+    monkeypatch.setattr(packages, "ROOT", tmp_path)
+
+    def pretend(versions: dict[str, str], plugin: str | None = None) -> None:
+        def version(name: str) -> str:
+            if name not in versions:
+                raise PackageNotFoundError(name)
+            return versions[name]
+
+        def distribution(name: str) -> SimpleNamespace:
+            if plugin is None or name != "bnb_fairseq":
+                raise PackageNotFoundError(name)
+            return SimpleNamespace(read_text=lambda file: plugin if file == "direct_url.json" else None)
+
+        monkeypatch.setattr(packages, "version", version)
+        monkeypatch.setattr(packages, "distribution", distribution)
+
+    return pretend
+
+
+def here(packages: ModuleType) -> str:
+    return f'{{"url": "{packages.ROOT.as_uri()}", "dir_info": {{"editable": true}}}}'
+
+
+def test_nothing_installed(packages: ModuleType, install: Install) -> None:
+    install({})
+    assert list(packages.missing(WANTED)) == ALL
+
+
+def test_everything_installed(packages: ModuleType, install: Install) -> None:
+    install({**TOOLS, "torch": "2.13.0", "fairseq-fixed": "0.12.3.1", "sacrebleu": "2.6"}, here(packages))
+    assert list(packages.missing(WANTED)) == []
+
+
+@pytest.mark.parametrize(
+    ("gone", "steps"),
+    [
+        ("torch", ["torch"]),
+        ("fairseq-fixed", ["fairseq"]),
+        ("sacrebleu", ["requirements"]),
+        ("numpy", ["requirements"]),
+        ("cython", []),  # only building fairseq needs it
+    ],
+)
+def test_one_package_is_gone(gone: str, steps: list[str], packages: ModuleType, install: Install) -> None:
+    versions = {**TOOLS, "torch": "2.13.0", "fairseq-fixed": "0.12.3.1", "sacrebleu": "2.6"}
+    del versions[gone]
+    install(versions, here(packages))
+    assert list(packages.missing(WANTED)) == steps
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_building_fairseq_needs_its_tools(tool: str, packages: ModuleType, install: Install) -> None:
+    versions = {**TOOLS, "torch": "2.13.0", "fairseq-fixed": "0.12.2", "sacrebleu": "2.6"}
+    install(versions, here(packages))
+    assert list(packages.missing(WANTED)) == ["fairseq"]
+    del versions[tool]
+    install(versions, here(packages))
+    assert list(packages.missing(WANTED))[:2] == ["build-tools", "fairseq"]
+
+
+@pytest.mark.parametrize(("numpy", "holds"), [("2.3.5", True), ("2.4.0", False), ("2.3.0rc1", True), ("1.26", True)])
+def test_versions_of_requirements(numpy: str, holds: bool, packages: ModuleType, install: Install) -> None:
+    install({"numpy": numpy, "sacrebleu": "2.6"})
+    assert packages.satisfied(packages.ROOT / "scripts" / "requirements.txt") is holds
+
+
+def test_requirements_cannot_be_read_before_packaging_is_there(
+    packages: ModuleType, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install({"numpy": "2.3", "sacrebleu": "2.6"})
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    assert packages.satisfied(packages.ROOT / "scripts" / "requirements.txt") is False
+
+
+@pytest.mark.parametrize("plugin", [None, "", "{}", '{"url": "file:///elsewhere"}'])
+def test_plugin_of_another_folder(plugin: str | None, packages: ModuleType, install: Install) -> None:
+    install({}, plugin)
+    assert packages.plugin_is_editable() is False
+    install({}, here(packages))
+    assert packages.plugin_is_editable() is True
+
+
+def test_runs_where_nothing_is_installed() -> None:
+    """Without site-packages, as in a fresh virtual environment."""
+    line = [sys.executable, "-I", "-S", str(SCRIPTS / "missing_packages.py"), WANTED]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ALL

@@ -1,0 +1,180 @@
+"""Which criterion and generator go with which architecture, and validation BLEU."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fairseq.sequence_generator import SequenceGenerator
+from omegaconf import DictConfig
+from torch import Tensor
+
+from bnb_fairseq.criterions.bnb_loss import BnbLoss
+from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.tasks.config import eval_bleu_options
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .conftest import AUTOREGRESSIVE, NON_AUTOREGRESSIVE, TARGETS
+
+Config = Callable[..., DictConfig]
+ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "transformer": AUTOREGRESSIVE}
+
+
+def build(config: Config, arguments: list[str], *more: str) -> tuple[TranslationBnbTask, DictConfig, Any]:
+    cfg = config(*arguments, *more)
+    torch.manual_seed(1)
+    task = TranslationBnbTask.setup_task(cfg.task)
+    return task, cfg, task.build_model(cfg.model).eval()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_criterion_that_fits(architecture: str, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    assert isinstance(model, BnbTransformer) == (architecture == "bnb_transformer")
+    assert isinstance(task.build_criterion(cfg.criterion), BnbLoss) == (architecture == "bnb_transformer")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("bnb_transformer", "must be bnb_loss, but is label_smoothed_cross_entropy"),
+        ("transformer", "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
+    ],
+)
+def test_criterion_of_the_other_kind(architecture: str, message: str, config: Config) -> None:
+    task, _, _ = build(config, ARCHITECTURES[architecture])
+    (other,) = set(ARCHITECTURES) - {architecture}
+    with pytest.raises(ValueError, match=f"^--criterion for this architecture {message}$"):
+        task.build_criterion(config(*ARCHITECTURES[other]).criterion)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("bnb_transformer", NarGenerator), ("transformer", SequenceGenerator)]
+)
+def test_generator(architecture: str, kind: type, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    cfg.generation.iter_decode_max_iter = 0
+    assert type(task.build_generator([model], cfg.generation)) is kind
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
+    """Only the autoregressive model gets ``prev_output_tokens``, and a target without [CLS]."""
+    task, _, _ = build(config, ARCHITECTURES[architecture])
+    task.load_dataset("valid")
+    dataset = task.dataset("valid")
+    batch = dataset.collater([dataset[1]])
+    parallel = architecture == "bnb_transformer"
+    assert batch["target"].tolist() == [[2, *TARGETS[1]] if parallel else TARGETS[1]]
+    assert ("prev_output_tokens" in batch["net_input"]) == (not parallel)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_empty_source_gets_an_empty_translation(architecture: str, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    cfg.generation.iter_decode_max_iter = 0
+    if architecture != "bnb_transformer":
+        cfg.generation.min_len, cfg.generation.max_len_b = 4, 6
+    generator = task.build_generator([model], cfg.generation)
+    tokens, lengths = task.get_interactive_tokens_and_lengths(["the cell opens", "", "  ", "the"], lambda line: line)
+    dataset = task.build_dataset_for_inference(tokens, lengths)
+    batch = dataset.collater([dataset[i] for i in range(4)])
+    hypotheses = task.inference_step(generator, [model], batch)
+    assert [len(found) > 0 for found in hypotheses] == [True] * 4
+    for i in (1, 2):
+        (empty,) = hypotheses[i]
+        assert empty["tokens"].tolist() == [task.tgt_dict.eos()]
+        assert task.tgt_dict.string(empty["tokens"]) == ""
+        assert (empty["score"], empty["positional_scores"].tolist(), empty["alignment"]) == (0.0, [0.0], [])
+    for i in (0, 3):
+        assert hypotheses[i][0]["tokens"].tolist() != [task.tgt_dict.eos()]
+
+
+class Echo:
+    """A generator that "translates" to given token ids."""
+
+    def __init__(self, outputs: list[list[int]]) -> None:
+        self.outputs = outputs
+
+    def generate(self, models: object, sample: object, **options: object) -> list[list[dict[str, Tensor]]]:
+        return [[{"tokens": torch.tensor(output)}] for output in self.outputs]
+
+
+def test_bleu_is_that_of_detokenised_text(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    """References "die zellen." and "die": with sacreBLEU's own tokens, 3 and 1 of them."""
+    caplog.set_level("INFO", logger="bnb_fairseq")
+    task, _, model = build(config, NON_AUTOREGRESSIVE, "--eval-bleu-print-samples")
+    task.load_dataset("test")
+    dataset = task.dataset("test")
+    batch = dataset.collater([dataset[0], dataset[1]])
+    right = task._inference_with_bleu(Echo([[2, 5, 6, 7, 10, 3], [2, 5, 3, 0]]), batch, model)
+    assert (right.sys_len, right.ref_len) == (4, 4)
+    assert right.counts == [4, 2, 1, 0]
+    half = task._inference_with_bleu(Echo([[5, 6, 10, 3], [1, 3]]), batch, model)
+    assert half.counts == [2, 0, 0, 0]
+    assert (half.sys_len, half.ref_len) == (4, 4)
+    assert "example translation: die zelle." in caplog.text
+    assert "example reference:   die zellen." in caplog.text
+
+
+def test_unknown_words_never_match(config: Config) -> None:
+    task, _, model = build(config, NON_AUTOREGRESSIVE)
+    batch = {"net_input": {"src_lengths": torch.tensor([4])}, "target": torch.tensor([[2, 1, 1, 3]])}
+    assert task._inference_with_bleu(Echo([[2, 1, 1, 3]]), batch, model).counts == [0, 0, 0, 0]
+
+
+def test_eval_bleu_args_reach_the_generator(config: Config) -> None:
+    refining = ["--length-control", "length", "--canvas-tokens", "--eval-bleu"]
+    task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining)
+    assert task.sequence_generator.options == (0, False, False)
+    chosen = '{"iter_decode_max_iter": 4, "iter_decode_force_max_iter": true}'
+    task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining, "--eval-bleu-args", chosen)
+    assert task.sequence_generator.options == (4, True, False)
+    task, _, _ = build(config, AUTOREGRESSIVE, "--eval-bleu", "--eval-bleu-args", '{"beam": 3, "lenpen": 0.5}')
+    assert (task.sequence_generator.beam_size, task.sequence_generator.len_penalty) == (3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{beam: 4}", "Expecting property name"),
+        ("", "Expecting value"),
+        ("[4]", "it holds a list"),
+        ('"beam"', "it holds a str"),
+        ('{"bema": 4}', "Key 'bema' not in 'GenerationConfig'$"),
+        ('{"beam": "many"}', "Value 'many' of type 'str' could not be converted to Integer$"),
+    ],
+)
+def test_eval_bleu_args_that_are_wrong(text: str, reason: str, config: Config) -> None:
+    message = rf"^--eval-bleu-args must be a JSON object of fairseq's generation options, .* but is '.*': {reason}"
+    with pytest.raises(ValueError, match=message):
+        eval_bleu_options(text)
+    cfg = config(*NON_AUTOREGRESSIVE, "--eval-bleu")
+    cfg.task.eval_bleu_args = text
+    task = TranslationBnbTask.setup_task(cfg.task)
+    with pytest.raises(ValueError, match=message):
+        task.build_model(cfg.model)
+
+
+def test_eval_bleu_options_keep_their_types() -> None:
+    found = eval_bleu_options('{"beam": 4, "lenpen": 1, "retain_iter_history": true}')
+    assert vars(found) == {"beam": 4, "lenpen": 1.0, "retain_iter_history": True}
+    assert vars(eval_bleu_options("{}")) == {}
+
+
+def test_model_that_cannot_refine_refuses_it_before_training(config: Config) -> None:
+    chosen = ["--eval-bleu", "--eval-bleu-args", '{"iter_decode_max_iter": 4}']
+    with pytest.raises(ValueError, match=r"^--iter-decode-max-iter must be 0"):
+        build(config, NON_AUTOREGRESSIVE, *chosen)
+
+
+def test_checkpoint_needs_no_bert(config: Config, tmp_path: Path) -> None:
+    """Sizes are in its options, weights follow; the BERT may be gone."""
+    cfg = config(*NON_AUTOREGRESSIVE, "--bert-encoder", str(tmp_path / "gone"))
+    cfg.model.encoder_positions = cfg.model.decoder_positions = 20
+    task = TranslationBnbTask.setup_task(cfg.task)
+    assert isinstance(task.build_model(cfg.model, from_checkpoint=True), BnbTransformer)
+    with pytest.raises(ValueError, match=f"^--bert-encoder {tmp_path}/gone: neither"):
+        task.build_model(cfg.model)

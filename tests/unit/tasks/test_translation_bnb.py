@@ -1,0 +1,172 @@
+"""The task: setting up, data, and what it hands to fairseq."""
+
+import re
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq import options
+
+from bnb_fairseq.data.dictionary import BnbDictionary, Detokenizer
+from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.tasks.config import TranslationBnbConfig
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .conftest import SOURCES, TARGETS, WORDS, write_data_bin
+
+MakeTask = Callable[..., TranslationBnbTask]
+
+
+@pytest.mark.parametrize("data", [None, "", "/no/such/folder", "/no/such/folder:/tmp", __file__])
+def test_missing_folder(data: str | None) -> None:
+    first = (data or "").split(":")[0]
+    message = f"data must be a folder made by fairseq-preprocess, but {first!r} is none"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TranslationBnbTask.setup_task(TranslationBnbConfig(data=data))
+
+
+def test_languages_are_inferred(data_bin: Path) -> None:
+    task = TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(data_bin)))
+    assert (task.cfg.source_lang, task.cfg.target_lang) == ("en", "de")
+    assert task.source_dictionary.symbols[4:] == ["the", "cell", "opens", "<mask>"]
+    assert task.target_dictionary.symbols == WORDS
+    swapped = TranslationBnbConfig(data=str(data_bin), source_lang="de", target_lang="en")
+    assert TranslationBnbTask.setup_task(swapped).source_dictionary.symbols == WORDS
+
+
+def test_languages_that_cannot_be_inferred(tmp_path: Path) -> None:
+    message = f"^--source-lang and --target-lang are needed, {tmp_path} does not tell them$"
+    with pytest.raises(ValueError, match=message):
+        TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(tmp_path)))
+
+
+def test_other_language_pair(data_bin: Path) -> None:
+    config = TranslationBnbConfig(data=str(data_bin), source_lang="en", target_lang="fr")
+    with pytest.raises(ValueError, match=rf"^the data-bin folder has no {data_bin}/dict\.fr\.txt; was it made for"):
+        TranslationBnbTask.setup_task(config)
+
+
+@pytest.mark.parametrize(
+    ("task", "chosen", "passes"),
+    [("translation_bnb", [], 0), ("translation_bnb", ["--iter-decode-max-iter", "3"], 3), ("translation", [], 10)],
+)
+def test_no_refinement_by_default(task: str, chosen: list[str], passes: int) -> None:
+    parser = options.get_generation_parser()
+    args = options.parse_args_and_arch(parser, input_args=["data", "--path", "x.pt", "--task", task, *chosen])
+    assert args.iter_decode_max_iter == passes
+
+
+def test_checkpoint_remembers_the_dictionaries(make_task: MakeTask) -> None:
+    task = make_task()
+    state = task.state_dict()
+    assert state == {
+        "dictionaries": {
+            "source": {"size": 8, "sha256": task.src_dict.digest().sha256},
+            "target": {"size": 11, "sha256": task.tgt_dict.digest().sha256},
+        }
+    }
+    task.load_state_dict(state)
+    task.load_state_dict({})  # another task wrote the checkpoint
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_data_with_another_dictionary(side: str, make_task: MakeTask, data_bin: Path) -> None:
+    task = make_task()
+    state = task.state_dict()
+    state["dictionaries"][side]["sha256"] = "0" * 64
+    with pytest.raises(ValueError, match=f"^the {side} dictionary of {data_bin} .* sha256 000000000000"):
+        task.load_state_dict(state)
+
+
+def test_load_dataset(make_task: MakeTask) -> None:
+    task = make_task()
+    for part in ("valid", "test"):
+        task.load_dataset(part)
+        dataset = task.dataset(part)
+        assert isinstance(dataset, SentencePairDataset)
+        assert [dataset[i]["source"].tolist() for i in (0, 1)] == [[0, *source] for source in SOURCES]
+        assert [dataset[i]["target"].tolist() for i in (0, 1)] == [[2, *target] for target in TARGETS]
+        assert dataset.shuffle == (part != "test")
+    with pytest.raises(FileNotFoundError, match=r"^no dev\.en-de\.en in"):
+        task.load_dataset("dev")
+
+
+def test_training_goes_round_the_folders(data_bin: Path, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = write_data_bin(tmp_path / "second")
+    for part in ("train", "valid"):
+        (second / f"{part}.en-de.en.bin").write_bytes((second / f"{part}.en-de.en.bin").read_bytes()[::-1])
+    config = TranslationBnbConfig(data=f"{data_bin}:{second}", train_subset="train", dataset_impl=None)
+    task = TranslationBnbTask.setup_task(config)
+    first = {}
+    for part in ("train", "valid"):
+        for epoch in (1, 2, 3):
+            task.load_dataset(part, epoch=epoch)
+            first[part, epoch] = task.dataset(part)[0]["source"].tolist() == [0, *SOURCES[0]]
+    assert [first["train", epoch] for epoch in (1, 2, 3)] == [True, False, True]
+    assert [first["valid", epoch] for epoch in (1, 2, 3)] == [True, True, True]
+
+
+def test_truncate_source(make_task: MakeTask) -> None:
+    task = make_task("--truncate-source", "--max-source-positions", "4")
+    task.load_dataset("valid")
+    assert task.dataset("valid")[0]["source"].tolist() == [0, 4, 5, 2]
+    interactive = task.build_dataset_for_inference([torch.tensor(item) for item in SOURCES], [4, 2])
+    assert [interactive[i]["source"].tolist() for i in (0, 1)] == [[0, 4, 5, 2], [0, 4, 2]]
+    whole = make_task().build_dataset_for_inference([torch.tensor(SOURCES[0])], [4])
+    assert whole[0]["source"].tolist() == [0, *SOURCES[0]]
+
+
+def test_interactive_lines(make_task: MakeTask) -> None:
+    task = make_task()
+    tokens, lengths = task.get_interactive_tokens_and_lengths(["the cell", "", "opens"], lambda line: line)
+    assert [line.tolist() for line in tokens] == [[4, 5, 2], [2], [6, 2]]
+    assert lengths == [3, 1, 2]
+    with pytest.raises(ValueError, match=r"^--input: line 2 of the buffer is not valid UTF-8"):
+        task.get_interactive_tokens_and_lengths(["the", "\udcff"], lambda line: line)
+    dataset = task.build_dataset_for_inference(tokens, lengths)
+    assert dataset.ordered_indices().tolist() == [1, 2, 0]
+    assert not dataset.shuffle
+    batch = dataset.collater([dataset[0], dataset[1]])
+    assert batch["net_input"]["src_tokens"].tolist() == [[0, 4, 5, 2], [0, 2, 1, 1]]
+    with pytest.raises(ValueError, match=r"^--constraints cannot be used with --task translation_bnb$"):
+        task.build_dataset_for_inference(tokens, lengths, constraints=["x"])
+
+
+def test_too_long_sentences(make_task: MakeTask) -> None:
+    task = make_task()
+    task.load_dataset("valid")
+    dataset, both = task.dataset("valid"), np.arange(2)
+    assert task.filter_indices_by_size(both, dataset).tolist() == [0, 1]
+    assert task.filter_indices_by_size(both, dataset, (5, 6)).tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"^1 of 2 sentences are too long; sentence 0 .* \(5, 6\)"):
+        task.filter_indices_by_size(both, dataset, (4, 6))
+    assert task.filter_indices_by_size(both, dataset, (4, 6), ignore_invalid_inputs=True).tolist() == [1]
+
+
+def test_build_dictionary(tmp_path: Path) -> None:
+    (tmp_path / "train.en").write_text("b a b\nb a c\n")
+    dictionary = TranslationBnbTask.build_dictionary([str(tmp_path / "train.en")], padding_factor=1)
+    assert isinstance(dictionary, BnbDictionary)
+    assert dictionary.symbols == ["<s>", "<pad>", "</s>", "<unk>", "b", "a", "c", "<mask>"]
+    assert dictionary.count[4:] == [3, 2, 1, 0]
+    assert dictionary.mask() == 7
+
+
+def test_detokenizer_takes_the_place_of_bpe(make_task: MakeTask) -> None:
+    bpe = make_task().build_bpe(Namespace(bpe=None))
+    assert isinstance(bpe, Detokenizer)
+    assert bpe.decode("die zelle ##n .") == "die zellen."
+
+
+@pytest.mark.parametrize("option", ["--float32-matmul-precision=medium", "--float32-matmul-precision=highest"])
+def test_matmul_precision(option: str, make_task: MakeTask) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        make_task(option)
+        assert torch.get_float32_matmul_precision() == option.split("=")[1]
+    finally:
+        torch.set_float32_matmul_precision(before)
