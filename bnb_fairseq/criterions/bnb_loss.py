@@ -176,9 +176,10 @@ class BnbLoss(FairseqCriterion):
 
 
 def _network(model: BnbTransformer) -> BnbTransformer:
-    """Look behind a distributed wrapper."""
-    inner: BnbTransformer = getattr(model, "module", model)  # type: ignore[assignment]
-    return inner
+    """Look behind fairseq's distributed wrappers, which lie one around the other."""
+    while (inner := getattr(model, "module", None)) is not None:
+        model = inner
+    return model
 
 
 def _precise(logits: Tensor) -> torch.dtype:

@@ -1,0 +1,74 @@
+"""Data-parallel training, as on several GPUs, with two processes on the CPU."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
+
+from ..conftest import ROOT
+from .conftest import TRAIN, Command, Setting
+
+NO_DROPOUT = ("--dropout", 0, "--attention-dropout", 0)
+OPTIONS = ("--encoder-layers", 2, "--decoder-layers", 1, "--max-update", 3, "--warmup-updates", 1, *NO_DROPOUT)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def parameters(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(checkpoint)["model"])
+
+
+def test_two_processes_train_what_one_does_with_two_batches_an_update(
+    setting: Setting, fairseq: Command, tmp_path: Path
+) -> None:
+    options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--eval-bleu"]
+    fairseq("train", *options, "--update-freq", 2, "--save-dir", tmp_path / "one")
+
+    world = ["--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb", "--cpu", "--distributed-no-spawn"]
+    world += ["--distributed-world-size", 2, "--distributed-init-method", f"tcp://127.0.0.1:{free_port()}"]
+    world += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp", "--save-dir", tmp_path / "two"]
+    command = [Path(sys.executable).with_name("fairseq-train"), *options, *world]
+    ranks = [
+        subprocess.Popen(
+            [*map(str, command), "--distributed-rank", str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0].decode() for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(output[-3000:] for output in outputs)
+
+    one = parameters(tmp_path / "one" / "checkpoint_last.pt")
+    two = parameters(tmp_path / "two" / "checkpoint_last.pt")
+    assert one.keys() == two.keys()
+    start = parameters_before(setting)
+    moved = 0
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+        moved += int(name in start and not torch.allclose(value, start[name], atol=1e-3))
+    assert moved > 5, "nothing was trained"
+
+
+def parameters_before(setting: Setting) -> dict[str, torch.Tensor]:
+    """The BERT's own embeddings and first layer, under the model's names."""
+    from safetensors.torch import load_file
+
+    bert = load_file(setting.bert / "model.safetensors")
+    layer = "bert.encoder.layer.0."
+    names = {
+        "encoder.embeddings.positions.weight": "bert.embeddings.position_embeddings.weight",
+        **{
+            f"encoder.layers.0.self_attn.{ours}_proj.weight": f"{layer}attention.self.{theirs}.weight"
+            for ours, theirs in (("q", "query"), ("k", "key"), ("v", "value"))
+        },
+        "encoder.layers.0.fc1.weight": f"{layer}intermediate.dense.weight",
+        "encoder.layers.0.fc2.weight": f"{layer}output.dense.weight",
+    }
+    return {ours: bert[theirs] for ours, theirs in names.items()}
