@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # The whole job on real text: install, fetch a BERT, binarize, train, translate, score.
-# Everything it makes lies in demo/. Run again, it reuses what is done; killed, it resumes.
+# Run again, it reuses what is done; killed, it resumes.
+#
+# DEMO_DIR      where everything that it makes lies (default: demo)
+# DEMO_UPDATES  updates of the training (default: 1500)
+# DEMO_DEVICE   cpu or cuda (default: cuda where torch sees a GPU)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,6 +19,11 @@ plugin=(--user-dir bnb_fairseq --task translation_bnb)
 device=()
 [[ $DEMO_DEVICE == cuda ]] || device=(--cpu)
 mkdir -p "$demo/stages" "$demo/output"
+[[ -f $demo/updates ]] || echo "$updates" >"$demo/updates"
+if [[ $(cat "$demo/updates") != "$updates" ]]; then
+    echo "demo: DEMO_UPDATES is $updates, but $demo holds a run of $(cat "$demo/updates"); name another DEMO_DIR" >&2
+    exit 1
+fi
 
 # stage NAME COMMAND...: run a command unless it is done; its seconds are kept for the table at the end.
 stage() {
