@@ -39,11 +39,23 @@ stage() {
     mv "$record.partial" "$record"
 }
 
+# quietly FILE COMMAND...: keep the command's output in a file; show its end if the command fails.
+quietly() {
+    local output=$1
+    shift
+    "$@" >"$output.partial" 2>&1 || {
+        tail -n 30 "$output.partial" >&2
+        return 1
+    }
+    mv "$output.partial" "$output"
+}
+
 preprocess() {
     rm -rf "$demo/data-bin"
-    fairseq-preprocess "${plugin[@]}" --source-lang en --target-lang de --workers 2 \
+    quietly "$demo/output/preprocess.txt" fairseq-preprocess "${plugin[@]}" --source-lang en --target-lang de \
         --trainpref "$demo/text/train" --validpref "$demo/text/valid" --testpref "$demo/text/test" \
-        --srcdict "$demo/bert" --tgtdict "$demo/text/de.model" --destdir "$demo/data-bin" | grep -E "sents|Wrote"
+        --srcdict "$demo/bert" --tgtdict "$demo/text/de.model" --destdir "$demo/data-bin" --workers 2
+    grep -oE "[[]..[]] .*sents.*" "$demo/output/preprocess.txt"
 }
 
 # train FOLDER UPDATES LEARNING-RATE: continues from checkpoint_last.pt where there is one.
@@ -61,9 +73,8 @@ train() {
 }
 
 translate() {
-    fairseq-generate "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --path "$1/checkpoint_best.pt" \
-        --batch-size 32 --scoring sacrebleu >"$demo/output/partial" 2>&1 || { tail -n 30 "$demo/output/partial"; return 1; }
-    mv "$demo/output/partial" "$demo/output/$2"
+    quietly "$demo/output/$2" fairseq-generate "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} \
+        --path "$1/checkpoint_best.pt" --batch-size 32 --scoring sacrebleu
 }
 
 evaluate() {
