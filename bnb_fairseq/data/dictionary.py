@@ -1,6 +1,7 @@
 """fairseq dictionaries that take raw text: WordPiece with BERT's ids, SentencePiece, and plain ``dict.txt``."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from .subword import (
     load_wordpiece,
     remove_companions,
 )
+
+logger = logging.getLogger(__name__)
 
 PLAIN_MASK = "<mask>"
 
@@ -53,6 +56,21 @@ class BnbDictionary(Dictionary):
         """
         dictionary = cls()
         dictionary.add_from_file(str(path))
+        dictionary.add_mask()
+        return dictionary
+
+    @classmethod
+    def of_counts(cls, counted: Dictionary) -> "BnbDictionary":
+        """Copy the symbols that fairseq counted in a text, and add the mask symbol.
+
+        Args:
+            counted: fairseq's dictionary.
+
+        Returns:
+            The dictionary.
+        """
+        dictionary = cls()
+        dictionary.update(counted)
         dictionary.add_mask()
         return dictionary
 
@@ -109,6 +127,18 @@ class BnbDictionary(Dictionary):
     def decode(self, text: str) -> str:
         """Detokenise a string of symbols; a plain dictionary leaves it alone."""
         return text
+
+    def text(self, tokens: Tensor, unknown: str) -> str:
+        """Turn ids into detokenised text.
+
+        Args:
+            tokens: ids, one sentence.
+            unknown: what to write for unknown symbols.
+
+        Returns:
+            The text.
+        """
+        return self.decode(self.string(tokens.int().cpu(), unk_string=unknown))
 
     def save(self, f: str | Any) -> None:
         """Write ``dict.LANG.txt``; a tokenizer that an earlier run left beside it goes.
@@ -232,6 +262,29 @@ def load_dictionary(origin: str) -> BnbDictionary:
             f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
             f".model or a fairseq dict.txt, not {origin!r}: {error}"
         ) from error
+
+
+def load_data_bin(folder: Path, languages: Iterable[str]) -> list[BnbDictionary]:
+    """Load the dictionaries of a data-bin folder.
+
+    Args:
+        folder: the folder.
+        languages: languages, in the order wanted.
+
+    Returns:
+        Their dictionaries.
+
+    Raises:
+        ValueError: if the folder lacks one of them.
+    """
+    dictionaries = []
+    for language in languages:
+        path = folder / f"dict.{language}.txt"
+        if not path.is_file():
+            raise ValueError(f"the data-bin folder has no {path}; was it made for another language pair?")
+        dictionaries.append(load_dictionary(str(path)))
+        logger.info("[%s] dictionary: %d types", language, len(dictionaries[-1]))
+    return dictionaries
 
 
 def check_same_dictionary(name: str, found: Mapping[str, Any], trained: Mapping[str, Any]) -> None:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..criterions.bnb_loss import BnbLoss
-from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_dictionary
+from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_data_bin, load_dictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_lines, check_preprocessing_command
 from ..generation.generator import NarGenerator, empty_hypothesis, generator_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
 from .config import TranslationBnbConfig, eval_bleu_options
+from .validation_bleu import log_bleu
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +86,7 @@ class TranslationBnbTask(TranslationTask):
             A plain dictionary.
         """
         check_preprocessing_command()
-        counted = super().build_dictionary(filenames, workers, threshold, nwords, padding_factor)
-        dictionary = BnbDictionary()
-        dictionary.update(counted)
-        dictionary.add_mask()
-        return dictionary
+        return BnbDictionary.of_counts(super().build_dictionary(filenames, workers, threshold, nwords, padding_factor))
 
     @classmethod
     def setup_task(cls, cfg: TranslationBnbConfig, from_checkpoint: bool = False) -> "TranslationBnbTask":
@@ -112,14 +109,7 @@ class TranslationBnbTask(TranslationTask):
             cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
         if cfg.source_lang is None or cfg.target_lang is None:
             raise ValueError(f"--source-lang and --target-lang are needed, {folder} does not tell them")
-        dictionaries = []
-        for language in (cfg.source_lang, cfg.target_lang):
-            path = Path(folder) / f"dict.{language}.txt"
-            if not path.is_file():
-                raise ValueError(f"the data-bin folder has no {path}; was it made for another language pair?")
-            dictionaries.append(load_dictionary(str(path)))
-            logger.info("[%s] dictionary: %d types", language, len(dictionaries[-1]))
-        return cls(cfg, *dictionaries)
+        return cls(cfg, *load_data_bin(Path(folder), (cfg.source_lang, cfg.target_lang)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint remembers of the task: digests of its dictionaries."""
@@ -336,15 +326,22 @@ class TranslationBnbTask(TranslationTask):
         """Return the detokenizer of the target side; fairseq's ``--bpe`` is not needed."""
         return Detokenizer(self.tgt_dict)
 
+    def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
+        """Log what the criterion makes of its statistics, and BLEU.
+
+        Args:
+            logging_outputs: statistics of batches and workers.
+            criterion: the criterion.
+        """
+        FairseqTask.reduce_metrics(self, logging_outputs, criterion)
+        log_bleu(logging_outputs)
+
     def _inference_with_bleu(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> Any:
         """Translate a validation batch and count its n-grams, on detokenised text."""
         hypotheses = [best[0]["tokens"] for best in self.inference_step(generator, [model], sample)]
-        translations = [self._text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
-        references = [self._text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
+        translations = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
+        references = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
         if self.cfg.eval_bleu_print_samples:
             logger.info("example translation: %s", translations[0])
             logger.info("example reference:   %s", references[0])
         return sacrebleu.corpus_bleu(translations, [references])
-
-    def _text(self, tokens: Tensor, unknown: str) -> str:
-        return self.tgt_dict.decode(self.tgt_dict.string(tokens.int().cpu(), unk_string=unknown))
