@@ -24,5 +24,5 @@ setup(
         "tokenizers>=0.20",
         "transformers>=4.45",
     ],
-    extras_require={"dev": ["mypy", "pydoclint", "pytest", "ruff"]},
+    extras_require={"dev": ["mypy", "pydoclint", "pytest", "pytest-xdist", "ruff"]},
 )

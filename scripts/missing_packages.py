@@ -7,18 +7,19 @@ It runs in a virtual environment that may hold nothing but pip, so it uses the s
 import json
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def installed(name: str) -> str | None:
-    """Return the installed version of a package, or None."""
+    """Return the installed version of a package, or None; RECORD, which pip writes last, shows that it is complete."""
     try:
-        return version(name)
+        package = distribution(name)
     except PackageNotFoundError:
         return None
+    return None if package.read_text("RECORD") is None else package.version
 
 
 def satisfied(requirements: Path) -> bool:

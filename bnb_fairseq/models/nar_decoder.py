@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas
-from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
+from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights, init_linear
 
 
 class MaskedWordHead(nn.Module):
@@ -70,7 +70,7 @@ class NarDecoder(FairseqDecoder):
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
         self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
         if self.latent_projection is not None:
-            init_bert_weights(self.latent_projection)
+            init_linear(self.latent_projection)
         self.layers = decoder_layers(sizes, encoder_dim)
         self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
         self._positions = positions

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .layers import init_bert_weights
+from .layers import init_linear
 
 
 class DeterministicLatent(nn.Module):
@@ -17,9 +17,10 @@ class DeterministicLatent(nn.Module):
     def __init__(self, embed_dim: int, latent_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.output_size = latent_size or embed_dim
-        self.projection: nn.Module = nn.Linear(embed_dim, latent_size) if latent_size else nn.Identity()
+        self.projection = nn.Linear(embed_dim, latent_size) if latent_size else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.apply(init_bert_weights)
+        if isinstance(self.projection, nn.Linear):
+            init_linear(self.projection)
 
     def forward(self, states: Tensor) -> Tensor:
         """Project encoder states.

@@ -49,7 +49,7 @@ def test_unseen_strings(
     options += ["--attention-dropout", "0", "--criterion", "bnb_loss", "--label-smoothing", "0", "--batch-size", "64"]
     options += ["--length-loss-factor", "1", "--optimizer", "adam", "--clip-norm", "1", "--seed", "1"]
     options += ["--lr", "1e-3", "--lr-scheduler", "polynomial_decay", "--warmup-updates", "100"]
-    options += ["--total-num-update", "2000", "--max-update", "2000", "--data-buffer-size", "0", "--num-workers", "0"]
+    options += ["--total-num-update", "1500", "--max-update", "1500", "--data-buffer-size", "0", "--num-workers", "0"]
     options += ["--no-epoch-checkpoints", "--no-last-checkpoints", "--save-dir", str(tmp_path)]
     fairseq("train", tmp_path / "bin", *options)
     arguments = ["--path", str(tmp_path / "checkpoint_best.pt"), "--batch-size", "128"]

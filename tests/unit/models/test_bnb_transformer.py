@@ -274,7 +274,7 @@ def test_gradients_reach_every_parameter_that_the_logits_depend_on(kind: str, ma
 
 
 def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransformerConfig]) -> None:
-    """Normal weights of deviation 0.02, LayerNorms 1 and 0, biases 0: in every part."""
+    """Normal weights of deviation 0.02, LayerNorms 1 and 0, biases 0; the latent's projections keep the scale."""
     dictionary = BnbDictionary()
     for i in range(300):
         dictionary.add_symbol(f"w{i}")
@@ -286,9 +286,12 @@ def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransfo
     model = BnbTransformer.build_model(config, task)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            spread = 4 * 0.02 / math.sqrt(2 * module.weight.numel())  # four standard errors of a deviation
-            assert abs(float(module.weight.detach().std()) - 0.02) < spread, name
-            assert abs(float(module.weight.detach().mean())) < 4 * 0.02 / math.sqrt(module.weight.numel()), name
+            deviation = (
+                module.weight.size(1) ** -0.5 if name.endswith(("latent.projection", "latent_projection")) else 0.02
+            )
+            spread = 4 * deviation / math.sqrt(2 * module.weight.numel())  # four standard errors of a deviation
+            assert abs(float(module.weight.detach().std()) - deviation) < spread, name
+            assert abs(float(module.weight.detach().mean())) < 4 * deviation / math.sqrt(module.weight.numel()), name
             if isinstance(module, nn.Linear):
                 assert not module.bias.any(), name
         elif isinstance(module, nn.LayerNorm):

@@ -35,3 +35,10 @@ def test_dropout_only_in_training() -> None:
         zero = dropped.eq(0)
         assert 0.35 < float(zero.float().mean()) < 0.65
         assert torch.allclose(dropped[~zero], 2 * expected[~zero], rtol=0, atol=1e-6)
+
+
+def test_fresh_projection_keeps_the_scale_of_its_input() -> None:
+    """BERT's deviation of 0.02 would shrink a narrow latent to nothing beside the position embeddings."""
+    torch.manual_seed(1)
+    latent = DeterministicLatent(400, 64)(torch.randn(2, 300, 400))
+    assert 0.9 < float(latent.detach().std()) < 1.1

@@ -32,20 +32,25 @@ def install(packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(packages, "ROOT", tmp_path)
 
     def pretend(versions: dict[str, str], plugin: str | None = None) -> None:
-        def version(name: str) -> str:
-            if name not in versions:
-                raise PackageNotFoundError(name)
-            return versions[name]
+        files = {name: {"RECORD": "complete"} for name in versions}
+        if plugin is not None:
+            files["bnb_fairseq"] = {"RECORD": "complete", "direct_url.json": plugin}
 
         def distribution(name: str) -> SimpleNamespace:
-            if plugin is None or name != "bnb_fairseq":
+            if name not in files:
                 raise PackageNotFoundError(name)
-            return SimpleNamespace(read_text=lambda file: plugin if file == "direct_url.json" else None)
+            return SimpleNamespace(read_text=files[name].get, version=versions.get(name, "0.1.0"))
 
-        monkeypatch.setattr(packages, "version", version)
         monkeypatch.setattr(packages, "distribution", distribution)
 
     return pretend
+
+
+def test_a_package_whose_installation_was_cut_off(packages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for record, expected in (("complete", "2.0"), (None, None)):
+        package = SimpleNamespace(read_text={"RECORD": record}.get, version="2.0")
+        monkeypatch.setattr(packages, "distribution", lambda name, package=package: package)
+        assert packages.installed("torch") == expected
 
 
 def here(packages: ModuleType) -> str:
