@@ -17,5 +17,6 @@ check ruff check .
 check ruff format --check .
 check mypy
 check pydoclint bnb_fairseq scripts
+python scripts/fetch_bert.py demo/bert || echo "no BERT could be fetched: the parity test on a real one is skipped"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 check pytest tests/unit tests/integration tests/system --numprocesses auto --maxprocesses 4 --durations 10 "$@"

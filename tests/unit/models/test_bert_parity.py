@@ -150,7 +150,9 @@ def real_bert() -> Path:
     named = os.environ.get("BNB_TEST_BERT")
     directory = Path(named) if named else ROOT / "demo" / "bert"
     if not (directory / "model.safetensors").is_file():
-        pytest.skip(f"no BERT in {directory}: run scripts/demo.sh, or name a directory in BNB_TEST_BERT")
+        pytest.skip(
+            f"no BERT in {directory}: run scripts/fetch_bert.py demo/bert, or name a directory in BNB_TEST_BERT"
+        )
     return directory
 
 
