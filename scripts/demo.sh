@@ -18,6 +18,9 @@ plugin=(--user-dir bnb_fairseq --task translation_bnb)
 [[ -n "${DEMO_DEVICE:-}" ]] || DEMO_DEVICE=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 device=()
 [[ $DEMO_DEVICE == cuda ]] || device=(--cpu)
+# Idle threads sleep. By default they spin, which on a machine that other programs use can take the core that the working
+# thread waits for, and slows the training many times over.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 mkdir -p "$demo/stages" "$demo/output"
 [[ -f $demo/updates ]] || echo "$updates" >"$demo/updates"
 if [[ $(cat "$demo/updates") != "$updates" ]]; then
