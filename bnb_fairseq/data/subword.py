@@ -131,8 +131,12 @@ class WordPiece(SubwordTokenizer):
 
     @classmethod
     def load(cls, path: Path) -> "WordPiece":
-        """Read a file that ``save`` wrote."""
-        return cls(tokenizers.Tokenizer.from_file(str(path)), str(path))
+        """Read a file that ``save`` wrote; a ValueError if it is damaged."""
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"{path}: not a tokenizer's file, preprocess the data again ({error})") from error
+        return cls(tokenizer, str(path))
 
     def encode(self, text: str) -> list[int]:  # noqa: D102
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

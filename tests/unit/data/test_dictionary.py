@@ -139,6 +139,15 @@ def test_tokenizer_is_read_from_the_data_bin_once_the_original_is_gone(
     assert lines == [f"{symbol} 1" for symbol in dictionary.symbols]
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("cased", "wordpiece.json"), ("pieces", "sentencepiece.model")])
+def test_damaged_tokenizer_is_named(kind: str, suffix: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    load_dictionary(str(request.getfixturevalue(kind))).save(str(tmp_path / "dict.de.txt"))
+    tokenizer = tmp_path / f"dict.de.{suffix}"
+    tokenizer.write_bytes(tokenizer.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{re.escape(str(tokenizer))}: not a "):
+        load_dictionary(str(tmp_path / "dict.de.txt"))
+
+
 @pytest.mark.parametrize("order", [("uncased", "pieces"), ("pieces", "uncased"), ("pieces", "plain")])
 def test_last_saved_dictionary_counts(order: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """A tokenizer that an earlier run left in the folder must not be taken for that of the present dictionary."""
