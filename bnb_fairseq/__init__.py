@@ -1,7 +1,7 @@
 """BERT-NAR-BERT for fairseq: load it with ``--user-dir bnb_fairseq``.
 
-Importing the package registers the ``translation_bnb`` task, the ``bnb_transformer`` architectures and the
-``bnb_loss`` criterion.
+Importing the package registers the ``translation_bnb`` task, the ``bnb_transformer`` and ``bert2bert``
+architectures and the ``bnb_loss`` criterion.
 
 Shape letters, used throughout: B batch, S source length, T target length, A canvas (alignment) length, D model
 width, Z latent width, V vocabulary.

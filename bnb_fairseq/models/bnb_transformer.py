@@ -16,7 +16,7 @@ from .config import (
     SMALL,
     TINY,
     BnbTransformerConfig,
-    Sizes,
+    architecture,
     check_options,
     complete_sizes,
     layer_sizes,
@@ -210,21 +210,13 @@ class BnbTransformer(BaseFairseqModel):
         return source, canvas
 
 
-def _architecture(cfg: Any, sizes: Sizes) -> None:
-    """Fill in an architecture's sizes, unless a BERT brings its own."""
-    if getattr(cfg, "bert_encoder", None) is not None:
-        return
-    for side in ("encoder", "decoder"):
-        complete_sizes(cfg, side, sizes)
-
-
 @register_model_architecture("bnb_transformer", "bnb_transformer_small")
 def bnb_transformer_small(cfg: Any) -> None:
     """Set MiniLM's sizes: 6 layers of width 384."""
-    _architecture(cfg, SMALL)
+    architecture(cfg, SMALL)
 
 
 @register_model_architecture("bnb_transformer", "bnb_transformer_tiny")
 def bnb_transformer_tiny(cfg: Any) -> None:
     """Set the sizes of BERT-tiny: 2 layers of width 128."""
-    _architecture(cfg, TINY)
+    architecture(cfg, TINY)

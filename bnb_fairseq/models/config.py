@@ -1,4 +1,4 @@
-"""Options of ``bnb_transformer``, and the sizes they resolve to."""
+"""Options of the models, and the sizes they resolve to."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -24,8 +24,11 @@ def _size(side: str, what: str) -> Any:
 
 
 @dataclass
-class BnbTransformerConfig(FairseqDataclass):
-    """Options of the model; sizes that are None are filled in before the model is built, and saved with it."""
+class BertSeq2SeqConfig(FairseqDataclass):
+    """Options of every model that can start from BERTs.
+
+    Sizes that are None are filled in before the model is built, and saved with it.
+    """
 
     bert_encoder: Optional[str] = field(
         default=None,
@@ -53,6 +56,15 @@ class BnbTransformerConfig(FairseqDataclass):
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
+    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
+        default="random", metadata={"help": "cross-attention starts random, or from the BERT's self-attention"}
+    )
+
+
+@dataclass
+class BnbTransformerConfig(BertSeq2SeqConfig):
+    """Options of the non-autoregressive model."""
+
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
         default="ctc", metadata={"help": "who decides the output length: CTC, or a length classifier"}
     )
@@ -76,12 +88,9 @@ class BnbTransformerConfig(FairseqDataclass):
         default=False,
         metadata={"help": "the decoder also reads the tokens predicted so far, and is trained to refine them"},
     )
-    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
-        default="random", metadata={"help": "cross-attention starts random, or from the BERT's self-attention"}
-    )
 
 
-def complete_sizes(cfg: BnbTransformerConfig, side: str, defaults: Sizes) -> None:
+def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
     """Fill in the sizes of one side that were left open.
 
     Args:
@@ -94,7 +103,7 @@ def complete_sizes(cfg: BnbTransformerConfig, side: str, defaults: Sizes) -> Non
             setattr(cfg, f"{side}_{name}", defaults[name])
 
 
-def layer_sizes(cfg: BnbTransformerConfig, side: str) -> LayerSizes:
+def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
     """Collect the sizes of one side's layers.
 
     Args:
@@ -115,6 +124,71 @@ def layer_sizes(cfg: BnbTransformerConfig, side: str) -> LayerSizes:
     )
 
 
+def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
+    """Fill in an architecture's sizes, unless a BERT brings its own.
+
+    Args:
+        cfg: the options, changed in place; while fairseq sets up an architecture some may be missing.
+        sizes: the architecture's, keys ``SIZE_FIELDS``.
+    """
+    if getattr(cfg, "bert_encoder", None) is not None:
+        return
+    for side in ("encoder", "decoder"):
+        complete_sizes(cfg, side, sizes)
+
+
+class Problems:
+    """Collects what is wrong with a model's options, so that all of it comes in one error.
+
+    Args:
+        model: the model's name, for the message.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._found: list[str] = []
+
+    def require(self, holds: bool, option: str, constraint: str, value: object) -> None:
+        """Note an option unless its constraint holds.
+
+        Args:
+            holds: whether it does.
+            option: the option's name, without dashes in front.
+            constraint: what the value must be, for the message.
+            value: what it is.
+        """
+        if not holds:
+            self._found.append(f"--{option} {constraint}, but is {value}")
+
+    def raise_if_any(self) -> None:
+        """Refuse the options.
+
+        Raises:
+            ValueError: listing each offending option, what it must be, and what it is.
+        """
+        if self._found:
+            raise ValueError(f"{self._model}: {'; '.join(self._found)}")
+
+
+def require_sizes(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
+    """Check the sizes and dropout probabilities that all models have.
+
+    Args:
+        cfg: options with every size set.
+        problems: takes what is wrong.
+    """
+    for side in ("encoder", "decoder"):
+        for name in SIZE_FIELDS:
+            value = getattr(cfg, f"{side}_{name}")
+            problems.require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
+        width, heads = getattr(cfg, f"{side}_embed_dim"), getattr(cfg, f"{side}_attention_heads")
+        divides = heads >= 1 and width % heads == 0
+        problems.require(divides, f"{side}-attention-heads", f"must divide the width {width}", heads)
+    for name in ("dropout", "attention_dropout"):
+        value = getattr(cfg, name)
+        problems.require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
+
+
 def check_options(cfg: BnbTransformerConfig) -> None:
     """Refuse options that do not fit each other, all at once.
 
@@ -124,36 +198,23 @@ def check_options(cfg: BnbTransformerConfig) -> None:
     Raises:
         ValueError: listing each offending option, what it must be, and what it is.
     """
-    problems = []
-
-    def require(holds: bool, option: str, constraint: str, value: object) -> None:
-        if not holds:
-            problems.append(f"--{option} {constraint}, but is {value}")
-
-    for side in ("encoder", "decoder"):
-        for name in SIZE_FIELDS:
-            value = getattr(cfg, f"{side}_{name}")
-            require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
-        width, heads = getattr(cfg, f"{side}_embed_dim"), getattr(cfg, f"{side}_attention_heads")
-        require(heads >= 1 and width % heads == 0, f"{side}-attention-heads", f"must divide the width {width}", heads)
-    require(cfg.ctc_upsample >= 1, "ctc-upsample", "must be at least 1", cfg.ctc_upsample)
-    require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
-    require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
-    require(
+    problems = Problems("bnb_transformer")
+    require_sizes(cfg, problems)
+    problems.require(cfg.ctc_upsample >= 1, "ctc-upsample", "must be at least 1", cfg.ctc_upsample)
+    problems.require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
+    problems.require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
+    problems.require(
         cfg.latent_size > 0 or cfg.encoder_embed_dim == cfg.decoder_embed_dim,
         "latent-size",
         f"must be positive where encoder and decoder differ in width ({cfg.encoder_embed_dim}, "
         f"{cfg.decoder_embed_dim})",
         cfg.latent_size,
     )
-    require(
+    problems.require(
         not cfg.canvas_tokens or str(cfg.length_control) == "length",
         "canvas-tokens",
         "needs --length-control length",
         f"set with --length-control {cfg.length_control}",
     )
-    for name in ("dropout", "attention_dropout", "latent_dropout"):
-        value = getattr(cfg, name)
-        require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
-    if problems:
-        raise ValueError("bnb_transformer: " + "; ".join(problems))
+    problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
+    problems.raise_if_any()

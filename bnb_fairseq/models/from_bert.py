@@ -1,12 +1,13 @@
-"""Starting a ``bnb_transformer`` from BERT checkpoints: sizes first, weights once it is built."""
+"""Starting a model from BERT checkpoints: sizes first, weights once it is built."""
 
 import logging
 from typing import NamedTuple
 
+from fairseq.models import BaseFairseqModel
+
 from .bert_checkpoint import BertCheckpoint, open_bert
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
-from .bnb_transformer import BnbTransformer
-from .config import SIZE_FIELDS, BnbTransformerConfig, complete_sizes
+from .config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
 from .row_matching import match_rows
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ class BertPair(NamedTuple):
     decoder: BertCheckpoint
 
 
-def resolve_berts(cfg: BnbTransformerConfig) -> BertPair | None:
+def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
     """Open the BERTs that the options name and write their sizes into the options.
 
     Args:
@@ -54,7 +55,7 @@ def resolve_berts(cfg: BnbTransformerConfig) -> BertPair | None:
     return berts
 
 
-def _contradictions(cfg: BnbTransformerConfig, side: str, bert: BertCheckpoint) -> list[str]:
+def _contradictions(cfg: BertSeq2SeqConfig, side: str, bert: BertCheckpoint) -> list[str]:
     problems = []
     for name in SIZE_FIELDS:
         wanted, has = getattr(cfg, f"{side}_{name}"), bert.sizes[name]
@@ -68,11 +69,11 @@ def _contradictions(cfg: BnbTransformerConfig, side: str, bert: BertCheckpoint) 
     return problems
 
 
-def load_berts(model: BnbTransformer, berts: BertPair, cross_attention_init: str) -> list[ImportReport]:
+def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: str) -> list[ImportReport]:
     """Copy the BERTs' weights into a freshly built model, and log what came from where.
 
     Args:
-        model: built with the sizes that ``resolve_berts`` set.
+        model: ``BnbTransformer`` or ``Bert2Bert``, built with the sizes that ``resolve_berts`` set.
         berts: the BERTs.
         cross_attention_init: ``random``, or ``self`` to copy the self-attention.
 

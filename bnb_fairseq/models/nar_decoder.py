@@ -2,43 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from fairseq.models import FairseqDecoder
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas
-from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights, init_linear
+from ..modules.layers import LayerSizes, init_linear
+from .bert_decoder import BertDecoder
 
 
-class MaskedWordHead(nn.Module):
-    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, plus a bias.
-
-    Args:
-        symbols: V.
-        sizes: width and LayerNorm epsilon.
-    """
-
-    def __init__(self, symbols: int, sizes: LayerSizes) -> None:
-        super().__init__()
-        self.transform = nn.Linear(sizes.embed_dim, sizes.embed_dim)
-        self.layer_norm = nn.LayerNorm(sizes.embed_dim, eps=sizes.layer_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(symbols))
-        self.apply(init_bert_weights)
-
-    def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
-        """Score the vocabulary.
-
-        Args:
-            states: ... x D.
-            token_table: V x D, the embeddings that the output layer is tied to.
-
-        Returns:
-            Logits, ... x V.
-        """
-        return F.linear(self.layer_norm(F.gelu(self.transform(states))), token_table, self.bias)
-
-
-class NarDecoder(FairseqDecoder):
+class NarDecoder(BertDecoder):
     """Reads a canvas and writes a state for every position, in one pass.
 
     Input: dropout(LayerNorm(gelu(W_d z) + position + type 0 [+ E(canvas token)])). Positions that upsampling added
@@ -64,16 +36,11 @@ class NarDecoder(FairseqDecoder):
         extra_symbols: int = 0,
         project_latent: bool = True,
     ) -> None:
-        super().__init__(dictionary)
+        super().__init__(dictionary, sizes, encoder_dim, positions, extra_symbols)
         self.mask = dictionary.mask()
-        self.sizes = sizes
-        self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
         self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
         if self.latent_projection is not None:
             init_linear(self.latent_projection)
-        self.layers = decoder_layers(sizes, encoder_dim)
-        self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
-        self._positions = positions
 
     def canvas_content(self, canvas: Canvas, canvas_tokens: Tensor | None) -> Tensor:
         """Compute what the canvas positions carry before position and type are added.
@@ -120,19 +87,3 @@ class NarDecoder(FairseqDecoder):
                 states, encoder_states, encoder_padding, self_attn_padding_mask=canvas.padding, need_attn=False
             )
         return states
-
-    def output_layer(self, states: Tensor) -> Tensor:
-        """Score the vocabulary.
-
-        Args:
-            states: ... x D.
-
-        Returns:
-            Logits, ... x V, the blank's after the dictionary's if it has a symbol of its own.
-        """
-        logits: Tensor = self.head(states, self.embeddings.tokens.weight)
-        return logits
-
-    def max_positions(self) -> int:
-        """Return the largest canvas length."""
-        return self._positions

@@ -133,15 +133,16 @@ class BertEmbeddings(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.apply(init_bert_weights)
 
-    def forward(self, content: Tensor) -> Tensor:
+    def forward(self, content: Tensor, start: int = 0) -> Tensor:
         """Add position and type, normalise.
 
         Args:
-            content: B x L x D, token embeddings or what stands in their place, L at most ``positions``.
+            content: B x L x D, token embeddings or what stands in their place.
+            start: position of the first of them; the last one's lies below ``positions``.
 
         Returns:
             B x L x D.
         """
-        places = self.positions.weight[: content.size(1)] + self.types.weight[0]
+        places = self.positions.weight[start : start + content.size(1)] + self.types.weight[0]
         embedded: Tensor = self.dropout(self.layer_norm(content + places))
         return embedded

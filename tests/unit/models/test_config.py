@@ -84,10 +84,10 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         "--encoder-attention-heads must be at least 1, but is 0",
         "--encoder-attention-heads must divide the width 16, but is 0",
         "--decoder-attention-heads must divide the width 10, but is 4",
+        "--dropout must lie in [0, 1), but is 2.0",
         "--ctc-upsample must be at least 1, but is 0.5",
         "--latent-size must be positive where encoder and decoder differ in width (16, 10), but is 0",
         "--canvas-tokens needs --length-control length, but is set with --length-control ctc",
-        "--dropout must lie in [0, 1), but is 2.0",
     ]
 
 

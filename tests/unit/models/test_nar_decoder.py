@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.nar_decoder import MaskedWordHead, NarDecoder
+from bnb_fairseq.models.bert_decoder import MaskedWordHead
+from bnb_fairseq.models.nar_decoder import NarDecoder
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.layers import LayerSizes
 

@@ -1,0 +1,80 @@
+"""The ``bert2bert`` model, the autoregressive baseline, and its named architectures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+
+from .bert_encoder import BertEncoder
+from .bnb_transformer import TaskWithDictionaries
+from .causal_decoder import CausalDecoder
+from .config import (
+    BERT_BASE,
+    SMALL,
+    TINY,
+    BertSeq2SeqConfig,
+    Problems,
+    architecture,
+    complete_sizes,
+    layer_sizes,
+    require_sizes,
+)
+
+
+@dataclass
+class Bert2BertConfig(BertSeq2SeqConfig):
+    """Options of the autoregressive model."""
+
+
+@register_model("bert2bert", dataclass=Bert2BertConfig)
+class Bert2Bert(FairseqEncoderDecoderModel):
+    """BERT as encoder, BERT with a causal mask and cross-attention as decoder (Rothe et al. 2020, section 2).
+
+    It writes word by word through fairseq's SequenceGenerator, and trains with any of fairseq's criterions for
+    autoregressive models on the same data as ``bnb_transformer``.
+
+    Args:
+        encoder: the encoder.
+        decoder: the decoder.
+    """
+
+    def __init__(self, encoder: BertEncoder, decoder: CausalDecoder) -> None:
+        super().__init__(encoder, decoder)
+
+    @classmethod
+    def build_model(cls, cfg: Bert2BertConfig, task: TaskWithDictionaries) -> "Bert2Bert":
+        """Build a model with random weights; sizes left open are bert-base's.
+
+        Args:
+            cfg: the options.
+            task: has the dictionaries.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if a size or probability is out of range.
+        """
+        for side in ("encoder", "decoder"):
+            complete_sizes(cfg, side, BERT_BASE)
+        problems = Problems("bert2bert")
+        require_sizes(cfg, problems)
+        problems.raise_if_any()
+        sizes = layer_sizes(cfg, "encoder")
+        encoder = BertEncoder(task.source_dictionary, sizes, int(cfg.encoder_positions or 0))
+        decoder = CausalDecoder(
+            task.target_dictionary, layer_sizes(cfg, "decoder"), sizes.embed_dim, int(cfg.decoder_positions or 0)
+        )
+        return cls(encoder, decoder)
+
+
+@register_model_architecture("bert2bert", "bert2bert_small")
+def bert2bert_small(cfg: Any) -> None:
+    """Set MiniLM's sizes: 6 layers of width 384."""
+    architecture(cfg, SMALL)
+
+
+@register_model_architecture("bert2bert", "bert2bert_tiny")
+def bert2bert_tiny(cfg: Any) -> None:
+    """Set the sizes of BERT-tiny: 2 layers of width 128."""
+    architecture(cfg, TINY)

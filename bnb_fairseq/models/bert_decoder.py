@@ -1,0 +1,75 @@
+"""What the decoders have in common: BERT's embeddings, layers with cross-attention, and the masked-word head."""
+
+import torch
+import torch.nn.functional as F
+from fairseq.models import FairseqDecoder
+from torch import Tensor, nn
+
+from ..data.dictionary import BnbDictionary
+from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
+
+
+class MaskedWordHead(nn.Module):
+    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, plus a bias.
+
+    Args:
+        symbols: V.
+        sizes: width and LayerNorm epsilon.
+    """
+
+    def __init__(self, symbols: int, sizes: LayerSizes) -> None:
+        super().__init__()
+        self.transform = nn.Linear(sizes.embed_dim, sizes.embed_dim)
+        self.layer_norm = nn.LayerNorm(sizes.embed_dim, eps=sizes.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(symbols))
+        self.apply(init_bert_weights)
+
+    def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
+        """Score the vocabulary.
+
+        Args:
+            states: ... x D.
+            token_table: V x D, the embeddings that the output layer is tied to.
+
+        Returns:
+            Logits, ... x V.
+        """
+        return F.linear(self.layer_norm(F.gelu(self.transform(states))), token_table, self.bias)
+
+
+class BertDecoder(FairseqDecoder):
+    """BERT as a decoder, its output layer tied to its token embeddings; subclasses say what it reads.
+
+    Args:
+        dictionary: the target dictionary.
+        sizes: sizes of the layers.
+        encoder_dim: width of the encoder states.
+        positions: largest number of positions.
+        extra_symbols: rows after the dictionary's in the token table.
+    """
+
+    def __init__(
+        self, dictionary: BnbDictionary, sizes: LayerSizes, encoder_dim: int, positions: int, extra_symbols: int = 0
+    ) -> None:
+        super().__init__(dictionary)
+        self.sizes = sizes
+        self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
+        self.layers = decoder_layers(sizes, encoder_dim)
+        self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
+        self._positions = positions
+
+    def output_layer(self, states: Tensor) -> Tensor:
+        """Score the vocabulary.
+
+        Args:
+            states: ... x D.
+
+        Returns:
+            Logits, ... x V, those of extra symbols after the dictionary's.
+        """
+        logits: Tensor = self.head(states, self.embeddings.tokens.weight)
+        return logits
+
+    def max_positions(self) -> int:
+        """Return the largest number of positions."""
+        return self._positions
