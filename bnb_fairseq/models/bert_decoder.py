@@ -1,11 +1,14 @@
 """What the decoders have in common: BERT's embeddings, layers with cross-attention, and the masked-word head."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from fairseq.models import FairseqDecoder
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
+from ..modules.inference import InferenceLinear, InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
 
 
@@ -22,7 +25,17 @@ class MaskedWordHead(nn.Module):
         self.transform = nn.Linear(sizes.embed_dim, sizes.embed_dim)
         self.layer_norm = nn.LayerNorm(sizes.embed_dim, eps=sizes.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(symbols))
+        self.inference: nn.Module | None = None
         self.apply(init_bert_weights)
+
+    def prepare_for_inference(self, token_table: Tensor) -> None:
+        """Lay the weights out for inference.
+
+        Args:
+            token_table: V x D; what ``forward`` is given later is not read any more.
+        """
+        transform = InferenceLinear.of(self.transform, gelu=True)
+        self.inference = nn.Sequential(transform, self.layer_norm, InferenceLinear(token_table, self.bias))
 
     def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
         """Score the vocabulary.
@@ -34,6 +47,9 @@ class MaskedWordHead(nn.Module):
         Returns:
             Logits, ... x V.
         """
+        if self.inference is not None:
+            logits: Tensor = self.inference(states)
+            return logits
         return F.linear(self.layer_norm(F.gelu(self.transform(states))), token_table, self.bias)
 
 
@@ -56,7 +72,19 @@ class BertDecoder(FairseqDecoder):
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
         self.layers = decoder_layers(sizes, encoder_dim)
         self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
+        self.inference: InferenceStack | None = None
         self._positions = positions
+
+    def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
+        """Exchange layers and head for ones that only infer; fairseq's commands call this before they translate.
+
+        Args:
+            retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
+        """
+        if not retain_dropout:
+            self.inference = InferenceStack(self.layers)
+            self.layers = nn.ModuleList()
+            self.head.prepare_for_inference(self.embeddings.tokens.weight)
 
     def output_layer(self, states: Tensor) -> Tensor:
         """Score the vocabulary.

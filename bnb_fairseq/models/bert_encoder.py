@@ -3,9 +3,10 @@
 from typing import Any
 
 from fairseq.models import FairseqEncoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
+from ..modules.inference import InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes, encoder_layers
 
 EncoderOut = dict[str, list[Tensor]]
@@ -26,7 +27,18 @@ class BertEncoder(FairseqEncoder):
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary), positions, sizes)
         self.layers = encoder_layers(sizes)
+        self.inference: InferenceStack | None = None
         self._positions = positions
+
+    def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
+        """Exchange the layers for ones that only infer; fairseq's commands call this before they translate.
+
+        Args:
+            retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
+        """
+        if not retain_dropout:
+            self.inference = InferenceStack(self.layers)
+            self.layers = nn.ModuleList()
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor, return_all_hiddens: bool = False) -> EncoderOut:
         """Encode source sentences.
@@ -39,9 +51,17 @@ class BertEncoder(FairseqEncoder):
         Returns:
             ``encoder_out`` [S x B x D], ``encoder_padding_mask`` [B x S, True at padding] and ``encoder_states``
             (S x B x D each, empty unless asked for).
+
+        Raises:
+            ValueError: if the states of all layers are asked for after ``make_generation_fast_``.
         """
         padding = src_tokens.eq(self.pad)
-        states = self.embeddings(self.embeddings.tokens(src_tokens)).transpose(0, 1)  # B x S x D -> S x B x D
+        states = self.embeddings(self.embeddings.tokens(src_tokens))
+        if self.inference is not None:
+            if return_all_hiddens:
+                raise ValueError("return_all_hiddens must be False after make_generation_fast_, but is True")
+            states, _ = self.inference(states, padding)
+        states = states.transpose(0, 1)  # B x S x D -> S x B x D
         hidden = [states] if return_all_hiddens else []
         for layer in self.layers:
             states = layer(states, encoder_padding_mask=padding)

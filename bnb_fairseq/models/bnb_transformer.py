@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas, padding_mask, upsample_latent, upsampled_lengths
+from ..modules.inference import SourceMemory
 from ..modules.latent import DeterministicLatent
 from ..modules.length import GaussianLengthConverter, LengthHead
 from .bert_encoder import BertEncoder
@@ -31,11 +32,13 @@ class Encoded(NamedTuple):
         states: S x B x D.
         padding: B x S, True at padding.
         lengths: B, true source lengths.
+        memory: the states as the decoder's cross-attention reads them, if the model is prepared for inference.
     """
 
     states: Tensor
     padding: Tensor
     lengths: Tensor
+    memory: SourceMemory | None
 
 
 class NarOutput(NamedTuple):
@@ -132,7 +135,8 @@ class BnbTransformer(BaseFairseqModel):
             Encoder states with padding and lengths.
         """
         out = self.encoder(src_tokens, src_lengths)
-        return Encoded(out["encoder_out"][0], out["encoder_padding_mask"][0], src_lengths)
+        states, padding = out["encoder_out"][0], out["encoder_padding_mask"][0]
+        return Encoded(states, padding, src_lengths, self.decoder.read_source(states, padding))
 
     def length_logits(self, encoded: Encoded) -> Tensor | None:
         """Score target lengths: B x (2N + 1), or None under CTC."""
@@ -171,7 +175,8 @@ class BnbTransformer(BaseFairseqModel):
         """
         if self.reads_canvas_tokens and canvas_tokens is None:
             canvas_tokens = torch.full_like(canvas.padding, self.mask, dtype=torch.long)
-        states: Tensor = self.decoder(canvas, self.latent_dropout(encoded.states), encoded.padding, canvas_tokens)
+        source = self.latent_dropout(encoded.states)
+        states: Tensor = self.decoder(canvas, source, encoded.padding, canvas_tokens, encoded.memory)
         return states
 
     def forward(

@@ -1,16 +1,30 @@
 """The autoregressive decoder: BERT layers that see only what lies to their left, with cross-attention."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor
 
+from ..modules.inference import InferenceStack, KeyValues, SourceMemory
 from .bert_decoder import BertDecoder
 from .bert_encoder import EncoderOut
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
 DecoderOut = tuple[Tensor, dict[str, Any]]
+WRITTEN = "written"
+
+
+class Written(NamedTuple):
+    """What incremental decoding keeps for inference.
+
+    Attributes:
+        memory: the source as cross-attention reads it.
+        past: for each layer the keys and values of what was written; None before the first step.
+    """
+
+    memory: SourceMemory
+    past: list[KeyValues] | None
 
 
 class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
@@ -40,18 +54,52 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         """
         start = 0 if incremental_state is None else prev_output_tokens.size(1) - 1
         tokens = prev_output_tokens[:, start:]
-        states = self.embeddings(self.embeddings.tokens(tokens), start).transpose(0, 1)  # B x T x D -> T x B x D
-        future = None if incremental_state is not None else future_mask(tokens.size(1), tokens.device)
-        for layer in self.layers:
-            states, _, _ = layer(
-                states,
-                encoder_out["encoder_out"][0],
-                encoder_out["encoder_padding_mask"][0],
-                incremental_state,
-                self_attn_mask=future,
-            )
-        states = states.transpose(0, 1)  # T x B x D -> B x T x D
+        states = self.embeddings(self.embeddings.tokens(tokens), start)
+        source, source_padding = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
+        if self.inference is not None:
+            states = self._infer(self.inference, states, source, source_padding, incremental_state)
+        else:
+            states = states.transpose(0, 1)  # B x T x D -> T x B x D
+            future = None if incremental_state is not None else future_mask(tokens.size(1), tokens.device)
+            for layer in self.layers:
+                states, _, _ = layer(states, source, source_padding, incremental_state, self_attn_mask=future)
+            states = states.transpose(0, 1)  # T x B x D -> B x T x D
         return states if features_only else self.output_layer(states), {"attn": None}
+
+    def _infer(
+        self,
+        stack: InferenceStack,
+        states: Tensor,
+        source: Tensor,
+        source_padding: Tensor,
+        incremental_state: IncrementalState | None,
+    ) -> Tensor:
+        """Run the layers for inference: B x T x D -> B x T x D."""
+        if incremental_state is None:
+            return stack(states, None, stack.read(source, source_padding), causal=True)[0]
+        written: Written | None = self.get_incremental_state(incremental_state, WRITTEN)
+        if written is None:  # the hypotheses of a beam share what they read of their source
+            beam = getattr(self, "_beam_size", 1)
+            written = Written(stack.read(source[:, ::beam], source_padding[::beam]), None)
+        states, kept = stack(states, None, *written, keep=True)
+        self.set_incremental_state(incremental_state, WRITTEN, Written(written.memory, kept))
+        return states
+
+    def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
+        """Follow the beam search in what inference has kept; fairseq's layers do so by themselves.
+
+        Args:
+            incremental_state: the state, changed in place.
+            new_order: for each hypothesis that goes on, the one that it continues.
+        """
+        written: Written | None = self.get_incremental_state(incremental_state, WRITTEN)
+        if written is None or written.past is None:
+            return
+        memory, beam = written.memory, getattr(self, "_beam_size", 1)
+        if len(new_order) != beam * len(memory.layers[0].keys):  # some sentences are finished
+            memory = memory.selected(new_order[::beam] // beam)
+        past = [layer.selected(new_order) for layer in written.past]
+        self.set_incremental_state(incremental_state, WRITTEN, Written(memory, past))
 
 
 def future_mask(length: int, device: torch.device) -> Tensor:

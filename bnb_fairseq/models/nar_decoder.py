@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas
+from ..modules.inference import SourceMemory
 from ..modules.layers import LayerSizes, init_linear
 from .bert_decoder import BertDecoder
 
@@ -69,6 +70,7 @@ class NarDecoder(BertDecoder):
         encoder_states: Tensor,
         encoder_padding: Tensor,
         canvas_tokens: Tensor | None = None,
+        memory: SourceMemory | None = None,
     ) -> Tensor:
         """Fill the canvas with states; every position sees every other.
 
@@ -77,13 +79,30 @@ class NarDecoder(BertDecoder):
             encoder_states: S x B x D.
             encoder_padding: B x S, True at padding.
             canvas_tokens: B x A ids, or None for a decoder that reads no tokens.
+            memory: from ``read_source``: the encoder states as the layers read them.
 
         Returns:
             A x B x D.
         """
-        states = self.embeddings(self.canvas_content(canvas, canvas_tokens)).transpose(0, 1)  # B x A x D -> A x B x D
+        states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
+        if self.inference is not None:
+            memory = memory or self.inference.read(encoder_states, encoder_padding)
+            states, _ = self.inference(states, canvas.padding, memory)
+        states = states.transpose(0, 1)  # B x A x D -> A x B x D
         for layer in self.layers:
             states, _, _ = layer(
                 states, encoder_states, encoder_padding, self_attn_padding_mask=canvas.padding, need_attn=False
             )
         return states
+
+    def read_source(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory | None:
+        """Compute what all passes over a source share.
+
+        Args:
+            encoder_states: S x B x D.
+            encoder_padding: B x S, True at padding.
+
+        Returns:
+            Keys and values of cross-attention; None before ``make_generation_fast_``, where layers keep none.
+        """
+        return None if self.inference is None else self.inference.read(encoder_states, encoder_padding)

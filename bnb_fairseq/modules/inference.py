@@ -1,0 +1,249 @@
+"""BERT layers for inference alone: the same function as fairseq's layers, with less work around the matrix products.
+
+Queries, keys and values come from one product, attention weights are never stored, positions of padding are skipped,
+and on a CPU the weights lie as its matrix multiplication wants them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..compat import pack_weight, packed_linear
+
+
+class InferenceLinear(nn.Module):
+    """A linear layer, gelu included if wanted, that can no longer be trained, saved or moved.
+
+    Args:
+        weight: O x I.
+        bias: O.
+        gelu: apply the exact gelu.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False) -> None:
+        super().__init__()
+        self.bias = bias.detach()
+        self.gelu = gelu
+        self.packed = pack_weight(weight.detach())
+        self.weight = weight.detach() if self.packed is None else None
+
+    @classmethod
+    def of(cls, *layers: nn.Linear, gelu: bool = False) -> "InferenceLinear":
+        """Join layers that read the same input.
+
+        Args:
+            *layers: linear layers; their outputs follow each other.
+            gelu: apply the exact gelu.
+
+        Returns:
+            One layer.
+        """
+        return cls(torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]), gelu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: N x D.
+
+        Returns:
+            N x (sum of the layers' widths).
+        """
+        if self.packed is not None:
+            return packed_linear(x, self.packed, self.bias, self.gelu)
+        y = F.linear(x, self.weight, self.bias)  # type: ignore[arg-type]
+        return F.gelu(y) if self.gelu else y
+
+
+class Layout:
+    """Where the positions of padded sentences lie, so that what is done for each position is done for those alone.
+
+    Args:
+        padding: B x L, True at padding; None: there is none.
+
+    Attributes:
+        mask: B x 1 x 1 x L, True where attention may look; None: everywhere.
+    """
+
+    def __init__(self, padding: Tensor | None) -> None:
+        self.mask: Tensor | None = None
+        self._places: Tensor | None = None
+        if padding is not None and bool(padding.any()):
+            self.mask = ~padding[:, None, None, :]
+            self._places = self.mask.flatten().nonzero().squeeze(1)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Drop the padding: B x L x D -> N x D."""
+        rows = x.flatten(0, 1)
+        return rows if self._places is None else rows[self._places]
+
+    def padded(self, x: Tensor, batch: int) -> Tensor:
+        """Put positions back to their places: N x D -> B x L x D, zeros at padding."""
+        if self._places is None or self.mask is None:
+            return x.view(batch, -1, x.size(-1))
+        rows = x.new_zeros(self.mask.numel(), x.size(-1))
+        rows[self._places] = x
+        return rows.view(batch, -1, x.size(-1))
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of one attention, each B x H x L x D/H."""
+
+    keys: Tensor
+    values: Tensor
+
+    def extended(self, new: "KeyValues") -> "KeyValues":
+        """Append further positions."""
+        return KeyValues(torch.cat([self.keys, new.keys], dim=2), torch.cat([self.values, new.values], dim=2))
+
+    def selected(self, rows: Tensor) -> "KeyValues":
+        """Select and repeat sentences."""
+        return KeyValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+
+
+class SourceMemory(NamedTuple):
+    """What each layer's cross-attention reads of the source, computed once for all passes or steps.
+
+    Attributes:
+        layers: keys and values, one pair a layer.
+        mask: B x 1 x 1 x S, True where attention may look; None: everywhere.
+    """
+
+    layers: Sequence[KeyValues]
+    mask: Tensor | None
+
+    def selected(self, rows: Tensor) -> "SourceMemory":
+        """Select sentences."""
+        mask = None if self.mask is None else self.mask.index_select(0, rows)
+        return SourceMemory([layer.selected(rows) for layer in self.layers], mask)
+
+
+class InferenceLayer(nn.Module):
+    """One BERT layer, with cross-attention if the original has it.
+
+    Args:
+        layer: fairseq's encoder or decoder layer, after-norm, with exact gelu.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        self.heads = int(attention.num_heads)
+        self.queries_keys_values = InferenceLinear.of(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.attention_out = InferenceLinear.of(attention.out_proj)
+        self.attention_norm: nn.LayerNorm = layer.self_attn_layer_norm
+        cross = getattr(layer, "encoder_attn", None)
+        if cross is not None:
+            self.source_queries = InferenceLinear.of(cross.q_proj)
+            self.source_keys_values = InferenceLinear.of(cross.k_proj, cross.v_proj)
+            self.source_out = InferenceLinear.of(cross.out_proj)
+            self.source_norm: nn.LayerNorm = layer.encoder_attn_layer_norm
+        self.inner = InferenceLinear.of(layer.fc1, gelu=True)
+        self.outer = InferenceLinear.of(layer.fc2)
+        self.norm: nn.LayerNorm = layer.final_layer_norm
+
+    def split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Split projections into heads: B x L x (parts D) -> parts times B x H x L x D/H."""
+        batch, length = x.shape[:2]
+        return x.view(batch, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(
+        self,
+        x: Tensor,
+        batch: int,
+        layout: Layout,
+        source: tuple[KeyValues, Tensor | None] | None = None,
+        past: KeyValues | None = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, KeyValues]:
+        """Apply the layer.
+
+        Args:
+            x: N x D, the positions of B sentences.
+            batch: B.
+            layout: where they lie.
+            source: keys, values and mask of cross-attention; of as many sentences as ``x`` has, or of one for every K
+                of them (the hypotheses of a beam).
+            past: keys and values of earlier positions.
+            causal: a position sees only itself and what lies to its left.
+
+        Returns:
+            N x D; and the keys and values of self-attention, ``past`` included.
+        """
+        queries, *new = self.split(layout.padded(self.queries_keys_values(x), batch), 3)
+        seen = KeyValues(*new) if past is None else past.extended(KeyValues(*new))
+        attended = F.scaled_dot_product_attention(queries, *seen, attn_mask=layout.mask, is_causal=causal)
+        x = self.attention_norm(x + self.attention_out(layout.flat(_merge(attended))))
+        if source is not None:
+            memory, mask = source
+            rows = layout.padded(self.source_queries(x), batch)
+            (queries,) = self.split(rows.reshape(len(memory.keys), -1, rows.size(-1)), 1)
+            merged = _merge(F.scaled_dot_product_attention(queries, *memory, attn_mask=mask)).view_as(rows)
+            x = self.source_norm(x + self.source_out(layout.flat(merged)))
+        return self.norm(x + self.outer(self.inner(x))), seen
+
+
+def _merge(attended: Tensor) -> Tensor:
+    """Put the heads together: B x H x L x D/H -> B x L x D."""
+    return attended.transpose(1, 2).flatten(2)
+
+
+class InferenceStack(nn.Module):
+    """The layers of an encoder or decoder.
+
+    Args:
+        layers: fairseq's layers; their LayerNorms are shared, their other weights copied.
+    """
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(InferenceLayer(layer) for layer in layers)
+
+    def read(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory:
+        """Compute the keys and values that cross-attention reads.
+
+        Args:
+            encoder_states: S x B x D.
+            encoder_padding: B x S, True at padding.
+
+        Returns:
+            What every pass over the same source shares.
+        """
+        layout = Layout(encoder_padding)
+        flat, batch = layout.flat(encoder_states.transpose(0, 1)), encoder_states.size(1)
+        projected = [(layer, layout.padded(layer.source_keys_values(flat), batch)) for layer in self.layers]  # type: ignore[operator]
+        return SourceMemory([KeyValues(*layer.split(x, 2)) for layer, x in projected], layout.mask)  # type: ignore[operator]
+
+    def forward(
+        self,
+        states: Tensor,
+        padding: Tensor | None,
+        memory: SourceMemory | None = None,
+        past: Sequence[KeyValues] | None = None,
+        causal: bool = False,
+        keep: bool = False,
+    ) -> tuple[Tensor, list[KeyValues]]:
+        """Apply all layers.
+
+        Args:
+            states: B x L x D.
+            padding: B x L, True at padding; None: there is none.
+            memory: what cross-attention reads.
+            past: for each layer the keys and values of earlier positions.
+            causal: a position sees only itself and what lies to its left.
+            keep: return keys and values.
+
+        Returns:
+            B x L x D, zeros at padding; and, if asked for, each layer's keys and values, ``past`` included.
+        """
+        layout = Layout(padding)
+        x, batch, kept = layout.flat(states), len(states), []
+        for i, layer in enumerate(self.layers):
+            source = None if memory is None else (memory.layers[i], memory.mask)
+            x, seen = layer(x, batch, layout, source, None if past is None else past[i], causal)
+            if keep:
+                kept.append(seen)
+        return layout.padded(x, batch), kept
