@@ -10,6 +10,7 @@ from ..data.dictionary import BnbDictionary
 from ..models.bnb_transformer import BnbTransformer, Encoded
 from ..modules.canvas import Canvas
 from .collapse import compact, kept_by_ctc
+from .prediction import predict
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
 
 Hypothesis = dict[str, Any]
@@ -83,25 +84,6 @@ def generator_options(args: Any) -> GeneratorOptions:
     )
 
 
-class Prediction(NamedTuple):
-    """Chosen tokens and the logits they were chosen from.
-
-    Attributes:
-        tokens: N ids.
-        best: N, their logits.
-        logits: N x V.
-    """
-
-    tokens: Tensor
-    best: Tensor
-    logits: Tensor
-
-    def scores(self, wanted: Tensor | None = None) -> Tensor:
-        """Compute log-probabilities of chosen tokens, float32; only those of ``wanted`` (N, bool) if given."""
-        best, logits = (self.best, self.logits) if wanted is None else (self.best[wanted], self.logits[wanted])
-        return best.float() - torch.logsumexp(logits.float(), dim=-1)
-
-
 class NarGenerator:
     """Writes whole outputs in one pass, or in one pass and a few refinements (mask-predict).
 
@@ -164,28 +146,26 @@ class NarGenerator:
 
     def _predict(
         self, model: BnbTransformer, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
-    ) -> Prediction:
-        """Run the decoder and choose a token at each wanted position (B x A, bool), in row-major order."""
+    ) -> tuple[Tensor, Tensor]:
+        """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
-        logits = model.decoder.output_layer(states)
-        best, chosen = logits.max(dim=-1)
-        return Prediction(chosen, best, logits)
+        decoder = model.decoder
+        blank = model.blank if model.uses_ctc else None
+        prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, blank)
+        filled = prediction.tokens.new_full(positions.shape, self.pad)
+        filled[positions] = prediction.tokens
+        scores = prediction.scores.new_zeros(positions.shape)
+        scores[positions] = prediction.scores
+        return filled, scores
 
     def _one_ctc_pass(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> DecodingState:
-        inside = ~canvas.padding
-        prediction = self._predict(model, encoded, canvas, inside)
-        tokens = canvas.lengths.new_full(inside.shape, model.blank)
-        tokens[inside] = prediction.tokens
+        tokens, scores = self._predict(model, encoded, canvas, ~canvas.padding)
         kept = kept_by_ctc(tokens, canvas.lengths, model.blank)
-        scores = prediction.best.new_zeros(inside.shape, dtype=torch.float32)
-        scores[kept] = prediction.scores(kept[inside])
         return first_state(compact(tokens, kept, self.pad), compact(scores, kept, 0.0), kept.sum(dim=1))
 
     def _refine(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
         """Return the states after each pass (only the last one unless the history is wanted)."""
-        inside = ~canvas.padding
-        prediction = self._predict(model, encoded, canvas, inside)
-        state = first_state(*self._spread(prediction, inside), canvas.lengths)
+        state = first_state(*self._predict(model, encoded, canvas, ~canvas.padding), canvas.lengths)
         states = [state]
         for refinement in range(1, self.options.max_iter + 1):
             if bool(state.done.all()):
@@ -193,18 +173,10 @@ class NarGenerator:
             counts = tokens_to_mask(state.lengths, refinement, self.options.max_iter)
             hidden = least_confident(state.scores, state.lengths, counts)
             revealed = state.tokens.masked_fill(hidden, model.mask)
-            prediction = self._predict(model, encoded, canvas, hidden, revealed)
-            state = refined(state, hidden, *self._spread(prediction, hidden), force=self.options.force_max_iter)
+            predicted = self._predict(model, encoded, canvas, hidden, revealed)
+            state = refined(state, hidden, *predicted, force=self.options.force_max_iter)
             states = [*states, state] if self.options.retain_history else [state]
         return states
-
-    def _spread(self, prediction: Prediction, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Put predictions back to their places: tokens and scores, B x A."""
-        tokens = prediction.tokens.new_full(positions.shape, self.pad)
-        tokens[positions] = prediction.tokens
-        scores = prediction.best.new_zeros(positions.shape, dtype=torch.float32)
-        scores[positions] = prediction.scores()
-        return tokens, scores
 
     def _hypotheses(self, states: Sequence[DecodingState]) -> list[list[Hypothesis]]:
         """Cut the states into fairseq's hypotheses, on the CPU, once the last pass is over."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import GeneratorOptions, NarGenerator, Prediction
+from bnb_fairseq.generation.generator import GeneratorOptions, NarGenerator
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 MakeModel = Callable[..., BnbTransformer]
@@ -169,21 +169,6 @@ def test_mask_predict_against_a_slow_loop(refinements: int, force: bool, seed: i
     for hypothesis, slow in zip(generate(model, sample(), refinements, force), references, strict=True):
         check(hypothesis, slow)
         assert (hypothesis["steps"], hypothesis["history"]) == (len(slow.texts), [])
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_scores_are_exact(dtype: torch.dtype) -> None:
-    """Confident tokens must not tie at 0: their order decides what is masked again."""
-    logits = torch.randn(50, 200, generator=torch.Generator().manual_seed(1))
-    logits[:, 7] += torch.linspace(6, 14, 50)
-    logits = logits.to(dtype)
-    best, tokens = logits.max(dim=-1)
-    expected = logits.double().log_softmax(dim=-1).amax(dim=-1)
-    scores = Prediction(tokens, best, logits).scores()
-    assert scores.dtype == torch.float32
-    assert torch.allclose(scores.double(), expected, rtol=0, atol=2e-6)
-    some = torch.arange(50) % 3 == 0
-    assert torch.equal(Prediction(tokens, best, logits).scores(some), scores[some])
 
 
 def test_dropout_is_off_and_no_graph_is_kept(make_model: MakeModel) -> None:

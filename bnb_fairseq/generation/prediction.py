@@ -1,0 +1,60 @@
+"""Choosing tokens from decoder states without ever holding a score for every word of every position."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Logits that are held at a time: on a CPU as many as its cache keeps, else what is quick to compute and to hold.
+CPU_BLOCK, DEVICE_BLOCK = 1 << 21, 1 << 27
+
+
+class Prediction(NamedTuple):
+    """Chosen tokens.
+
+    Attributes:
+        tokens: N ids.
+        scores: N, float32, their log-probabilities; 0 for tokens that need none.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+
+
+def predict(
+    output_layer: Callable[[Tensor], Tensor], states: Tensor, symbols: int, unscored: int | None = None
+) -> Prediction:
+    """Choose the most probable token of every position.
+
+    The argmax needs no softmax, and the score of a chosen token only the logarithm of its row's normaliser; both are
+    taken block by block while the logits are at hand.
+
+    Args:
+        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
+        states: N x D.
+        symbols: V.
+        unscored: id whose score nobody reads (the blank); None: all are read.
+
+    Returns:
+        Tokens and scores.
+    """
+    rows = max(1, (CPU_BLOCK if states.device.type == "cpu" else DEVICE_BLOCK) // symbols)
+    blocks = [_predict_block(output_layer(block), unscored) for block in torch.split(states, rows)]
+    return Prediction(torch.cat([block.tokens for block in blocks]), torch.cat([block.scores for block in blocks]))
+
+
+def _predict_block(logits: Tensor, unscored: int | None) -> Prediction:
+    best, tokens = logits.max(dim=-1)
+    if unscored is None:
+        return Prediction(tokens, _log_probability(logits, best))
+    scored = tokens.ne(unscored).nonzero().squeeze(1)
+    scores = best.new_zeros(best.shape, dtype=torch.float32)
+    scores[scored] = _log_probability(logits[scored], best[scored])
+    return Prediction(tokens, scores)
+
+
+def _log_probability(logits: Tensor, chosen: Tensor) -> Tensor:
+    """Compute the log-probability of each row's largest logit: logits N x V (overwritten), chosen N -> N, float32."""
+    above = logits.float().sub_(chosen.float().unsqueeze(1))
+    return above.exp_().sum(dim=-1).log_().neg_()

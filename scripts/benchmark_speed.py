@@ -1,0 +1,232 @@
+"""Compare the speed of one-pass translation with what could be used instead, all systems doing the same work.
+
+Every system translates the same random sentences of one length into outputs of one length, in turns, at several batch
+sizes: this project's models, the autoregressive baseline, fairseq's own models, CTranslate2, and the bare forward pass
+as the floor. Prints a table; writes table.md, speed.json and speed.png.
+"""
+
+import argparse
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fetch_bert import fetch
+from speed.clock import largest_batch, peak_memory, time_in_turns
+from speed.report import MEMORY, TIMED, Result, Row, as_json, environment, picture, table
+from speed.systems import FAMILIES, System
+from speed.workload import Workload, make_workload
+
+REAL_BERT = Path("demo/bert")
+LARGEST = "largest"
+
+
+class Preset(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        sizes: BERT directories or ``bert-base``.
+        batches: batch sizes.
+        runs: counted calls of each system.
+    """
+
+    sizes: list[str]
+    batches: list[str]
+    runs: int
+
+
+PRESETS = {
+    "quick": Preset([str(REAL_BERT)], ["1", "8", "32"], 3),
+    "full": Preset([str(REAL_BERT), "bert-base"], ["1", "8", "32", LARGEST], 5),
+}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        arguments: of the command line; None: the process's own.
+
+    Returns:
+        The options, the preset's values filled in.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
+    parser.add_argument("--preset", choices=list(PRESETS), default="quick", help="sets --sizes, --batches and --runs")
+    parser.add_argument("--sizes", nargs="+", help="bert-base (random weights), or directories that hold a BERT")
+    parser.add_argument("--batches", nargs="+", help="sentences in a batch, or 'largest': doubled while it fits")
+    parser.add_argument("--runs", type=int, help="counted calls of each system")
+    parser.add_argument("--largest", type=int, help="limit of 'largest' (default: 128 on a CPU, 4096 on a GPU)")
+    parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), help="default: float32; both on a GPU")
+    parser.add_argument("--systems", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="default: all")
+    parser.add_argument("--source-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
+    parser.add_argument("--target-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+    parser.add_argument("--memory-batch", type=int, default=32, help="for peak memory; 0: not measured")
+    parser.add_argument("--output", type=Path, default=Path("benchmark"), help="folder for table, JSON and picture")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # what the child processes run
+    options = parser.parse_args(arguments)
+    for name, value in PRESETS[options.preset]._asdict().items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.largest = options.largest or (128 if options.device == "cpu" else 4096)
+    options.precisions = options.precisions or (["float32"] if options.device == "cpu" else list(PRECISIONS))
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    for name in ("runs", "largest", "threads"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, but is {getattr(options, name)}")
+    for name in ("source_tokens", "target_tokens"):
+        if getattr(options, name) < 3:
+            parser.error(f"--{name.replace('_', '-')} must be at least 3, but is {getattr(options, name)}")
+    wrong = [batch for batch in options.batches if batch != LARGEST and not (batch.isdigit() and int(batch))]
+    if wrong:
+        parser.error(f"--batches must be positive numbers or {LARGEST!r}, but has {', '.join(wrong)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda needs a GPU, but torch sees none")
+    if options.memory_batch < 0:
+        parser.error(f"--memory-batch must not be negative, but is {options.memory_batch}")
+
+
+def say(text: str) -> None:
+    """Show progress."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, System]]:
+    """Build the systems of a setting, one after the other.
+
+    Args:
+        workload: the setting.
+        families: keys of ``FAMILIES``.
+
+    Yields:
+        Family and system.
+    """
+    for family in families:
+        if family.startswith("ctranslate2") and workload.dtype != torch.float32:
+            continue
+        try:
+            for system in FAMILIES[family](workload):
+                say(f"built {system.name}")
+                yield family, system
+        except ModuleNotFoundError as error:
+            if error.name != "ctranslate2":
+                raise
+            say(f"left out: {family}; pip install ctranslate2")
+
+
+def measure_memory(family: str, system: str, workload: Workload, options: argparse.Namespace) -> float | None:
+    """Measure a system's peak memory in a process that holds nothing else.
+
+    Args:
+        family: its family.
+        system: its name.
+        workload: the setting.
+        options: of the command line.
+
+    Returns:
+        MB; None if the process failed.
+    """
+    precision = next(name for name, dtype in PRECISIONS.items() if dtype == workload.dtype)
+    command = [sys.executable, __file__, "--memory-of", system, "--systems", family]
+    command += ["--sizes", workload.name, "--precisions", precision, "--device", workload.device]
+    for name in ("source_tokens", "target_tokens", "threads", "memory_batch"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    say(f"{workload.name} {precision}: memory of {system}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        say(f"could not be measured: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def measure(workload: Workload, precision: str, options: argparse.Namespace) -> Result:
+    """Measure every system of a setting.
+
+    Args:
+        workload: the setting.
+        precision: its name.
+        options: of the command line.
+
+    Returns:
+        The figures.
+    """
+    built = list(build(workload, options.systems))
+    systems = [system for _, system in built]
+    names = [(family, system.name) for family, system in built]
+    built.clear()
+    columns: dict[str, list[Any]] = {}
+    tokens = workload.source_tokens
+    for column in options.batches:
+        largest = column == LARGEST
+        batches = [
+            largest_batch(system, tokens, workload.device, options.largest) if largest else int(column)
+            for system in systems
+        ]
+        fitting = [i for i, batch in enumerate(batches) if batch]
+        timings = time_in_turns(
+            [systems[i] for i in fitting],
+            [batches[i] for i in fitting],
+            tokens,
+            workload.device,
+            options.runs,
+            lambda text, column=column: say(f"{workload.name} {precision}, batch {column}: {text}"),  # type: ignore[misc]
+        )
+        found = dict(zip(fitting, timings, strict=True))
+        columns[column] = [found.get(i) for i in range(len(systems))]
+    systems.clear()  # their memory is needed by the processes that measure it
+    rows = []
+    for i, (family, name) in enumerate(names):
+        memory = measure_memory(family, name, workload, options) if options.memory_batch else None
+        rows.append(Row(name, {column: timings[i] for column, timings in columns.items()}, memory))
+    return Result(workload.name, precision, rows)
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parse()
+    for name in ("bnb_fairseq", "fairseq", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.set_num_threads(options.threads)
+    if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
+        fetch(REAL_BERT)
+    lengths = (options.source_tokens, options.target_tokens)
+    settings = [
+        (make_workload(size, lengths, options.device, PRECISIONS[precision], options.threads), precision)
+        for size in options.sizes
+        for precision in options.precisions
+    ]
+    if options.memory_of is not None:
+        for _, system in build(settings[0][0], options.systems):
+            if system.name == options.memory_of:
+                print(peak_memory(system, options.memory_batch, options.source_tokens, options.device))
+                return
+    begun = time.perf_counter()
+    results = [measure(workload, precision, options) for workload, precision in settings]
+    about = environment(options.device, options.threads)
+    heading = ", ".join(f"{name} {value}" for name, value in about.items())
+    text = [f"{heading}; {lengths[0]} source tokens, {lengths[1]} target tokens; {options.runs} runs in turns.", ""]
+    text += [TIMED, MEMORY.format(batch=options.memory_batch), ""]
+    for result in results:
+        text += [f"### {result.size}, {result.precision}", "", table(result), ""]
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "table.md").write_text("\n".join(text), encoding="utf-8")
+    saved = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    (options.output / "speed.json").write_text(as_json(results, {**about, "options": saved}), encoding="utf-8")
+    picture(results, options.output / "speed.png")
+    print("\n".join(text))
+    say(f"{time.perf_counter() - begun:.0f} s; {options.output} holds table.md, speed.json and speed.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What ``benchmark_speed.py`` is made of: the systems, the clock and the report."""

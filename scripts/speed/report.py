@@ -1,0 +1,188 @@
+"""The benchmark's table, JSON and picture."""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from .clock import Timing
+from .systems import REFERENCE
+
+PACKAGES = ("torch", "fairseq-fixed", "fairseq", "ctranslate2", "numpy")
+TIMED = (
+    "Timed: from a batch of padded ids on the CPU to lists of output ids on the CPU, with the transfers, the collapse "
+    "under CTC, scores and the beam search; not tokenization. The floors: encoder, decoder and head on a ready canvas, "
+    "and the argmax, which stays on the device."
+)
+MEMORY = "Peak memory: a process of its own that loads the system and translates a batch of {batch}, all counted."
+
+
+class Row(NamedTuple):
+    """One system's figures.
+
+    Attributes:
+        system: its name.
+        timings: by column; None where it could not run.
+        memory: MB, None if not measured.
+    """
+
+    system: str
+    timings: dict[str, Timing | None]
+    memory: float | None
+
+
+class Result(NamedTuple):
+    """One size in one precision.
+
+    Attributes:
+        size: its name.
+        precision: of the weights.
+        rows: the systems.
+    """
+
+    size: str
+    precision: str
+    rows: list[Row]
+
+
+def processor() -> str:
+    """Return the CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def environment(device: str, threads: int) -> dict[str, str]:
+    """Describe hardware and versions.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        threads: of the CPU.
+
+    Returns:
+        What it is, by name.
+    """
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
+    versions = {"python": platform.python_version(), **versions}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {**gpu, "CPU": f"{processor()} ({instructions})", "threads": str(threads), **versions}
+
+
+def ratio(row: Row, reference: Row | None, column: str) -> float | None:
+    """How many times as many sentences per second a system translates as the reference.
+
+    Args:
+        row: the system.
+        reference: the reference's row.
+        column: batch size.
+
+    Returns:
+        The ratio: of the medians; None if either did not run.
+    """
+    mine, other = row.timings.get(column), None if reference is None else reference.timings.get(column)
+    if mine is None or other is None:
+        return None
+    return (other.median() / other.batch) / (mine.median() / mine.batch)
+
+
+def table(result: Result) -> str:
+    """Lay out one size as a Markdown table.
+
+    Args:
+        result: its figures.
+
+    Returns:
+        The table: for each batch size milliseconds a sentence with their spread, sentences a second, and the ratio.
+    """
+    columns = list(result.rows[0].timings)
+    head = ["system", "passes", "peak MB"]
+    for column in columns:
+        head += [f"batch {column}: ms/sentence", "sentences/s", "ratio"]
+    reference = next((row for row in result.rows if row.system == REFERENCE), None)
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for row in result.rows:
+        first = next((timing for timing in row.timings.values() if timing is not None), None)
+        cells = [row.system, "-" if first is None else f"{first.outcome.passes:g}"]
+        cells.append("-" if row.memory is None else f"{row.memory:,.0f}")
+        for column in columns:
+            cells += _cells(row.timings[column], ratio(row, reference, column), column)
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(timing: Timing | None, times: float | None, column: str) -> list[str]:
+    if timing is None:
+        return ["-", "-", "-"]
+    size = "" if column == str(timing.batch) else f" ({timing.batch})"
+    each = 1000 * timing.median() / timing.batch
+    speed = timing.batch / timing.median()
+    return [f"{each:.1f} ±{100 * timing.spread():.0f}%{size}", f"{speed:.1f}", "-" if times is None else f"{times:.1f}"]
+
+
+def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
+    """Write everything down, every run's seconds too.
+
+    Args:
+        results: the sizes.
+        settings: hardware, versions and options.
+
+    Returns:
+        JSON text.
+    """
+    records = [
+        {
+            "size": result.size,
+            "precision": result.precision,
+            "system": row.system,
+            "peak_memory_mb": row.memory,
+            "batches": {
+                column: timing and {"batch": timing.batch, "seconds": timing.seconds, **timing.outcome._asdict()}
+                for column, timing in row.timings.items()
+            },
+        }
+        for result in results
+        for row in result.rows
+    ]
+    return json.dumps({"settings": settings, "systems": records}, indent=1)
+
+
+def picture(results: Sequence[Result], path: Path) -> None:
+    """Draw latency and throughput over batch size, one row of panels a size.
+
+    Args:
+        results: the sizes.
+        path: PNG file.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(len(results), 2, figsize=(14, 5.5 * len(results)), squeeze=False)
+    for line, result in zip(panels, results, strict=True):
+        for row in result.rows:
+            timings = sorted((timing for timing in row.timings.values() if timing is not None), key=lambda t: t.batch)
+            style = ":" if row.system.startswith("floor") else "--" if row.system.startswith("CTr") else "-"
+            sizes = [timing.batch for timing in timings]
+            line[0].plot(sizes, [1000 * t.median() for t in timings], style, marker=".", label=row.system)
+            line[1].plot(sizes, [t.batch / t.median() for t in timings], style, marker=".", label=row.system)
+        for panel, label in zip(line, ("milliseconds for the batch", "sentences per second"), strict=True):
+            panel.set(xscale="log", yscale="log", xlabel="batch size", ylabel=label)
+            panel.set_title(f"{result.size}, {result.precision}")
+            panel.grid(alpha=0.3, which="both")
+        line[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,309 @@
+"""The systems that are compared, each as a function from a batch to outputs."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from fairseq import utils
+from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, BaseFairseqModel
+from omegaconf import OmegaConf
+
+import bnb_fairseq  # noqa: F401 (registers the models)
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.models.bert2bert import Bert2BertConfig
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.models.config import SIZE_FIELDS, BertSeq2SeqConfig, BnbTransformerConfig
+from bnb_fairseq.tasks.config import TranslationBnbConfig
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .fixed_length import balance_blank, fix_embedded_length, fix_length_classes
+from .workload import Sample, Workload, make_sample, plain_dictionary
+
+REFERENCE = "bert2bert, beam 5"
+BALANCING = 8  # sentences that lengths are set with
+
+
+class Outcome(NamedTuple):
+    """What a batch came out as: mean output tokens and mean decoder passes (or steps) of a sentence."""
+
+    tokens: float
+    passes: float
+
+
+class System(NamedTuple):
+    """A way of translating.
+
+    Attributes:
+        name: for the report.
+        dictionary: of the sources that it reads.
+        translate: takes a batch on the CPU, returns when every output lies on the CPU as a list of ids (``floor``:
+            when the device has computed it).
+    """
+
+    name: str
+    dictionary: BnbDictionary
+    translate: Callable[[Sample], Outcome]
+
+
+def make_task(dictionary: BnbDictionary) -> TranslationBnbTask:
+    """Set up a task without data, the same dictionary on both sides."""
+    return TranslationBnbTask(TranslationBnbConfig(), dictionary, dictionary)
+
+
+def _on_device(sample: Sample, workload: Workload) -> Sample:
+    return utils.move_to_cuda(sample) if workload.device == "cuda" else sample
+
+
+def _ready(model: BaseFairseqModel, workload: Workload, fast: bool = True) -> BaseFairseqModel:
+    """Move a model to where it runs and prepare it as fairseq-generate does (``fast``), or leave its layers."""
+    model = model.eval().to(workload.device, workload.dtype)
+    if fast:
+        model.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False)
+    return model
+
+
+def _generate(
+    name: str,
+    task: TranslationBnbTask,
+    model: BaseFairseqModel,
+    generator: Any,
+    workload: Workload,
+    passes: float | None = None,
+) -> System:
+    """Make a system of a model and a generator of fairseq's form; without ``passes`` it makes one for each token."""
+
+    def translate(sample: Sample) -> Outcome:
+        moved = _on_device(sample, workload)
+        if isinstance(generator, IterativeRefinementGenerator):
+            hypotheses = generator.generate([model], moved)
+        else:
+            hypotheses = task.inference_step(generator, [model], moved)
+        outputs = [best[0]["tokens"].tolist() for best in hypotheses]
+        tokens = sum(map(len, outputs)) / len(outputs)
+        return Outcome(tokens, tokens if passes is None else passes)
+
+    return System(name, task.source_dictionary, translate)
+
+
+def _our_model(config: BertSeq2SeqConfig, task: TranslationBnbTask, workload: Workload) -> BaseFairseqModel:
+    """Build a model of this project on the CPU, from the BERT if there is one."""
+    for side in ("encoder", "decoder"):
+        for field in SIZE_FIELDS:
+            if workload.bert is None and getattr(config, f"{side}_{field}") is None:
+                setattr(config, f"{side}_{field}", workload.sizes[field])
+    config.bert_encoder = None if workload.bert is None else str(workload.bert)
+    torch.manual_seed(1)
+    return task.build_model(OmegaConf.structured(config)).eval()
+
+
+def _bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str, refines: bool) -> BnbTransformer:
+    config = BnbTransformerConfig(
+        _name="bnb_transformer", length_control=length_control, canvas_tokens=refines, latent_size=8
+    )
+    model: BnbTransformer = _our_model(config, task, workload)
+    if length_control == "ctc":
+        sample = make_sample(task.source_dictionary, BALANCING, workload.source_tokens)
+        balance_blank(model, sample, workload.target_tokens)
+    else:
+        fix_length_classes(model, workload.target_tokens - workload.source_tokens)
+    return model
+
+
+def floor(name: str, task: TranslationBnbTask, model: BnbTransformer, workload: Workload) -> System:
+    """The bare forward pass: encoder, decoder and head on a canvas that is there, and the argmax.
+
+    Args:
+        name: for the report.
+        task: has the dictionary.
+        model: prepared for inference.
+        workload: where it runs.
+
+    Returns:
+        The system; its outputs stay on the device.
+    """
+    canvases: dict[int, Any] = {}
+
+    @torch.no_grad()
+    def translate(sample: Sample) -> Outcome:
+        moved = _on_device(sample, workload)["net_input"]
+        encoded = model.encode(**moved)
+        size = len(moved["src_tokens"])
+        if size not in canvases:
+            canvases.clear()
+            canvases[size] = model.canvas(encoded)
+        tokens = model.decoder.output_layer(model.decode(encoded, canvases[size])).argmax(dim=-1)
+        return Outcome(float(len(tokens)), 1.0)
+
+    return System(name, task.source_dictionary, translate)
+
+
+def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
+    """One pass under a length control, and its floor.
+
+    Args:
+        workload: the setting.
+        length_control: ``ctc`` or ``length``.
+
+    Yields:
+        The systems.
+    """
+    task = make_task(workload.dictionary())
+    model = _ready(_bnb_model(workload, task, length_control, refines=False), workload)
+    generator = task.build_generator([model], Namespace())
+    yield _generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
+    yield floor(f"floor of bnb {length_control}", task, model, workload)
+
+
+def one_pass_on_fairseq_layers(workload: Workload) -> Iterator[System]:
+    """One pass with the layers that training uses.
+
+    Args:
+        workload: the setting.
+
+    Yields:
+        The system.
+    """
+    task = make_task(workload.dictionary())
+    model = _ready(_bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
+    yield _generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
+
+
+def refinement(workload: Workload) -> Iterator[System]:
+    """One and four refinement passes under length control.
+
+    Args:
+        workload: the setting.
+
+    Yields:
+        The systems.
+    """
+    task = make_task(workload.dictionary())
+    model = _ready(_bnb_model(workload, task, "length", refines=True), workload)
+    for refinements in (1, 4):
+        options = Namespace(iter_decode_max_iter=refinements, iter_decode_force_max_iter=True)
+        name = f"bnb length, {refinements} refinement{'s'[: refinements > 1]}"
+        yield _generate(name, task, model, task.build_generator([model], options), workload, 1 + refinements)
+
+
+def _beam(task: TranslationBnbTask, model: BaseFairseqModel, beam: int, workload: Workload) -> Any:
+    steps = workload.target_tokens - 1  # without the end symbol
+    return task.build_generator([model], Namespace(beam=beam, min_len=steps, max_len_a=0.0, max_len_b=steps))
+
+
+def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, fast: bool = True) -> Iterator[System]:
+    """The autoregressive baseline, greedy and with a beam.
+
+    Args:
+        workload: the setting.
+        name: for the report.
+        decoder_layers: None: as many as the encoder has.
+        fast: with the layers for inference; else with those that training uses.
+
+    Yields:
+        The systems.
+    """
+    task = make_task(workload.dictionary())
+    config = Bert2BertConfig(_name="bert2bert", decoder_layers=decoder_layers)
+    model = _ready(_our_model(config, task, workload), workload, fast)
+    yield _generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
+    yield _generate(f"{name}, beam 5", task, model, _beam(task, model, 5, workload), workload)
+
+
+def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
+    """Set the options of one of fairseq's own models to the sizes of the setting.
+
+    Args:
+        architecture: its name.
+        workload: the setting.
+
+    Returns:
+        The options, those that the setting leaves open as the architecture has them.
+    """
+    args = Namespace(
+        arch=architecture,
+        activation_fn="gelu",
+        share_all_embeddings=True,
+        apply_bert_init=True,
+        max_source_positions=workload.sizes["positions"],
+        max_target_positions=workload.sizes["positions"],
+    )
+    for side in ("encoder", "decoder"):
+        for field in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
+            setattr(args, f"{side}_{field}", workload.sizes[field])
+    ARCH_CONFIG_REGISTRY[architecture](args)
+    return args
+
+
+def fairseq_model(args: Namespace, task: TranslationBnbTask) -> BaseFairseqModel:
+    """Build one of fairseq's own models with random weights.
+
+    Args:
+        args: from ``fairseq_arguments``.
+        task: has the dictionaries.
+
+    Returns:
+        The model, on the CPU.
+    """
+    torch.manual_seed(1)
+    return ARCH_MODEL_REGISTRY[args.arch].build_model(args, task).eval()
+
+
+def transformer(workload: Workload) -> Iterator[System]:
+    """Run fairseq's autoregressive Transformer, greedy and with a beam.
+
+    Args:
+        workload: the setting.
+
+    Yields:
+        The systems.
+    """
+    task = make_task(plain_dictionary(workload.symbols))
+    model = _ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
+    yield _generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
+    yield _generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
+
+
+def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iterator[System]:
+    """One of fairseq's own non-autoregressive models.
+
+    Args:
+        workload: the setting.
+        architecture: its name.
+        refinements: passes after the first.
+
+    Yields:
+        The system.
+    """
+    task = make_task(plain_dictionary(workload.symbols))
+    model = fairseq_model(fairseq_arguments(architecture, workload), task)
+    sample = make_sample(task.source_dictionary, BALANCING, workload.source_tokens)
+    fix_embedded_length(model, sample, workload.target_tokens)
+    generator = IterativeRefinementGenerator(task.target_dictionary, max_iter=refinements, adaptive=False)
+    name = f"{architecture}, {f'{refinements} refinements' if refinements else 'one pass'}"
+    yield _generate(name, task, _ready(model, workload), generator, workload, 1 + refinements)
+
+
+def _ctranslate2(workload: Workload, precision: str) -> Iterator[System]:
+    from .ctranslate2_systems import ctranslate2_systems  # needs a package that the project does not
+
+    return ctranslate2_systems(workload, precision)
+
+
+# Each entry holds one model.
+FAMILIES: dict[str, Callable[[Workload], Iterator[System]]] = {
+    "bnb-ctc": partial(one_pass, length_control="ctc"),
+    "bnb-length": partial(one_pass, length_control="length"),
+    "bnb-refinement": refinement,
+    "bnb-on-fairseq-layers": one_pass_on_fairseq_layers,
+    "bert2bert": partial(bert2bert, name="bert2bert"),
+    "bert2bert-shallow": partial(bert2bert, name="bert2bert, 1 decoder layer", decoder_layers=1),
+    "bert2bert-on-fairseq-layers": partial(bert2bert, name="bert2bert, fairseq's layers", fast=False),
+    "transformer": transformer,
+    "nat": partial(fairseq_nat, architecture="nonautoregressive_transformer", refinements=0),
+    "cmlm": partial(fairseq_nat, architecture="cmlm_transformer", refinements=4),
+    "ctranslate2-float32": partial(_ctranslate2, precision="float32"),
+    "ctranslate2-int8": partial(_ctranslate2, precision="int8"),
+}

@@ -1,0 +1,108 @@
+"""What every system translates: sentences of one length, to outputs of one length, between vocabularies of one size."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+
+from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
+from bnb_fairseq.models.bert_checkpoint import open_bert
+from bnb_fairseq.models.config import BERT_BASE, Sizes
+
+BERT_BASE_SYMBOLS = 30_522
+Sample = dict[str, Any]
+
+
+class Workload(NamedTuple):
+    """One setting of the benchmark.
+
+    Attributes:
+        name: of the size, for the report.
+        sizes: layers, widths, heads and positions of encoder and decoder.
+        bert: directory of the BERT to start from; None: random weights.
+        symbols: vocabulary size.
+        source_tokens: tokens of a source, its two special symbols counted.
+        target_tokens: tokens of an output, likewise.
+        device: ``cpu`` or ``cuda``.
+        dtype: of weights and states.
+        threads: of the CPU.
+    """
+
+    name: str
+    sizes: Sizes
+    bert: Path | None
+    symbols: int
+    source_tokens: int
+    target_tokens: int
+    device: str
+    dtype: torch.dtype
+    threads: int
+
+    def dictionary(self) -> BnbDictionary:
+        """Load the BERT's vocabulary, or make one as large."""
+        return plain_dictionary(self.symbols) if self.bert is None else load_dictionary(str(self.bert))
+
+
+def make_workload(size: str, lengths: tuple[int, int], device: str, dtype: torch.dtype, threads: int) -> Workload:
+    """Look a size up.
+
+    Args:
+        size: ``bert-base``, or a directory that holds a BERT.
+        lengths: source and target tokens.
+        device: ``cpu`` or ``cuda``.
+        dtype: of weights and states.
+        threads: of the CPU.
+
+    Returns:
+        The setting.
+
+    Raises:
+        ValueError: if ``size`` is neither.
+    """
+    if size == "bert-base":
+        return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, dtype, threads)
+    if not (Path(size) / "config.json").is_file():
+        raise ValueError(f"--sizes must be bert-base or directories that hold a BERT, but has {size!r}")
+    bert = open_bert(size, "--sizes")
+    symbols = len(load_dictionary(size))
+    return Workload(size, bert.sizes, Path(size), symbols, *lengths, device, dtype, threads)
+
+
+def plain_dictionary(symbols: int) -> BnbDictionary:
+    """Make a dictionary of numbered words, the mask symbol last.
+
+    Args:
+        symbols: its size, special symbols counted.
+
+    Returns:
+        The dictionary.
+    """
+    dictionary = BnbDictionary()
+    for i in range(symbols - len(dictionary) - 1):
+        dictionary.add_symbol(f"w{i}")
+    dictionary.add_mask()
+    return dictionary
+
+
+def make_sample(dictionary: Dictionary, sentences: int, tokens: int, seed: int = 1) -> Sample:
+    """Draw a batch of random sentences.
+
+    Args:
+        dictionary: the source dictionary.
+        sentences: B.
+        tokens: S, first and last symbol counted.
+        seed: of the drawing.
+
+    Returns:
+        A fairseq sample on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.randint(len(dictionary) // 10, len(dictionary) - 1, (sentences, tokens), generator=generator)
+    words[:, 0], words[:, -1] = dictionary.bos(), dictionary.eos()
+    return {
+        "id": torch.arange(sentences),
+        "nsentences": sentences,
+        "ntokens": words.numel(),
+        "net_input": {"src_tokens": words, "src_lengths": torch.full((sentences,), tokens)},
+    }
