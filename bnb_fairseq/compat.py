@@ -65,11 +65,14 @@ def quiet_known_warnings() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def pack_weight(weight: Tensor) -> Tensor | None:
+def pack_weight(weight: Tensor, exact: bool = False) -> Tensor | None:
     """Lay a weight out as oneDNN multiplies it: several times as fast as torch's own product for few rows on a CPU.
+
+    Under ``torch.set_float32_matmul_precision("medium")`` it is rounded to bfloat16, if the processor multiplies that.
 
     Args:
         weight: O x I.
+        exact: never round.
 
     Returns:
         The weight in a layout that only ``packed_linear`` reads; None where it would not help or does not exist.
@@ -77,6 +80,8 @@ def pack_weight(weight: Tensor) -> Tensor | None:
     usable = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
     if not usable or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return None
+    if not exact and torch.get_float32_matmul_precision() == "medium" and _multiplies_bfloat16():
+        weight = weight.bfloat16()
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_ROWS)
     return packed
 
@@ -85,17 +90,22 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, gelu: bool) -> Tensor
     """Apply a linear layer.
 
     Args:
-        x: N x I.
+        x: N x I, float32.
         packed: from ``pack_weight``.
         bias: O.
         gelu: apply the exact gelu.
 
     Returns:
-        N x O.
+        N x O, float32.
     """
     activation = "gelu" if gelu else "none"
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none")
-    return y
+    x, bias = x.to(packed.dtype), bias.to(packed.dtype)
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none").float()
+
+
+def _multiplies_bfloat16() -> bool:
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
 
 
 allow_fairseq_checkpoints()

@@ -19,7 +19,7 @@ from fetch_bert import fetch
 from speed.clock import largest_batch, peak_memory, time_in_turns
 from speed.report import MEMORY, TIMED, Result, Row, as_json, environment, picture, table
 from speed.systems import FAMILIES, System
-from speed.workload import Workload, make_workload
+from speed.workload import PRECISIONS, Workload, make_workload
 
 REAL_BERT = Path("demo/bert")
 LARGEST = "largest"
@@ -43,7 +43,6 @@ PRESETS = {
     "quick": Preset([str(REAL_BERT)], ["1", "8", "32"], 3),
     "full": Preset([str(REAL_BERT), "bert-base"], ["1", "8", "32", LARGEST], 5),
 }
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,7 +62,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", help="sentences in a batch, or 'largest': doubled while it fits")
     parser.add_argument("--runs", type=int, help="counted calls of each system")
     parser.add_argument("--largest", type=int, help="limit of 'largest' (default: 128 on a CPU, 4096 on a GPU)")
-    parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), help="default: float32; both on a GPU")
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=list(PRECISIONS),
+        help="of weights and states; medium: float32, multiplied in bfloat16 (default: float32; bfloat16 too on a GPU)",
+    )
     parser.add_argument("--systems", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="default: all")
     parser.add_argument("--source-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
     parser.add_argument("--target-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
@@ -76,7 +80,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, value)
     options.largest = options.largest or (128 if options.device == "cpu" else 4096)
-    options.precisions = options.precisions or (["float32"] if options.device == "cpu" else list(PRECISIONS))
+    options.precisions = options.precisions or (["float32"] if options.device == "cpu" else ["float32", "bfloat16"])
     _check(parser, options)
     return options
 
@@ -113,7 +117,7 @@ def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, Sy
         Family and system.
     """
     for family in families:
-        if family.startswith("ctranslate2") and workload.dtype != torch.float32:
+        if family.startswith("ctranslate2") and workload.precision != "float32":
             continue
         try:
             for system in FAMILIES[family](workload):
@@ -137,12 +141,11 @@ def measure_memory(family: str, system: str, workload: Workload, options: argpar
     Returns:
         MB; None if the process failed.
     """
-    precision = next(name for name, dtype in PRECISIONS.items() if dtype == workload.dtype)
     command = [sys.executable, __file__, "--memory-of", system, "--systems", family]
-    command += ["--sizes", workload.name, "--precisions", precision, "--device", workload.device]
+    command += ["--sizes", workload.name, "--precisions", workload.precision, "--device", workload.device]
     for name in ("source_tokens", "target_tokens", "threads", "memory_batch"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    say(f"{workload.name} {precision}: memory of {system}")
+    say(f"{workload.name} {workload.precision}: memory of {system}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         say(f"could not be measured: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
@@ -150,12 +153,11 @@ def measure_memory(family: str, system: str, workload: Workload, options: argpar
     return float(done.stdout.split()[-1])
 
 
-def measure(workload: Workload, precision: str, options: argparse.Namespace) -> Result:
+def measure(workload: Workload, options: argparse.Namespace) -> Result:
     """Measure every system of a setting.
 
     Args:
         workload: the setting.
-        precision: its name.
         options: of the command line.
 
     Returns:
@@ -180,7 +182,7 @@ def measure(workload: Workload, precision: str, options: argparse.Namespace) -> 
             tokens,
             workload.device,
             options.runs,
-            lambda text, column=column: say(f"{workload.name} {precision}, batch {column}: {text}"),  # type: ignore[misc]
+            lambda text, column=column: say(f"{workload.name} {workload.precision}, batch {column}: {text}"),  # type: ignore[misc]
         )
         found = dict(zip(fitting, timings, strict=True))
         columns[column] = [found.get(i) for i in range(len(systems))]
@@ -189,7 +191,7 @@ def measure(workload: Workload, precision: str, options: argparse.Namespace) -> 
     for i, (family, name) in enumerate(names):
         memory = measure_memory(family, name, workload, options) if options.memory_batch else None
         rows.append(Row(name, {column: timings[i] for column, timings in columns.items()}, memory))
-    return Result(workload.name, precision, rows)
+    return Result(workload.name, workload.precision, rows)
 
 
 def main() -> None:
@@ -202,17 +204,17 @@ def main() -> None:
         fetch(REAL_BERT)
     lengths = (options.source_tokens, options.target_tokens)
     settings = [
-        (make_workload(size, lengths, options.device, PRECISIONS[precision], options.threads), precision)
+        make_workload(size, lengths, options.device, precision, options.threads)
         for size in options.sizes
         for precision in options.precisions
     ]
     if options.memory_of is not None:
-        for _, system in build(settings[0][0], options.systems):
+        for _, system in build(settings[0], options.systems):
             if system.name == options.memory_of:
                 print(peak_memory(system, options.memory_batch, options.source_tokens, options.device))
                 return
     begun = time.perf_counter()
-    results = [measure(workload, precision, options) for workload, precision in settings]
+    results = [measure(workload, options) for workload in settings]
     about = environment(options.device, options.threads)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     text = [f"{heading}; {lengths[0]} source tokens, {lengths[1]} target tokens; {options.runs} runs in turns.", ""]

@@ -35,7 +35,8 @@ class MaskedWordHead(nn.Module):
             token_table: V x D; what ``forward`` is given later is not read any more.
         """
         transform = InferenceLinear.of(self.transform, gelu=True)
-        self.inference = nn.Sequential(transform, self.layer_norm, InferenceLinear(token_table, self.bias))
+        output = InferenceLinear(token_table, self.bias, exact=True)  # rounded logits would tie
+        self.inference = nn.Sequential(transform, self.layer_norm, output)
 
     def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
         """Score the vocabulary.

@@ -21,13 +21,14 @@ class InferenceLinear(nn.Module):
         weight: O x I.
         bias: O.
         gelu: apply the exact gelu.
+        exact: multiply in float32 even where ``--float32-matmul-precision medium`` allows less.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False, exact: bool = False) -> None:
         super().__init__()
         self.bias = bias.detach()
         self.gelu = gelu
-        self.packed = pack_weight(weight.detach())
+        self.packed = pack_weight(weight.detach(), exact)
         self.weight = weight.detach() if self.packed is None else None
 
     @classmethod

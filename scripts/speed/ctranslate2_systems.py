@@ -30,7 +30,7 @@ def convert(workload: Workload, folder: Path) -> BnbDictionary:
     for language in ("src", "tgt"):
         (folder / f"dict.{language}.txt").write_text(words, encoding="utf-8")
     args = fairseq_arguments("transformer", workload)
-    model = fairseq_model(args, make_task(dictionary))
+    model = fairseq_model(args, make_task(dictionary, workload))
     options = Namespace(**vars(fairseq_arguments("transformer", workload)))
     for name, value in {"task": "translation", "source_lang": "src", "target_lang": "tgt"}.items():
         setattr(options, name, value)

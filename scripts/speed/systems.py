@@ -48,9 +48,10 @@ class System(NamedTuple):
     translate: Callable[[Sample], Outcome]
 
 
-def make_task(dictionary: BnbDictionary) -> TranslationBnbTask:
+def make_task(dictionary: BnbDictionary, workload: Workload) -> TranslationBnbTask:
     """Set up a task without data, the same dictionary on both sides."""
-    return TranslationBnbTask(TranslationBnbConfig(), dictionary, dictionary)
+    precision = "medium" if workload.precision == "medium" else "highest"
+    return TranslationBnbTask(TranslationBnbConfig(float32_matmul_precision=precision), dictionary, dictionary)
 
 
 def _on_device(sample: Sample, workload: Workload) -> Sample:
@@ -150,7 +151,7 @@ def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
     Yields:
         The systems.
     """
-    task = make_task(workload.dictionary())
+    task = make_task(workload.dictionary(), workload)
     model = _ready(_bnb_model(workload, task, length_control, refines=False), workload)
     generator = task.build_generator([model], Namespace())
     yield _generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
@@ -166,7 +167,7 @@ def one_pass_on_fairseq_layers(workload: Workload) -> Iterator[System]:
     Yields:
         The system.
     """
-    task = make_task(workload.dictionary())
+    task = make_task(workload.dictionary(), workload)
     model = _ready(_bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
     yield _generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
 
@@ -180,7 +181,7 @@ def refinement(workload: Workload) -> Iterator[System]:
     Yields:
         The systems.
     """
-    task = make_task(workload.dictionary())
+    task = make_task(workload.dictionary(), workload)
     model = _ready(_bnb_model(workload, task, "length", refines=True), workload)
     for refinements in (1, 4):
         options = Namespace(iter_decode_max_iter=refinements, iter_decode_force_max_iter=True)
@@ -205,7 +206,7 @@ def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, 
     Yields:
         The systems.
     """
-    task = make_task(workload.dictionary())
+    task = make_task(workload.dictionary(), workload)
     config = Bert2BertConfig(_name="bert2bert", decoder_layers=decoder_layers)
     model = _ready(_our_model(config, task, workload), workload, fast)
     yield _generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
@@ -260,7 +261,7 @@ def transformer(workload: Workload) -> Iterator[System]:
     Yields:
         The systems.
     """
-    task = make_task(plain_dictionary(workload.symbols))
+    task = make_task(plain_dictionary(workload.symbols), workload)
     model = _ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
     yield _generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
     yield _generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
@@ -277,7 +278,7 @@ def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iter
     Yields:
         The system.
     """
-    task = make_task(plain_dictionary(workload.symbols))
+    task = make_task(plain_dictionary(workload.symbols), workload)
     model = fairseq_model(fairseq_arguments(architecture, workload), task)
     sample = make_sample(task.source_dictionary, BALANCING, workload.source_tokens)
     fix_embedded_length(model, sample, workload.target_tokens)

@@ -12,6 +12,8 @@ from bnb_fairseq.models.config import BERT_BASE, Sizes
 
 BERT_BASE_SYMBOLS = 30_522
 Sample = dict[str, Any]
+# Type of weights and states; "medium" is float32 whose products may be computed in bfloat16.
+PRECISIONS = {"float32": torch.float32, "medium": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Workload(NamedTuple):
@@ -25,7 +27,7 @@ class Workload(NamedTuple):
         source_tokens: tokens of a source, its two special symbols counted.
         target_tokens: tokens of an output, likewise.
         device: ``cpu`` or ``cuda``.
-        dtype: of weights and states.
+        precision: key of ``PRECISIONS``.
         threads: of the CPU.
     """
 
@@ -36,22 +38,27 @@ class Workload(NamedTuple):
     source_tokens: int
     target_tokens: int
     device: str
-    dtype: torch.dtype
+    precision: str
     threads: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and states."""
+        return PRECISIONS[self.precision]
 
     def dictionary(self) -> BnbDictionary:
         """Load the BERT's vocabulary, or make one as large."""
         return plain_dictionary(self.symbols) if self.bert is None else load_dictionary(str(self.bert))
 
 
-def make_workload(size: str, lengths: tuple[int, int], device: str, dtype: torch.dtype, threads: int) -> Workload:
+def make_workload(size: str, lengths: tuple[int, int], device: str, precision: str, threads: int) -> Workload:
     """Look a size up.
 
     Args:
         size: ``bert-base``, or a directory that holds a BERT.
         lengths: source and target tokens.
         device: ``cpu`` or ``cuda``.
-        dtype: of weights and states.
+        precision: key of ``PRECISIONS``.
         threads: of the CPU.
 
     Returns:
@@ -61,12 +68,12 @@ def make_workload(size: str, lengths: tuple[int, int], device: str, dtype: torch
         ValueError: if ``size`` is neither.
     """
     if size == "bert-base":
-        return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, dtype, threads)
+        return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, precision, threads)
     if not (Path(size) / "config.json").is_file():
         raise ValueError(f"--sizes must be bert-base or directories that hold a BERT, but has {size!r}")
     bert = open_bert(size, "--sizes")
     symbols = len(load_dictionary(size))
-    return Workload(size, bert.sizes, Path(size), symbols, *lengths, device, dtype, threads)
+    return Workload(size, bert.sizes, Path(size), symbols, *lengths, device, precision, threads)
 
 
 def plain_dictionary(symbols: int) -> BnbDictionary:

@@ -40,7 +40,7 @@ def lively(layers: nn.ModuleList) -> nn.ModuleList:
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With weights laid out for the CPU, and with torch's own products."""
     if request.param == "plain":
-        monkeypatch.setattr(inference, "pack_weight", lambda weight: None)
+        monkeypatch.setattr(inference, "pack_weight", lambda weight, exact: None)
     return str(request.param)
 
 
@@ -63,6 +63,23 @@ def test_weights_are_packed_where_the_processor_gains() -> None:
     assert (compat.pack_weight(weight) is not None) == usable
     assert compat.pack_weight(weight.half()) is None
     assert compat.pack_weight(weight.double()) is None
+
+
+@torch.no_grad()
+def test_medium_precision_rounds_all_but_what_must_be_exact() -> None:
+    layer, x = nn.Linear(32, 8), random(5, 32)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rounded, exact = InferenceLinear.of(layer), InferenceLinear(layer.weight, layer.bias, exact=True)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    if rounded.packed is None or rounded.packed.dtype != torch.bfloat16:
+        pytest.skip("this processor does not multiply bfloat16")
+    expected = layer(x)
+    assert close(exact(x), expected)
+    assert rounded(x).dtype == torch.float32
+    assert 1e-5 < float((rounded(x) - expected).abs().max()) < 0.03
 
 
 def test_layout_drops_padding_and_puts_it_back() -> None:

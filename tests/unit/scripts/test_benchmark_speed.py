@@ -1,0 +1,249 @@
+"""The speed benchmark: its clock, its table, its options, and that all systems do the same work."""
+
+import importlib
+import json
+import re
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+
+SIZES = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
+LoadScript = Callable[[str], ModuleType]
+
+
+@pytest.fixture(scope="module")
+def benchmark(load_script: LoadScript) -> ModuleType:
+    return load_script("benchmark_speed")
+
+
+@pytest.fixture(scope="module")
+def part(benchmark: ModuleType) -> Callable[[str], Any]:
+    """One of the modules that the benchmark is made of."""
+    return lambda name: importlib.import_module(f"speed.{name}")
+
+
+@pytest.fixture
+def workload(part: Callable[[str], Any]) -> Any:
+    return part("workload").Workload("tiny", SIZES, None, 60, 6, 9, "cpu", "float32", 1)
+
+
+def test_all_systems_write_outputs_of_the_wanted_length(part: Callable[[str], Any], workload: Any) -> None:
+    systems = part("systems")
+    names = []
+    for family, builder in systems.FAMILIES.items():
+        if family.startswith("ctranslate2"):
+            pytest.importorskip("ctranslate2")
+        for system in builder(workload):
+            outcome = system.translate(part("workload").make_sample(system.dictionary, 4, 6))
+            names.append(system.name)
+            if system.name == "bnb ctc, one pass":
+                assert 6 <= outcome.tokens <= 11, system.name  # merged neighbours vary
+            elif family in ("nat", "cmlm"):
+                assert 6 <= outcome.tokens <= 9, system.name  # fairseq drops a [PAD] that was predicted
+            elif "ctc" not in system.name:
+                assert outcome.tokens == 9, system.name
+    assert len(names) == len(set(names)) == 21
+    assert systems.REFERENCE in names
+
+
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        ("bnb length, one pass", 1),
+        ("bnb length, 4 refinements", 5),
+        ("bert2bert, greedy", 9),
+        ("transformer, beam 5", 9),
+    ],
+)
+def test_passes(name: str, passes: int, part: Callable[[str], Any], workload: Any) -> None:
+    families = part("systems").FAMILIES
+    systems = [
+        system
+        for key in ("bnb-length", "bnb-refinement", "bert2bert", "transformer")
+        for system in families[key](workload)
+    ]
+    (system,) = (system for system in systems if system.name == name)
+    assert system.translate(part("workload").make_sample(system.dictionary, 2, 6)).passes == passes
+
+
+def test_the_floor_is_the_forward_pass(part: Callable[[str], Any], workload: Any) -> None:
+    """Its argmax is what one pass decides, before anything is made of it."""
+    systems, sample = part("systems"), None
+    task = systems.make_task(workload.dictionary(), workload)
+    model = systems._ready(systems._bnb_model(workload, task, "length", refines=False), workload)
+    sample = part("workload").make_sample(task.source_dictionary, 3, 6)
+    seen = []
+    model.decoder.head.register_forward_hook(lambda module, inputs, logits: seen.append(logits.argmax(dim=-1)))
+    systems.floor("floor", task, model, workload).translate(sample)
+    hypotheses = task.inference_step(task.build_generator([model], Namespace()), [model], sample)
+    assert seen[0].T.tolist() == [best[0]["tokens"].tolist() for best in hypotheses]
+
+
+def test_balanced_blank(part: Callable[[str], Any], make_model: Callable[..., BnbTransformer]) -> None:
+    model = make_model(ctc_upsample=3.0)
+    sample = part("workload").make_sample(model.encoder.dictionary, 8, 10)
+    for wanted in (6, 15, 30):
+        part("fixed_length").balance_blank(model, sample, wanted)
+        blanks = model(**sample["net_input"]).logits.argmax(dim=-1).eq(model.blank).float().mean()
+        assert float(blanks) == pytest.approx(1 - wanted / 30, abs=0.02)
+    with pytest.raises(ValueError, match=r"^--target-tokens must be at most 30, the canvas of a source, but is 31$"):
+        part("fixed_length").balance_blank(model, sample, 31)
+
+
+def test_fixed_length_class(part: Callable[[str], Any], make_model: Callable[..., BnbTransformer]) -> None:
+    model = make_model(length_control="length", length_range=6)
+    sample = part("workload").make_sample(model.encoder.dictionary, 4, 10)
+    for difference in (-6, 0, 4):
+        part("fixed_length").fix_length_classes(model, difference)
+        assert model.canvas(model.encode(**sample["net_input"])).lengths.tolist() == [10 + difference] * 4
+    with pytest.raises(ValueError, match=r"^--target-tokens must be within 6 of --source-tokens, but differs by 7$"):
+        part("fixed_length").fix_length_classes(model, 7)
+
+
+def test_systems_are_timed_in_turns(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order, now = part("clock"), [], [0.0]
+    monkeypatch.setattr(clock.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+
+    def system(name: str, seconds: float) -> Any:
+        def translate(sample: Any) -> Any:
+            order.append((name, sample["nsentences"]))
+            now[0] += seconds
+            return part("systems").Outcome(9.0, 1.0)
+
+        return part("systems").System(name, part("workload").plain_dictionary(30), translate)
+
+    systems = [system("short", 0.25), system("long", 2.0)]
+    lines: list[str] = []
+    timings = clock.time_in_turns(systems, [2, 3], 6, "cpu", 2, lines.append)
+    turn = [("short", 2), ("short", 2), ("long", 3)]  # a short call is preceded by one that does not count
+    assert order == [("short", 2), ("long", 3), *turn, *turn]
+    assert [timing.seconds for timing in timings] == [[0.25, 0.25], [2.0, 2.0]]
+    assert [timing.batch for timing in timings] == [2, 3]
+    assert len(lines) == 2
+
+
+def test_median_and_spread(part: Callable[[str], Any]) -> None:
+    timing = part("clock").Timing(4, [1.0, 3.0, 2.0, 2.0, 1.5], part("systems").Outcome(9.0, 1.0))
+    assert timing.median() == 2.0
+    assert timing.spread() == 0.5
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(300, 256), (64, 64), (16, 16)])
+def test_largest_batch_on_a_cpu_is_the_limit(limit: int, largest: int, part: Callable[[str], Any]) -> None:
+    assert part("clock").largest_batch(None, 6, "cpu", limit) == largest
+
+
+def test_largest_batch_on_a_gpu_is_the_last_that_fitted(
+    part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def call(system: Any, batch: int, tokens: int, device: str) -> None:
+        tried.append(batch)
+        if batch > 200:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(part("clock"), "call", call)
+    assert part("clock").largest_batch(None, 6, "cuda", 4096) == 128
+    assert tried == [64, 128, 256]
+
+
+def test_peak_memory_counts_what_translating_takes(part: Callable[[str], Any], workload: Any) -> None:
+    held = []
+
+    def system(megabytes: int) -> Any:
+        def translate(sample: Any) -> None:
+            held.append(torch.ones(megabytes << 18).sum())
+
+        return part("systems").System("x", part("workload").plain_dictionary(30), translate)
+
+    small, large = (part("clock").peak_memory(system(size), 1, 6, "cpu") for size in (1, 401))
+    assert large - small == pytest.approx(400 * 1.048576, abs=30)
+
+
+def results(part: Callable[[str], Any]) -> list[Any]:
+    report, timing, outcome = part("report"), part("clock").Timing, part("systems").Outcome
+    rows = [
+        report.Row(
+            "bnb",
+            {"1": timing(1, [0.02, 0.01, 0.03], outcome(9, 1)), "largest": timing(64, [0.5], outcome(9, 1))},
+            1234.4,
+        ),
+        report.Row(
+            "bert2bert, beam 5",
+            {"1": timing(1, [0.5], outcome(9, 9)), "largest": timing(32, [4.0], outcome(9, 9))},
+            None,
+        ),
+        report.Row("too large", {"1": None, "largest": None}, None),
+    ]
+    return [report.Result("tiny", "float32", rows)]
+
+
+def test_table(part: Callable[[str], Any]) -> None:
+    lines = part("report").table(results(part)[0]).splitlines()
+    assert lines[0].count("|") == 10
+    assert lines[2] == "| bnb | 1 | 1,234 | 20.0 ±50% | 50.0 | 25.0 | 7.8 ±0% (64) | 128.0 | 16.0 |"
+    assert lines[3] == "| bert2bert, beam 5 | 9 | - | 500.0 ±0% | 2.0 | 1.0 | 125.0 ±0% (32) | 8.0 | 1.0 |"
+    assert lines[4] == "| too large | - | - | - | - | - | - | - | - |"
+
+
+def test_json_holds_every_run(part: Callable[[str], Any]) -> None:
+    written = json.loads(part("report").as_json(results(part), {"threads": 2}))
+    assert written["settings"] == {"threads": 2}
+    first = written["systems"][0]
+    assert (first["size"], first["precision"], first["system"]) == ("tiny", "float32", "bnb")
+    assert first["batches"]["1"] == {"batch": 1, "seconds": [0.02, 0.01, 0.03], "tokens": 9, "passes": 1}
+    assert written["systems"][2]["batches"]["1"] is None
+
+
+def test_picture(part: Callable[[str], Any], tmp_path: Path) -> None:
+    part("report").picture(results(part), tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_environment_names_hardware_and_versions(part: Callable[[str], Any]) -> None:
+    found = part("report").environment("cpu", 3)
+    assert found["threads"] == "3"
+    assert found["torch"] == torch.__version__
+    assert "python" in found
+    assert re.fullmatch(r".+ \(\w+\)", found["CPU"])
+
+
+def test_presets_can_be_overridden(benchmark: ModuleType) -> None:
+    options = benchmark.parse(["--device", "cpu", "--preset", "full", "--runs", "2"])
+    assert (options.runs, options.batches, len(options.sizes)) == (2, ["1", "8", "32", "largest"], 2)
+    assert options.precisions == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runs", "0"], "--runs must be at least 1, but is 0"),
+        (["--threads", "-1"], "--threads must be at least 1, but is -1"),
+        (["--target-tokens", "2"], "--target-tokens must be at least 3, but is 2"),
+        (["--batches", "1", "x", "0"], "--batches must be positive numbers or 'largest', but has x, 0"),
+        (["--memory-batch", "-1"], "--memory-batch must not be negative, but is -1"),
+        (["--systems", "nothing"], "invalid choice: 'nothing'"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], message: str, benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        benchmark.parse(["--device", "cpu", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_size(part: Callable[[str], Any]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^--sizes must be bert-base or directories that hold a BERT, but has 'large'$"
+    ):
+        part("workload").make_workload("large", (6, 9), "cpu", "float32", 1)
