@@ -41,7 +41,7 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "quick": Preset([str(REAL_BERT)], ["1", "8", "32"], 3),
-    "full": Preset([str(REAL_BERT), "bert-base"], ["1", "8", "32", LARGEST], 5),
+    "full": Preset([str(REAL_BERT), "bert-base"], ["1", "8", "32", LARGEST], 3),
 }
 
 
@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", help="bert-base (random weights), or directories that hold a BERT")
     parser.add_argument("--batches", nargs="+", help="sentences in a batch, or 'largest': doubled while it fits")
     parser.add_argument("--runs", type=int, help="counted calls of each system")
-    parser.add_argument("--largest", type=int, help="limit of 'largest' (default: 128 on a CPU, 4096 on a GPU)")
+    parser.add_argument("--largest", type=int, help="limit of 'largest' (default: 64 on a CPU, 4096 on a GPU)")
     parser.add_argument(
         "--precisions",
         nargs="+",
@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, value in PRESETS[options.preset]._asdict().items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    options.largest = options.largest or (128 if options.device == "cpu" else 4096)
+    options.largest = options.largest or (64 if options.device == "cpu" else 4096)
     options.precisions = options.precisions or (["float32"] if options.device == "cpu" else ["float32", "bfloat16"])
     _check(parser, options)
     return options

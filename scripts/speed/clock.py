@@ -13,7 +13,8 @@ import torch
 from .systems import Outcome, System
 from .workload import make_sample
 
-SHORT = 0.5  # seconds; a shorter call is preceded by one that is not counted, after other systems held the caches
+SHORT = 0.5  # seconds; a shorter call is preceded by one that is not counted, after other systems held the caches,
+REPEATED = 3  # and is repeated; the median counts
 PAUSE = 0.25  # seconds between systems; idle threads of some libraries spin for a fifth of a second
 FIRST_LARGEST = 64
 
@@ -89,9 +90,11 @@ def time_in_turns(
         say(f"run {run + 1} of {runs}, about {sum(seconds for seconds, _ in warm):.0f} s")
         for i, (system, batch) in enumerate(jobs):
             time.sleep(PAUSE)
-            if warm[i][0] < SHORT:
+            short = warm[i][0] < SHORT
+            if short:
                 call(system, batch, tokens, device)
-            timings[i].seconds.append(call(system, batch, tokens, device)[0])
+            seconds = [call(system, batch, tokens, device)[0] for _ in range(REPEATED if short else 1)]
+            timings[i].seconds.append(statistics.median(seconds))
     return timings
 
 

@@ -123,7 +123,7 @@ def test_systems_are_timed_in_turns(part: Callable[[str], Any], monkeypatch: pyt
     systems = [system("short", 0.25), system("long", 2.0)]
     lines: list[str] = []
     timings = clock.time_in_turns(systems, [2, 3], 6, "cpu", 2, lines.append)
-    turn = [("short", 2), ("short", 2), ("long", 3)]  # a short call is preceded by one that does not count
+    turn = [*[("short", 2)] * 4, ("long", 3)]  # short calls are repeated, after one that does not count
     assert order == [("short", 2), ("long", 3), *turn, *turn]
     assert [timing.seconds for timing in timings] == [[0.25, 0.25], [2.0, 2.0]]
     assert [timing.batch for timing in timings] == [2, 3]
