@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 
 import torch
 from fetch_bert import fetch
+from machine import describe_machine
 from speed.clock import largest_batch, peak_memory, time_in_turns
-from speed.report import MEMORY, TIMED, Result, Row, as_json, environment, picture, table
+from speed.report import MEMORY, TIMED, Result, Row, as_json, picture, table
 from speed.systems import FAMILIES, System
 from speed.workload import PRECISIONS, Workload, make_workload
 
 REAL_BERT = Path("demo/bert")
 LARGEST = "largest"
+VERSIONS = ("torch", "fairseq", "ctranslate2", "numpy")
 
 
 class Preset(NamedTuple):
@@ -215,7 +217,7 @@ def main() -> None:
                 return
     begun = time.perf_counter()
     results = [measure(workload, options) for workload in settings]
-    about = environment(options.device, options.threads)
+    about = describe_machine(options.device, VERSIONS)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     text = [f"{heading}; {lengths[0]} source tokens, {lengths[1]} target tokens; {options.runs} runs in turns.", ""]
     text += [TIMED, MEMORY.format(batch=options.memory_batch), ""]

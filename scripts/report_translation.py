@@ -4,13 +4,17 @@ BLEU and chrF are sacrebleu's on the detokenised ``D-`` lines, with their signat
 """
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 SPEED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s \(([\d.,]+) sentences/s")
 
@@ -23,6 +27,24 @@ class Row(NamedTuple):
     chrf: float
     length_ratio: float
     speed: str
+
+
+class Significance(NamedTuple):
+    """What the paired bootstrap says of a system's BLEU.
+
+    95% of the samples score ``mean`` plus or minus ``interval``. ``p_value`` is None for the baseline, and for a system
+    that no sample tells from it: sacrebleu gives that one its smallest p, 1 / (samples + 1), as if the difference were
+    beyond doubt.
+    """
+
+    mean: float
+    interval: float
+    p_value: float | None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read raw text; a newline at its end begins no further line."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def read_translations(output: Path, sentences: int) -> list[str]:
@@ -49,10 +71,16 @@ def read_translations(output: Path, sentences: int) -> list[str]:
     return [found[i] for i in range(sentences)]
 
 
-def read_speed(output: Path) -> str:
+def find_speed(output: Path) -> float | None:
     """Find the sentences per second that fairseq-generate reports (generation only, tokenizing not counted)."""
     found = SPEED.search(output.read_text(encoding="utf-8"))
-    return f"{float(found[3].replace(',', '')):,.0f}" if found else "-"
+    return float(found[3].replace(",", "")) if found else None
+
+
+def read_speed(output: Path) -> str:
+    """Write the sentences per second that fairseq-generate reports as the table shows them, ``-`` if it has none."""
+    speed = find_speed(output)
+    return "-" if speed is None else f"{speed:,.0f}"
 
 
 def score(system: str, translations: Sequence[str], references: Sequence[str], speed: str) -> tuple[Row, str]:
@@ -74,6 +102,51 @@ def score(system: str, translations: Sequence[str], references: Sequence[str], s
     return row, f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}"
 
 
+def repetition(lines: Sequence[str]) -> float:
+    """Measure how often a token follows itself, as it does too often where positions are decided independently.
+
+    Args:
+        lines: sentences.
+
+    Returns:
+        Share of tokens (sacrebleu's 13a, upper and lower case told apart) that equal their left neighbour in the same
+        sentence, percent of all tokens; 0 if there is none.
+    """
+    tokenize = Tokenizer13a()
+    sentences = [tokenize(line).split() for line in lines]
+    repeated = sum(left == right for tokens in sentences for left, right in pairwise(tokens))
+    return 100 * repeated / max(1, sum(map(len, sentences)))
+
+
+def compare(
+    translations: Mapping[str, Sequence[str]], references: Sequence[str], baseline: str, samples: int, seed: int
+) -> tuple[dict[str, Significance], str]:
+    """Test every system's BLEU against the baseline's: sacrebleu's paired bootstrap.
+
+    Args:
+        translations: each system's output.
+        references: raw references.
+        baseline: the system that the others are compared with.
+        samples: how many samples of the test set to draw, 1 or more.
+        seed: seed of the drawing, 1 or more (sacrebleu does not fix the seed for 0).
+
+    Returns:
+        The result for each system, and sacrebleu's signature.
+    """
+    os.environ["SACREBLEU_SEED"] = str(seed)  # PairedTest has no argument for it
+    ordered = sorted(
+        ((name, list(lines)) for name, lines in translations.items()), key=lambda item: item[0] != baseline
+    )
+    signatures, results = PairedTest(ordered, {"BLEU": BLEU()}, [list(references)], "bs", samples)()
+    first = results["BLEU"][0]
+    found = {}
+    for (name, _), result in zip(ordered, results["BLEU"], strict=True):
+        equal = result.score == first.score and result.p_value == 1 / (samples + 1)
+        p_value = None if result.p_value is None or equal else float(result.p_value)
+        found[name] = Significance(float(result.mean), float(result.ci), p_value)
+    return found, str(signatures["BLEU"])
+
+
 def main() -> None:
     """Print the table and the samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,10 +157,7 @@ def main() -> None:
     )
     parser.add_argument("systems", nargs="+", metavar="NAME=FILE", help="outputs of fairseq-generate")
     arguments = parser.parse_args()
-    sources, references = (
-        path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        for path in (arguments.source, arguments.reference)
-    )
+    sources, references = read_lines(arguments.source), read_lines(arguments.reference)
     outputs = {name: Path(file) for name, file in (system.split("=", 1) for system in arguments.systems)}
     translations = {name: read_translations(file, len(references)) for name, file in outputs.items()}
     rows = [score(name, texts, references, read_speed(outputs[name])) for name, texts in translations.items()]

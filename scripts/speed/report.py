@@ -1,18 +1,13 @@
 """The benchmark's table, JSON and picture."""
 
 import json
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from .clock import Timing
 from .systems import REFERENCE
 
-PACKAGES = ("torch", "fairseq-fixed", "fairseq", "ctranslate2", "numpy")
 TIMED = (
     "Timed: from a batch of padded ids on the CPU to lists of output ids on the CPU, with the transfers, the collapse "
     "under CTC, scores and the beam search; not tokenization. The floors: encoder, decoder and head on a ready canvas, "
@@ -47,37 +42,6 @@ class Result(NamedTuple):
     size: str
     precision: str
     rows: list[Row]
-
-
-def processor() -> str:
-    """Return the CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def environment(device: str, threads: int) -> dict[str, str]:
-    """Describe hardware and versions.
-
-    Args:
-        device: ``cpu`` or ``cuda``.
-        threads: of the CPU.
-
-    Returns:
-        What it is, by name.
-    """
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
-    versions = {"python": platform.python_version(), **versions}
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return {**gpu, "CPU": f"{processor()} ({instructions})", "threads": str(threads), **versions}
 
 
 def ratio(row: Row, reference: Row | None, column: str) -> float | None:

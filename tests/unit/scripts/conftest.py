@@ -1,7 +1,8 @@
 """The scripts as modules; the folder is no package."""
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,9 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 @pytest.fixture(scope="session")
-def load_script() -> Callable[[str], ModuleType]:
+def load_script() -> Iterator[Callable[[str], ModuleType]]:
+    """Load a script; scripts find each other, as when Python runs one of them."""
+
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
         assert spec is not None
@@ -20,4 +23,6 @@ def load_script() -> Callable[[str], ModuleType]:
         spec.loader.exec_module(module)
         return module
 
-    return load
+    sys.path.insert(0, str(SCRIPTS))
+    yield load
+    sys.path.remove(str(SCRIPTS))

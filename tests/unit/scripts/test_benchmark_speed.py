@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import re
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -207,14 +206,6 @@ def test_json_holds_every_run(part: Callable[[str], Any]) -> None:
 def test_picture(part: Callable[[str], Any], tmp_path: Path) -> None:
     part("report").picture(results(part), tmp_path / "speed.png")
     assert (tmp_path / "speed.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_environment_names_hardware_and_versions(part: Callable[[str], Any]) -> None:
-    found = part("report").environment("cpu", 3)
-    assert found["threads"] == "3"
-    assert found["torch"] == torch.__version__
-    assert "python" in found
-    assert re.fullmatch(r".+ \(\w+\)", found["CPU"])
 
 
 def test_presets_can_be_overridden(benchmark: ModuleType) -> None:

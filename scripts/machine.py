@@ -1,0 +1,38 @@
+"""What a measured figure depends on beside the command: commit, hardware, threads and versions."""
+
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def describe_machine(device: str, packages: Sequence[str]) -> dict[str, str | int]:
+    """Describe where figures come from.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        packages: importable names; those that are not installed are left out.
+
+    Returns:
+        What it is, by name; the commit is ``unknown`` where git does not know it.
+    """
+    line = ["git", "--no-optional-locks", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        commit = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else None
+    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
+    cpu = model[1] if model else platform.processor() or platform.machine()
+    cpu = f"{cpu} ({torch.backends.cpu.get_cpu_capability()})"
+    distributions = packages_distributions()  # fairseq is distributed under other names, too
+    versions = {name: version(distributions[name][0]) for name in packages if name in distributions}
+    threads = torch.get_num_threads()
+    return {"commit": commit, "CPU": cpu, **gpu, "threads": threads, "Python": platform.python_version(), **versions}

@@ -1,0 +1,56 @@
+"""The script that compares checkpoints, run as a user runs it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ..conftest import ROOT
+from .conftest import Setting
+
+Benchmark = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def benchmark(setting: Setting, device: str, tmp_path: Path) -> Benchmark:
+    """Run the script from a folder of its own."""
+
+    def run(*systems: str) -> "subprocess.CompletedProcess[str]":
+        line = [sys.executable, str(ROOT / "scripts" / "benchmark_quality.py"), str(setting.data_bin)]
+        line += ["--source", str(setting.text / "test.en"), "--reference", str(setting.text / "test.de")]
+        line += ["--output", "quality", "--bootstrap", "50", *(["--cpu"] if device == "cpu" else [])]
+        return subprocess.run([*line, *systems], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    return run
+
+
+def test_two_systems_and_one_that_fails(benchmark: Benchmark, checkpoint: Path, tmp_path: Path) -> None:
+    systems = [f"batches of 64={checkpoint}", f"batches of 7={checkpoint} --batch-size 7"]
+    done = benchmark(*systems)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\[1/2\] batches of 64: \d+ s\n\[2/2\] batches of 7: \d+ s\n", done.stderr), done.stderr
+    content = json.loads((tmp_path / "quality" / "quality.json").read_text(encoding="utf-8"))
+    first, second, copied, reference = content["rows"]
+    assert first["bleu"] == second["bleu"] != copied["bleu"]
+    assert first["repetition"] == second["repetition"] > reference["repetition"]
+    assert first["bootstrap"] == second["bootstrap"]
+    assert first["speed"] > 0 < second["speed"]
+    assert content["runs"]["batches of 7"]["command"].endswith("--batch-size 7")
+    table, *_ = done.stdout.split("\n\n")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert [row[3] for row in cells] == ["p", "--:", "baseline", "equal", "-", "-"]
+    assert all(len(row) == 8 for row in cells)
+    assert (tmp_path / "quality" / "quality.md").read_text(encoding="utf-8") == done.stdout
+
+    failed = benchmark(*systems, f"refined={checkpoint} --iter-decode-max-iter 4")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    for number, name in enumerate(("batches of 64", "batches of 7"), start=1):
+        assert f"[{number}/3] {name}: made before, used again\n" in failed.stderr
+    assert "[3/3] refined: failed\n" in failed.stderr
+    assert "--iter-decode-max-iter must be 0" in failed.stderr
+    assert "refined: fairseq-generate ended with exit code 1; its whole output is quality/refined" in failed.stderr

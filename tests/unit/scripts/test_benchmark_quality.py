@@ -1,0 +1,384 @@
+"""Comparing checkpoints: figures worked out by hand, the table, reuse of outputs, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+
+Main = Callable[..., str]
+Write = Callable[[Path, Sequence[str]], Path]
+
+REFERENCES = ["die Zelle ist leer .", "das Blatt hat eine Zeile .", "öffne die neue Datei .", "so , so , so geht das ."]
+SOURCES = ["the cell is empty .", "the sheet has a row .", "open the new file .", "it goes like like that ."]
+# Stands for fairseq-generate: the checkpoint holds the translations, and calls are counted beside the data.
+FAIRSEQ_GENERATE = """#!{python} -S
+import pathlib, sys
+calls = pathlib.Path(sys.argv[1]) / "calls"
+with calls.open("a") as file:
+    print(sys.argv[sys.argv.index("--path") + 1], file=file)
+print("loading model(s)", file=sys.stderr)
+if "--fail" in sys.argv:
+    print("the last line")
+    sys.exit(3)
+lines = pathlib.Path(sys.argv[sys.argv.index("--path") + 1]).read_text(encoding="utf-8").splitlines()
+for i in reversed(range(len(lines))):
+    print(f"S-{{i}}\\tx\\nD-{{i}}\\t-1.0\\t{{lines[i]}}")
+for i in range(300 if "--long" in sys.argv else 0):  # lines around the size of Python's buffer
+    print("H-0\\t" + (8000 + i) * "h")
+    print("a warning", file=sys.stderr)
+print("Translated 4 sentences (20 tokens) in 0.1s (1,034.56 sentences/s, 99.00 tokens/s)")
+"""
+
+
+@pytest.fixture(scope="module")
+def benchmark(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmark_quality")
+
+
+@pytest.fixture
+def folder(benchmark: ModuleType, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Data, texts, a good and a bad checkpoint, and a fairseq-generate that needs no model; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "plugin").mkdir()
+    write(tmp_path / "data" / "test.en-de.en.bin", ["binary"])
+    write(tmp_path / "data" / "train.en-de.en.bin", ["binary"])
+    write(tmp_path / "text.en", SOURCES)
+    write(tmp_path / "text.de", REFERENCES)
+    write(tmp_path / "good.pt", REFERENCES)
+    write(tmp_path / "bad.pt", ["x x x x x"] * 4)
+    program = tmp_path / "fairseq-generate"
+    program.write_text(FAIRSEQ_GENERATE.format(python=sys.executable), encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(benchmark, "GENERATE", program)
+    return tmp_path
+
+
+@pytest.fixture
+def main(
+    benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Main:
+    """Run the script on the data of ``folder`` and return what it shows, stdout first."""
+
+    def run(*arguments: str) -> str:
+        texts = ["data", "--source", "text.en", "--reference", "text.de", "--output", "out", "--cpu"]
+        monkeypatch.setattr(sys, "argv", ["benchmark_quality.py", *texts, "--user-dir", "plugin", *arguments])
+        benchmark.main()
+        return "".join(capsys.readouterr())
+
+    return run
+
+
+def calls(folder: Path) -> list[str]:
+    file = folder / "data" / "calls"
+    return file.read_text(encoding="utf-8").split() if file.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("lines", "percent"),
+    [
+        (["a a b", "b b b"], 100 * 3 / 6),  # the b at the border of two sentences does not count
+        (["a b a b"], 0),
+        (["so, so, so"], 0),  # so , so , so
+        (["Ja ja ..."], 100 * 2 / 5),  # Ja ja . . .
+        (["wait &amp; & see"], 100 * 1 / 4),  # 13a resolves &amp;
+        (["", "   "], 0),
+        ([], 0),
+    ],
+)
+def test_repetition(lines: list[str], percent: float, benchmark: ModuleType) -> None:
+    assert benchmark.repetition(lines) == pytest.approx(percent, abs=1e-12)
+
+
+def test_bootstrap_of_one_sentence(benchmark: ModuleType) -> None:
+    """Every sample is that sentence: no spread, and no sample's difference is more than the average one."""
+    reference = ["the cat sat on a mat"]
+    outputs = {"right": reference, "wrong": ["the cat sat on the mat"], "again": reference}
+    found, signature = benchmark.compare(outputs, reference, "right", samples=99, seed=5)
+    wrong = 100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
+    assert found["right"] == pytest.approx((100, 0, None), abs=1e-9)
+    assert found["wrong"] == pytest.approx((wrong, 0, 1 / 100), abs=1e-6)  # float32
+    assert found["again"] == pytest.approx((100, 0, None), abs=1e-9), "it is the baseline: no p is meaningful"
+    assert signature.startswith("nrefs:1|bs:99|seed:5|")
+
+
+def test_bootstrap_against_a_slow_one(benchmark: ModuleType) -> None:
+    """The same draws, each scored as a text; the baseline is not the first system."""
+    references = ["a b c d e f", "g h i j k", "l m n o p q r", "s t u v w"]
+    outputs = {
+        "half": ["a b c d e x", "g h x j k", "l m n o p q r", "s t u v"],
+        "base": ["a b c d e f", "g h i j x", "x m n o p q r", "s t u x w"],
+    }
+    samples, seed = 40, 11
+    draws = np.random.default_rng(seed).choice(4, size=(samples, 4), replace=True)
+
+    def bleu(lines: list[str], places: Sequence[int]) -> float:
+        score = BLEU().corpus_score([lines[i] for i in places], [[references[i] for i in places]])
+        return float(score.score)
+
+    scores = {name: sorted(bleu(lines, draw) for draw in draws) for name, lines in outputs.items()}
+    apart = [abs(bleu(outputs["half"], draw) - bleu(outputs["base"], draw)) for draw in draws]
+    observed = abs(bleu(outputs["half"], range(4)) - bleu(outputs["base"], range(4)))
+    beyond = sum(value - sum(apart) / samples > observed for value in apart)
+
+    found, _ = benchmark.compare(outputs, references, "base", samples, seed)
+    for name, ranked in scores.items():  # 95%: without the lowest and the highest 1 / 40
+        assert found[name].mean == pytest.approx(sum(ranked) / samples, abs=1e-4)
+        assert found[name].interval == pytest.approx((ranked[-2] - ranked[1]) / 2, abs=1e-4)
+    assert 0 < beyond < samples
+    assert found["half"].p_value == pytest.approx((beyond + 1) / (samples + 1), abs=1e-12)
+    assert found["base"].p_value is None
+    assert benchmark.compare(outputs, references, "base", samples, seed + 1)[0] != found
+
+
+def test_equal_scores_of_different_outputs_are_tested(benchmark: ModuleType) -> None:
+    references = ["a b c d e", "f g h i j"]
+    outputs = {"first": ["a b c d e", "x x x x x"], "second": ["x x x x x", "f g h i j"]}
+    found, _ = benchmark.compare(outputs, references, "first", 50, 1)
+    assert found["second"].p_value > 0.2
+
+
+def test_table_layout(benchmark: ModuleType) -> None:
+    figures, significance = benchmark.Figures, benchmark.Significance
+    rows = [
+        figures("a|b", 0.855, 0.946, 21.55, 52.64, significance(21.58, 1.042, None), 1072.11),
+        figures("better", 1.0, 10.0, 30.0, 60.0, significance(30.0, 0.96, 1 / 1001), 4.06),
+        figures("same", 1.0, 0.0, 21.55, 52.64, significance(21.58, 1.042, None), None),
+        figures("source copied", 1.02, 0.2, 6.8, 24.9),
+        figures("reference", 1.0, 0.18),
+    ]
+    assert benchmark.format_table(rows, "a|b").split("\n") == [
+        "| system | BLEU | mean ± 95% | p | chrF | length ratio | repetition % | sentences/s |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: |",
+        r"| a\|b | 21.6 | 21.6 ± 1.0 | baseline | 52.6 | 0.85 | 0.95 | 1,072.1 |",
+        "| better | 30.0 | 30.0 ± 1.0 | 0.0010 | 60.0 | 1.00 | 10.00 | 4.1 |",
+        "| same | 21.6 | 21.6 ± 1.0 | equal | 52.6 | 1.00 | 0.00 | - |",
+        "| source copied | 6.8 | - | - | 24.9 | 1.02 | 0.20 | - |",
+        "| reference | - | - | - | - | 1.00 | 0.18 | - |",
+    ]
+
+
+def test_whole_command(main: Main, folder: Path) -> None:
+    """The bad one's 20 tokens repeat 16; the references hold 24 tokens, the sources 22, of which 1 repeats."""
+    options = ["--baseline", "the bad", "--bootstrap", "99", "--bootstrap-seed", "3"]
+    shown = main("good one=good.pt", "the bad=bad.pt --beam 5", "again=bad.pt", *options)
+    table, sentences, test, repetition, machine, block, *_ = shown.split("\n\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert rows[0] == ["good one", "100.0", "100.0 ± 0.0", "0.0100", "100.0", "1.00", "0.00", "1,034.6"]
+    assert rows[1][:4] == ["the bad", "0.0", "0.0 ± 0.0", "baseline"]
+    assert rows[1][5:] == ["0.83", "80.00", "1,034.6"]
+    assert rows[2] == ["again", *rows[1][1:3], "equal", *rows[1][4:]]
+    assert rows[3][0] == "source copied"
+    assert rows[3][2:4] + rows[3][5:] == ["-", "-", "0.92", f"{100 / 22:.2f}", "-"]
+    assert rows[4] == ["reference", "-", "-", "-", "-", "1.00", "0.00", "-"]
+    assert sentences.startswith("4 sentences of test; `BLEU nrefs:1|case:mixed|eff:no|tok:13a|")
+    assert test.startswith("p: paired bootstrap on BLEU against the bad, 99 samples, seed 3 (`nrefs:1|bs:99|seed:3|")
+    assert repetition.startswith("repetition: share of tokens (13a) that equal their left neighbour")
+    assert machine.startswith("commit ")
+    command = "fairseq-generate data --user-dir plugin --task translation_bnb --path {} --gen-subset test"
+    listed = [line.partition(" --batch-size")[0] for line in block.splitlines()]
+    runs = [command.format(f"{name}.pt") for name in ("good", "bad", "bad")]
+    assert listed[0] == "```bash"
+    assert listed[1].startswith("python benchmark_quality.py data --source text.en --reference text.de --output out")
+    assert "'the bad=bad.pt --beam 5'" in listed[1]
+    assert listed[2:6] == ["# runs", *runs]
+    assert "--batch-size 64 --cpu --beam 5\n" in block
+
+
+def test_files_in_the_output_folder(main: Main, folder: Path) -> None:
+    shown = main("good, 1=good.pt", "bad=bad.pt --beam 5")
+    names = ["bad.txt", "good-1.txt", "quality.json", "quality.md"]
+    assert sorted(file.name for file in (folder / "out").iterdir()) == names
+    assert shown.startswith((folder / "out" / "quality.md").read_text(encoding="utf-8"))
+    content = json.loads((folder / "out" / "quality.json").read_text(encoding="utf-8"))
+    assert content["sentences"] == 4
+    assert content["bootstrap"]["baseline"] == "good, 1"
+    assert (content["bootstrap"]["samples"], content["bootstrap"]["seed"]) == (1000, 12345)
+    assert [row["system"] for row in content["rows"]] == ["good, 1", "bad", "source copied", "reference"]
+    good, bad, copied, reference = content["rows"]
+    assert good["bleu"] == pytest.approx(100)
+    assert good["bootstrap"]["p_value"] is None
+    assert bad["bootstrap"] == {"mean": 0, "interval": 0, "p_value": 1 / 1001}
+    assert (bad["repetition"], bad["speed"]) == (80, 1034.56)
+    assert copied["bootstrap"] is reference["bootstrap"] is reference["bleu"] is None
+    assert content["runs"]["bad"]["command"].endswith("--path bad.pt --gen-subset test --batch-size 64 --cpu --beam 5")
+    assert {"commit", "CPU", "threads", "torch", "fairseq", "sacrebleu"} < content["runs"]["bad"].keys()
+
+
+def test_outputs_are_used_again(main: Main, folder: Path) -> None:
+    first = main("good=good.pt", "bad=bad.pt")
+    again = main("good=good.pt", "bad=bad.pt")
+    assert calls(folder) == ["good.pt", "bad.pt"]
+    assert again.split("[1/2]")[0] == first.split("[1/2]")[0]
+    assert "[1/2] good: made before, used again\n[2/2] bad: made before, used again\n" in again
+    assert main("bad=bad.pt").count("used again") == 1, "other systems beside it do not matter"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "bad.pt").write_text("y\n" * 4),  # trained further
+        lambda folder: os.utime(folder / "data" / "test.en-de.en.bin", (1, 1)),
+        lambda folder: (folder / "data" / "dict.de.txt").write_text("y 1\n"),
+        lambda folder: (folder / "out" / "bad.txt").write_text("not this script's"),
+        lambda folder: (folder / "out" / "bad.txt").write_text('# made by {"command": "x"}\n'),
+        lambda folder: cut(folder / "out" / "bad.txt", "D-2"),
+        lambda folder: (folder / "out" / "bad.txt").rename(folder / "out" / "bad.txt.partial"),
+    ],
+)
+def test_outputs_made_from_something_else(change: Callable[[Path], object], main: Main, folder: Path) -> None:
+    main("bad=bad.pt")
+    change(folder)
+    assert main("bad=bad.pt").count("used again") == 0
+    assert main("bad=bad.pt").count("used again") == 1
+    assert calls(folder) == ["bad.pt", "bad.pt"]
+
+
+def cut(file: Path, beginning: str) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith(beginning)), encoding="utf-8")
+
+
+def test_what_makes_a_command_another_one(main: Main, folder: Path) -> None:
+    main("bad=bad.pt")
+    os.utime(folder / "data" / "train.en-de.en.bin", (1, 1))
+    assert "used again" in main("bad=bad.pt", "--bootstrap", "10"), "neither of these matters to the translation"
+    for options in (["--batch-size", "7"], ["--gen-subset", "valid"], ["--user-dir", "data"]):
+        assert "used again" not in main("bad=bad.pt", *options)
+    assert "used again" not in main("bad=bad.pt --beam 2")
+
+
+def test_machines_are_told_apart(
+    main: Main, benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
+    main("bad=bad.pt")
+    monkeypatch.setattr(benchmark, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
+    assert "CPU first, threads 2\n\nCPU second, threads 1\n\n" in main("bad=bad.pt", "good=good.pt")
+    content = json.loads((folder / "out" / "quality.json").read_text(encoding="utf-8"))
+    assert [content["runs"][name]["threads"] for name in ("bad", "good")] == [2, 1]
+
+
+def test_output_is_whole_whatever_the_terminal(main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No umlaut is lost, and no warning falls into a line."""
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    main("good=good.pt --long")
+    output = (folder / "out" / "good.txt").read_text(encoding="utf-8").splitlines()
+    assert f"D-2\t-1.0\t{REFERENCES[2]}" in output
+    assert output.count("a warning") == 300
+    assert {len(line) for line in output if line.startswith("H-0")} == {8004 + i for i in range(300)}
+
+
+def test_failed_run(main: Main, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main("good=good.pt", "bad=bad.pt --fail", "never=good.pt")
+    *_, last, message = str(caught.value).split("\n")
+    assert last == "the last line"
+    assert message == (
+        "bad: fairseq-generate ended with exit code 3; its whole output is out/bad.txt.partial, its command "
+        "fairseq-generate data --user-dir plugin --task translation_bnb --path bad.pt --gen-subset test --batch-size 64"
+        " --cpu --fail"
+    )
+    assert sorted(file.name for file in (folder / "out").iterdir()) == ["bad.txt.partial", "good.txt"]
+    assert calls(folder) == ["good.pt", "bad.pt"]
+    assert capsys.readouterr().err.endswith("[2/3] bad: ")
+
+
+def test_sentences_left_out(main: Main, folder: Path, write: Write) -> None:
+    write(folder / "bad.pt", ["x"] * 3)
+    with pytest.raises(SystemExit) as caught:
+        main("bad=bad.pt")
+    expected = "bad: out/bad.txt.partial holds 3 translations, not 4; first missing: [3] (--reference has 4 lines)"
+    assert str(caught.value) == f"failed\n{expected}"
+    assert not (folder / "out" / "bad.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["good.pt"], "argument SYSTEM: must be NAME=CHECKPOINT [OPTIONS], but is 'good.pt'"),
+        (["x="], "must be NAME=CHECKPOINT [OPTIONS], but is 'x='"),
+        (["=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is '=good.pt'"),
+        (["..=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is '..=good.pt'"),
+        (["a\nb=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is 'a\\nb=good.pt'"),
+        (["x=good.pt --beam '5"], 'must be NAME=CHECKPOINT [OPTIONS], but is "x=good.pt --beam \'5"'),
+        (["x=good.pt bad.pt"], "options must follow the checkpoint, but 'bad.pt' does in 'x=good.pt bad.pt'"),
+        (["x=good.pt --path=y --quiet"], "--path, --quiet must be left to this script, but is in 'x=good.pt --path=y"),
+        (
+            ["reference=good.pt"],
+            "NAME must not be 'source copied' or 'reference', but is 'reference'",
+        ),
+        (
+            ["x=a.pt", "y=good.pt", "z=b.pt:good.pt"],
+            "every checkpoint must be a file, but these are missing: a.pt, b.pt",
+        ),
+        (["x=good.pt", "x=bad.pt"], "every NAME needs an output file of its own, but ['x', 'x'] would share x.txt"),
+        (["a b=good.pt", "A: b=bad.pt"], "of its own, but ['a b', 'A: b'] would share a-b.txt"),
+        (["x=good.pt", "--baseline", "y"], "--baseline must be one of ['x'], but is 'y'"),
+        (["x=good.pt", "--source", "no.en"], "--source must be a file, but is no.en"),
+        (["x=good.pt", "--output", "good.pt"], "--output must be a folder, but is good.pt"),
+        (["x=good.pt", "--user-dir", "no"], "--user-dir must be a folder, but is no"),
+        (["x=good.pt", "--bootstrap", "0"], "--bootstrap: must be a whole number of at least 1, but is '0'"),
+        (
+            ["x=good.pt", "--bootstrap-seed", "-1"],
+            "--bootstrap-seed: must be a whole number of at least 1, but is '-1'",
+        ),
+        (["x=good.pt", "--batch-size", "1.5"], "--batch-size: must be a whole number of at least 1, but is '1.5'"),
+        (
+            ["x=good.pt", "--source", "short.en"],
+            "--source and --reference must have the same number of lines, but --source short.en has 1, --reference t",
+        ),
+    ],
+)
+def test_refused_before_anything_runs(
+    arguments: list[str], message: str, main: Main, folder: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "short.en", ["one"])
+    with pytest.raises(SystemExit) as caught:
+        main(*arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert calls(folder) == []
+    assert not (folder / "out").exists()
+
+
+def test_all_faults_at_once(
+    benchmark: ModuleType, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "text.de").unlink()
+    (folder / "data").rename(folder / "moved")
+    monkeypatch.setattr(benchmark, "GENERATE", Path("bin/fairseq-generate"))
+    with pytest.raises(SystemExit):
+        main("x=a.pt", "--baseline", "y")
+    faults = capsys.readouterr().err.partition("error: ")[2].splitlines()
+    assert faults == [
+        "DATA_BIN must be a folder, but is data",
+        "--reference must be a file, but is text.de",
+        "SYSTEM: every checkpoint must be a file, but these are missing: a.pt",
+        "--baseline must be one of ['x'], but is 'y'",
+        "fairseq must be installed for the Python that runs this, but there is no bin/fairseq-generate",
+    ]
+
+
+def test_systems_of_the_command_line(benchmark: ModuleType) -> None:
+    system = benchmark.parse_system(" größe, beam 5 = a.pt:b.pt --beam 5 --remove-bpe='@@ ' ")
+    assert system == ("größe, beam 5", "a.pt:b.pt", ("--beam", "5", "--remove-bpe=@@ "))
+    assert system.file == "größe-beam-5.txt"
+    assert system.checkpoints == [Path("a.pt"), Path("b.pt")]
+
+
+def test_script_finds_the_repository_from_elsewhere(benchmark: ModuleType, tmp_path: Path) -> None:
+    """As Python runs it: what it imports lies beside it, and the plugin is named from where the user stands."""
+    line = [sys.executable, str(benchmark.ROOT / "scripts" / "benchmark_quality.py"), "--help"]
+    environment = {**os.environ, "COLUMNS": "1000"}
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    assert f"(default: {os.path.relpath(benchmark.ROOT / 'bnb_fairseq', tmp_path)})" in done.stdout
+    assert "share of tokens (13a) that equal their left neighbour" in done.stdout
