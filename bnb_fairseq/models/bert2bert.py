@@ -20,6 +20,8 @@ from .config import (
     require_sizes,
 )
 
+ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attention weights that are never computed
+
 
 @dataclass
 class Bert2BertConfig(BertSeq2SeqConfig):
@@ -66,6 +68,21 @@ class Bert2Bert(FairseqEncoderDecoderModel):
             task.target_dictionary, layer_sizes(cfg, "decoder"), sizes.embed_dim, int(cfg.decoder_positions or 0)
         )
         return cls(encoder, decoder)
+
+
+def refuse_attention_options(args: Any) -> None:
+    """Check fairseq's generation options.
+
+    Args:
+        args: fairseq's generation config, or a namespace with some of its fields.
+
+    Raises:
+        ValueError: naming each option that is set but would need attention weights.
+    """
+    values = {name: getattr(args, name, None) for name in ATTENTION_OPTIONS}
+    found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value not in (None, False)]
+    if found:
+        raise ValueError(f"bert2bert keeps no attention weights and cannot use {', '.join(found)}")
 
 
 @register_model_architecture("bert2bert", "bert2bert_small")

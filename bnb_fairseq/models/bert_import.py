@@ -130,7 +130,7 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
     """Copy a BERT's weights into an encoder or decoder.
 
     Args:
-        module: ``BertEncoder`` or ``NarDecoder``; unchanged if anything does not fit.
+        module: ``BertEncoder`` or a ``BertDecoder``; unchanged if anything does not fit.
         bert: the BERT.
         layers: number of layers that ``module`` has.
         rows: for each symbol of the module's token table, BERT's row, or -1 for a symbol that starts fresh.

@@ -52,19 +52,36 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         Returns:
             Logits, B x T x V (or states, B x T x D), T = 1 with an incremental state; and ``attn``, which is None.
         """
+        states, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
+        return states if features_only else self.output_layer(states), extra
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut,
+        incremental_state: IncrementalState | None = None,
+    ) -> DecoderOut:
+        """Compute what the output layer reads.
+
+        Args:
+            prev_output_tokens: as in ``forward``.
+            encoder_out: as in ``forward``.
+            incremental_state: as in ``forward``.
+
+        Returns:
+            States, B x T x D; and ``attn``, which is None.
+        """
         start = 0 if incremental_state is None else prev_output_tokens.size(1) - 1
         tokens = prev_output_tokens[:, start:]
         states = self.embeddings(self.embeddings.tokens(tokens), start)
         source, source_padding = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
         if self.inference is not None:
-            states = self._infer(self.inference, states, source, source_padding, incremental_state)
-        else:
-            states = states.transpose(0, 1)  # B x T x D -> T x B x D
-            future = None if incremental_state is not None else future_mask(tokens.size(1), tokens.device)
-            for layer in self.layers:
-                states, _, _ = layer(states, source, source_padding, incremental_state, self_attn_mask=future)
-            states = states.transpose(0, 1)  # T x B x D -> B x T x D
-        return states if features_only else self.output_layer(states), {"attn": None}
+            return self._infer(self.inference, states, source, source_padding, incremental_state), {"attn": None}
+        states = states.transpose(0, 1)  # B x T x D -> T x B x D
+        future = None if incremental_state is not None else future_mask(tokens.size(1), tokens.device)
+        for layer in self.layers:
+            states, _, _ = layer(states, source, source_padding, incremental_state, self_attn_mask=future)
+        return states.transpose(0, 1), {"attn": None}  # T x B x D -> B x T x D
 
     def _infer(
         self,
@@ -77,10 +94,9 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         """Run the layers for inference: B x T x D -> B x T x D."""
         if incremental_state is None:
             return stack(states, None, stack.read(source, source_padding), causal=True)[0]
-        written: Written | None = self.get_incremental_state(incremental_state, WRITTEN)
-        if written is None:  # the hypotheses of a beam share what they read of their source
-            beam = getattr(self, "_beam_size", 1)
-            written = Written(stack.read(source[:, ::beam], source_padding[::beam]), None)
+        written: Written = self.get_incremental_state(incremental_state, WRITTEN) or Written(
+            stack.read(source, source_padding), None
+        )
         states, kept = stack(states, None, *written, keep=True)
         self.set_incremental_state(incremental_state, WRITTEN, Written(written.memory, kept))
         return states
@@ -90,14 +106,15 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
 
         Args:
             incremental_state: the state, changed in place.
-            new_order: for each hypothesis that goes on, the one that it continues.
+            new_order: for each hypothesis that goes on, the one that it continues; of the same sentence, so that what
+                it reads of the source changes only when sentences are finished and left out.
         """
         written: Written | None = self.get_incremental_state(incremental_state, WRITTEN)
         if written is None or written.past is None:
             return
-        memory, beam = written.memory, getattr(self, "_beam_size", 1)
-        if len(new_order) != beam * len(memory.layers[0].keys):  # some sentences are finished
-            memory = memory.selected(new_order[::beam] // beam)
+        memory = written.memory
+        if len(new_order) != len(memory.layers[0].keys):
+            memory = memory.selected(new_order)
         past = [layer.selected(new_order) for layer in written.past]
         self.set_incremental_state(incremental_state, WRITTEN, Written(memory, past))
 

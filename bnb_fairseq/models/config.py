@@ -50,7 +50,7 @@ class BertSeq2SeqConfig(FairseqDataclass):
     decoder_embed_dim: Optional[int] = _size("decoder", "width")
     decoder_ffn_embed_dim: Optional[int] = _size("decoder", "feed-forward width")
     decoder_attention_heads: Optional[int] = _size("decoder", "attention heads")
-    decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas")
+    decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas or output")
     layer_norm_eps: float = field(
         default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"}
     )

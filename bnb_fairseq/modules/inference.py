@@ -166,8 +166,7 @@ class InferenceLayer(nn.Module):
             x: N x D, the positions of B sentences.
             batch: B.
             layout: where they lie.
-            source: keys, values and mask of cross-attention; of as many sentences as ``x`` has, or of one for every K
-                of them (the hypotheses of a beam).
+            source: keys, values and mask of cross-attention.
             past: keys and values of earlier positions.
             causal: a position sees only itself and what lies to its left.
 
@@ -180,10 +179,9 @@ class InferenceLayer(nn.Module):
         x = self.attention_norm(x + self.attention_out(layout.flat(_merge(attended))))
         if source is not None:
             memory, mask = source
-            rows = layout.padded(self.source_queries(x), batch)
-            (queries,) = self.split(rows.reshape(len(memory.keys), -1, rows.size(-1)), 1)
-            merged = _merge(F.scaled_dot_product_attention(queries, *memory, attn_mask=mask)).view_as(rows)
-            x = self.source_norm(x + self.source_out(layout.flat(merged)))
+            (queries,) = self.split(layout.padded(self.source_queries(x), batch), 1)
+            attended = F.scaled_dot_product_attention(queries, *memory, attn_mask=mask)
+            x = self.source_norm(x + self.source_out(layout.flat(_merge(attended))))
         return self.norm(x + self.outer(self.inner(x))), seen
 
 

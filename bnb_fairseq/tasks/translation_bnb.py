@@ -23,6 +23,7 @@ from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary,
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_lines, check_preprocessing_command
 from ..generation.generator import NarGenerator, empty_hypothesis, generator_options
+from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
 from .config import TranslationBnbConfig, eval_bleu_options
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 class TranslationBnbTask(TranslationTask):
     """Translation (or any text to text) between dictionaries that take raw text.
 
-    Works with ``bnb_transformer`` and, through fairseq's own SequenceGenerator, with autoregressive architectures.
+    For ``bnb_transformer`` and, through fairseq's SequenceGenerator, ``bert2bert`` and fairseq's autoregressive models.
 
     Args:
         cfg: the options.
@@ -288,6 +289,8 @@ class TranslationBnbTask(TranslationTask):
         """
         if all(isinstance(model, BnbTransformer) for model in models):
             return NarGenerator(list(models), self.tgt_dict, generator_options(args))
+        if any(isinstance(model, Bert2Bert) for model in models):
+            refuse_attention_options(args)
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 
     def inference_step(

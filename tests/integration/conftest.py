@@ -48,6 +48,17 @@ def make_bert(folder: Path, text: Sequence[Path], symbols: int, width: int, laye
     return folder
 
 
+def with_noise(checkpoint: Path, part: str, scale: float) -> Path:
+    """Add noise to a part of a model that was trained for a moment, to make its outputs differ."""
+    state = torch.load(checkpoint)
+    noise = torch.Generator().manual_seed(1)
+    for name, parameter in state["model"].items():
+        if part in name:
+            parameter += scale * torch.randn(parameter.shape, generator=noise)
+    torch.save(state, checkpoint)
+    return checkpoint
+
+
 @pytest.fixture(scope="session")
 def setting(
     tmp_path_factory: pytest.TempPathFactory,
@@ -73,15 +84,9 @@ def setting(
 
 @pytest.fixture(scope="session")
 def checkpoint(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: Command) -> Path:
-    """Train a CTC model for a moment, then add noise to its embeddings to make its outputs differ."""
+    """A CTC model trained for a moment."""
     folder = tmp_path_factory.mktemp("checkpoint")
     options = ["--bert-encoder", setting.bert, "--encoder-layers", 2, "--decoder-layers", 2, "--latent-size", 0]
     options += ["--max-update", 5]
     fairseq("train", setting.data_bin, *TRAIN, *options, "--no-last-checkpoints", "--save-dir", folder)
-    state = torch.load(folder / "checkpoint_best.pt")
-    noise = torch.Generator().manual_seed(1)
-    for name, parameter in state["model"].items():
-        if "embeddings" in name:
-            parameter += torch.randn(parameter.shape, generator=noise)
-    torch.save(state, folder / "checkpoint_best.pt")
-    return folder / "checkpoint_best.pt"
+    return with_noise(folder / "checkpoint_best.pt", "embeddings", 1.0)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bert_checkpoint import BertCheckpoint
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.models.config import BnbTransformerConfig
+from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
 from bnb_fairseq.modules.layers import LayerSizes
 
 # BERT's special symbols stand where BERT has them relative to each other, but not at its ids; "[unused0]" is no word.
@@ -136,13 +137,13 @@ def make_dictionary() -> Callable[[int], BnbDictionary]:
 
 
 @pytest.fixture(scope="session")
-def make_config() -> Callable[..., BnbTransformerConfig]:
-    """Options of a small random model."""
+def make_config() -> Callable[..., Any]:
+    """Options of a small random model, those of ``bnb_transformer`` unless another model's are asked for."""
 
-    def make(**options: object) -> BnbTransformerConfig:
+    def make(kind: type[BertSeq2SeqConfig] = BnbTransformerConfig, **options: object) -> BertSeq2SeqConfig:
         sizes = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
         both = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in sizes.items()}
-        config = BnbTransformerConfig()
+        config = kind()
         for name, value in {**both, **options}.items():
             assert hasattr(config, name), name
             setattr(config, name, value)
@@ -152,12 +153,19 @@ def make_config() -> Callable[..., BnbTransformerConfig]:
 
 
 @pytest.fixture(scope="session")
-def make_model(make_config: Callable[..., BnbTransformerConfig]) -> Callable[..., BnbTransformer]:
-    """Build a small model in eval mode, every parameter random: 10 source and 12 target words."""
+def small_task() -> SimpleNamespace:
+    """What ``build_model`` needs of a task: dictionaries of 10 source and 12 target words."""
+    return SimpleNamespace(source_dictionary=plain_dictionary(10), target_dictionary=plain_dictionary(12))
+
+
+@pytest.fixture(scope="session")
+def make_model(
+    make_config: Callable[..., BnbTransformerConfig], small_task: SimpleNamespace
+) -> Callable[..., BnbTransformer]:
+    """Build a small model in eval mode, every parameter random."""
 
     def make(seed: int = 3, **options: object) -> BnbTransformer:
-        task = SimpleNamespace(source_dictionary=plain_dictionary(10), target_dictionary=plain_dictionary(12))
-        model = BnbTransformer.build_model(make_config(**options), task)
+        model = BnbTransformer.build_model(make_config(**options), small_task)
         randomise(model, seed)
         return model.eval()
 

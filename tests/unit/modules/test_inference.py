@@ -149,17 +149,6 @@ def test_decoder_that_sees_the_left(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_hypotheses_of_a_beam_share_their_source() -> None:
-    layers = lively(decoder_layers(SIZES, ENCODER_WIDTH))
-    stack, source, hidden = InferenceStack(layers), random(5, 3, ENCODER_WIDTH, seed=2), PADDINGS["some"]
-    x = random(6, 1, 16)  # two hypotheses for each of three sentences
-    apart = stack.read(source.repeat_interleave(2, dim=1), hidden.repeat_interleave(2, dim=0))
-    expected, _ = stack(x, None, apart)
-    states, _ = stack(x, None, stack.read(source, hidden))
-    assert close(states, expected)
-
-
-@torch.no_grad()
 def test_selected_sentences() -> None:
     stack = InferenceStack(lively(decoder_layers(SIZES, ENCODER_WIDTH)))
     memory = stack.read(random(5, 3, ENCODER_WIDTH), PADDINGS["some"])

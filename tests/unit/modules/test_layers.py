@@ -109,6 +109,16 @@ def test_embeddings_by_hand() -> None:
     assert embeddings.tokens.weight.shape == (5, 2)
 
 
+def test_embeddings_from_a_later_position_on() -> None:
+    embeddings = BertEmbeddings(5, 9, SIZES).eval()
+    content = torch.randn(2, 9, 8)
+    whole = embeddings(content)
+    for start in range(9):
+        for end in range(start + 1, 10):
+            part = embeddings(content[:, start:end], start)
+            assert torch.allclose(part, whole[:, start:end], rtol=0, atol=1e-6), (start, end)
+
+
 def test_embeddings_dropout_follows_the_norm() -> None:
     embeddings = BertEmbeddings(5, 40, LayerSizes(1, 50, 4, 1, 0.5, 0.0, 1e-12))
     content = torch.randn(1, 40, 50)

@@ -23,6 +23,7 @@ SIZES = ("layers=1", "embed-dim=8", "ffn-embed-dim=8", "attention-heads=2")
 TINY = [f"--{side}-{size}" for side in ("encoder", "decoder") for size in SIZES]
 NON_AUTOREGRESSIVE = ["--arch", "bnb_transformer", "--criterion", "bnb_loss", *TINY]
 AUTOREGRESSIVE = ["--arch", "transformer", "--criterion", "label_smoothed_cross_entropy", *TINY]
+BERT2BERT = [*AUTOREGRESSIVE, "--arch", "bert2bert"]
 
 
 def write_data_bin(folder: Path) -> Path:

@@ -6,20 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq.models.transformer import TransformerModel
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import DictConfig
 from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.models.bert2bert import Bert2Bert
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.tasks.config import eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from .conftest import AUTOREGRESSIVE, NON_AUTOREGRESSIVE, TARGETS
+from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS
 
 Config = Callable[..., DictConfig]
-ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "transformer": AUTOREGRESSIVE}
+ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "transformer": AUTOREGRESSIVE, "bert2bert": BERT2BERT}
+KINDS = {"bnb_transformer": BnbTransformer, "transformer": TransformerModel, "bert2bert": Bert2Bert}
 
 
 def build(config: Config, arguments: list[str], *more: str) -> tuple[TranslationBnbTask, DictConfig, Any]:
@@ -32,26 +35,28 @@ def build(config: Config, arguments: list[str], *more: str) -> tuple[Translation
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_criterion_that_fits(architecture: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
-    assert isinstance(model, BnbTransformer) == (architecture == "bnb_transformer")
+    assert type(model) is KINDS[architecture]
+    assert task.non_autoregressive == (architecture == "bnb_transformer")
     assert isinstance(task.build_criterion(cfg.criterion), BnbLoss) == (architecture == "bnb_transformer")
 
 
 @pytest.mark.parametrize(
-    ("architecture", "message"),
+    ("architecture", "other", "message"),
     [
-        ("bnb_transformer", "must be bnb_loss, but is label_smoothed_cross_entropy"),
-        ("transformer", "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
+        ("bnb_transformer", AUTOREGRESSIVE, "must be bnb_loss, but is label_smoothed_cross_entropy"),
+        ("transformer", NON_AUTOREGRESSIVE, "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
+        ("bert2bert", NON_AUTOREGRESSIVE, "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
     ],
 )
-def test_criterion_of_the_other_kind(architecture: str, message: str, config: Config) -> None:
+def test_criterion_of_the_other_kind(architecture: str, other: list[str], message: str, config: Config) -> None:
     task, _, _ = build(config, ARCHITECTURES[architecture])
-    (other,) = set(ARCHITECTURES) - {architecture}
     with pytest.raises(ValueError, match=f"^--criterion for this architecture {message}$"):
-        task.build_criterion(config(*ARCHITECTURES[other]).criterion)
+        task.build_criterion(config(*other).criterion)
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kind"), [("bnb_transformer", NarGenerator), ("transformer", SequenceGenerator)]
+    ("architecture", "kind"),
+    [("bnb_transformer", NarGenerator), ("transformer", SequenceGenerator), ("bert2bert", SequenceGenerator)],
 )
 def test_generator(architecture: str, kind: type, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
@@ -61,7 +66,7 @@ def test_generator(architecture: str, kind: type, config: Config) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
-    """Only the autoregressive model gets ``prev_output_tokens``, and a target without [CLS]."""
+    """Only autoregressive models get ``prev_output_tokens``, and a target without [CLS]."""
     task, _, _ = build(config, ARCHITECTURES[architecture])
     task.load_dataset("valid")
     dataset = task.dataset("valid")
@@ -69,6 +74,26 @@ def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
     parallel = architecture == "bnb_transformer"
     assert batch["target"].tolist() == [[2, *TARGETS[1]] if parallel else TARGETS[1]]
     assert ("prev_output_tokens" in batch["net_input"]) == (not parallel)
+
+
+def test_bert2bert_has_no_attention_weights_to_print(config: Config) -> None:
+    task, cfg, model = build(config, ["--arch", "bert2bert_tiny", "--criterion", "cross_entropy"])
+    cfg.generation.print_alignment = "hard"
+    with pytest.raises(
+        ValueError, match=r"^bert2bert keeps no attention weights and cannot use --print-alignment hard$"
+    ):
+        task.build_generator([model], cfg.generation)
+
+
+def test_bert2bert_writes_no_more_than_its_positions(config: Config) -> None:
+    task, cfg, model = build(config, BERT2BERT, "--decoder-positions", "7")
+    with torch.no_grad():
+        model.decoder.head.bias[task.tgt_dict.eos()] = -1e4  # never ends by itself
+    assert cfg.generation.max_len_b == 200
+    task.load_dataset("valid")
+    batch = task.dataset("valid").collater([task.dataset("valid")[i] for i in (0, 1)])
+    for beams in task.inference_step(task.build_generator([model], cfg.generation), [model], batch):
+        assert {len(beam["tokens"]) for beam in beams} == {7}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
