@@ -1,0 +1,240 @@
+"""The folder that ``distill.py`` fills.
+
+What stands in it under its own name is complete: files and folders are written under a name that ends in ``.partial``
+and then renamed, so that the process may be killed at any moment.
+
+==========================  ========================================================================================
+``run.json``                what has to stay the same for the run to go on
+``shards/000000000``        translations of the sentences from the numbered one on, with ``shard.json`` about them
+``train.de``                the distilled target as text, one sentence a line
+``data-bin``                the distilled data-bin folder; it appears last
+==========================  ========================================================================================
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fairseq.data import indexed_dataset
+from torch import Tensor
+
+Options = Mapping[str, str | int | float | None]
+PARTIAL = ".partial"
+
+
+class Shard(NamedTuple):
+    """Neighbouring sentences: from number ``first`` to before number ``end``."""
+
+    first: int
+    end: int
+
+
+class Translations(NamedTuple):
+    """The distilled target of a shard, in the order of the data.
+
+    Attributes:
+        tokens: ids as a data-bin folder stores them, each ending in [SEP].
+        texts: the same as detokenised text.
+        kept: number of sentences that were too long for the teacher and kept their own target.
+        unknown: number of translations with an unknown symbol.
+    """
+
+    tokens: Sequence[Tensor]
+    texts: Sequence[str]
+    kept: int
+    unknown: int
+
+
+class DataBin(NamedTuple):
+    """A data-bin folder and the part of it that is distilled.
+
+    Attributes:
+        folder: the folder.
+        subset: name of the part.
+        pair: languages as they stand in its file names, such as ``en-de``.
+        target_lang: the target language.
+        dataset_impl: its storage format, as fairseq calls it.
+        symbols: size of the target dictionary.
+    """
+
+    folder: Path
+    subset: str
+    pair: str
+    target_lang: str
+    dataset_impl: str
+    symbols: int
+
+    @property
+    def target(self) -> str:
+        """Name of the target's files, without their ending."""
+        return f"{self.subset}.{self.pair}.{self.target_lang}"
+
+
+def shards_of(sentences: int, size: int) -> list[Shard]:
+    """Cut the data into shards.
+
+    Args:
+        sentences: number of sentences.
+        size: sentences in a shard; the last one may have fewer.
+
+    Returns:
+        The shards, in order.
+    """
+    return [Shard(first, min(first + size, sentences)) for first in range(0, sentences, size)]
+
+
+def file_digest(path: Path) -> str:
+    """Hash the contents of a file: half a SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Hash names and contents of files, given in any order."""
+    lines = [f"{path.name} {file_digest(path)}\n" for path in sorted(paths)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def open_output(folder: Path, options: Options) -> Iterator["Output"]:
+    """Take a folder for a run, new or begun before; no other process can take it meanwhile.
+
+    Args:
+        folder: the folder; it is made if it is missing.
+        options: what has to stay the same for the run to go on, by the names that a user knows.
+
+    Yields:
+        Output: the folder.
+
+    Raises:
+        ValueError: if it holds something else, a run with other options, or one that another process is at.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
+        _claim(folder, options)
+        yield Output(folder)
+    finally:
+        os.close(lock)
+
+
+def _claim(folder: Path, options: Options) -> None:
+    record = folder / "run.json"
+    if record.is_file():
+        earlier = json.loads(record.read_text(encoding="utf-8"))
+        names = [name for name in {**options, **earlier} if options.get(name) != earlier.get(name)]
+        if names:
+            changes = ", ".join(f"{name} is {options.get(name)} here, {earlier.get(name)} there" for name in names)
+            raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
+        return
+    strange = sorted(path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL))
+    if strange:
+        raise ValueError(
+            f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
+            f"run.json"
+        )
+    partial = record.with_name(record.name + PARTIAL)
+    partial.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    partial.replace(record)
+
+
+class Output:
+    """The folder of a run.
+
+    Args:
+        folder: the folder, in which ``run.json`` is written.
+
+    Attributes:
+        data_bin: the distilled data-bin folder, which exists once everything is done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.data_bin = folder / "data-bin"
+        self._run = file_digest(folder / "run.json")
+
+    def shard(self, shard: Shard) -> Path:
+        """Name the folder of a shard."""
+        return self._folder / "shards" / f"{shard.first:09d}"
+
+    def has(self, shard: Shard) -> bool:
+        """Tell whether a shard was written in this run, and its files are still those that were written."""
+        folder = self.shard(shard)
+        try:
+            found = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+            return {**found, **self._identity(shard, folder)} == found
+        except (OSError, ValueError):  # not there, or broken: a machine that crashed loses what it had yet to write
+            return False
+
+    def _identity(self, shard: Shard, folder: Path) -> dict[str, Any]:
+        files = [folder / name for name in ("target.bin", "target.idx", "text")]
+        return {"run": self._run, **shard._asdict(), "files": digest(files)}
+
+    def write_shard(self, shard: Shard, translations: Translations, data: DataBin) -> None:
+        """Write a shard.
+
+        Args:
+            shard: which sentences.
+            translations: their distilled target.
+            data: the data-bin folder that they come from.
+        """
+        final = self.shard(shard)
+        partial = _fresh(final)
+        builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
+        for tokens in translations.tokens:
+            builder.add_item(tokens)
+        builder.finalize(str(partial / "target.idx"))
+        text = "".join(f"{line}\n" for line in translations.texts)
+        (partial / "text").write_text(text, encoding="utf-8", newline="\n")
+        about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
+        (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one
+        partial.rename(final)
+
+    def assemble(self, shards: Sequence[Shard], data: DataBin) -> tuple[int, int]:
+        """Join the shards to the distilled text and data-bin folder.
+
+        Args:
+            shards: all shards, in order, each of them written.
+            data: the data-bin folder that they come from; whatever is not distilled is copied from it.
+
+        Returns:
+            The sums of ``kept`` and ``unknown`` over the shards.
+        """
+        text = self._folder / f"{data.subset}.{data.target_lang}"
+        text_partial = text.with_name(text.name + PARTIAL)
+        with text_partial.open("wb") as joined:
+            for shard in shards:
+                joined.write((self.shard(shard) / "text").read_bytes())
+        partial = _fresh(self.data_bin)
+        distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
+        for path in sorted(data.folder.iterdir()):
+            if path.is_file() and path.name not in distilled:
+                shutil.copyfile(path, partial / path.name)
+        builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
+        for shard in shards:
+            builder.merge_file_(str(self.shard(shard) / "target"))
+        builder.finalize(str(partial / distilled[1]))
+        os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
+        text_partial.replace(text)
+        partial.rename(self.data_bin)
+        reports = [json.loads((self.shard(shard) / "shard.json").read_text(encoding="utf-8")) for shard in shards]
+        return sum(report["kept"] for report in reports), sum(report["unknown"] for report in reports)
+
+
+def _fresh(final: Path) -> Path:
+    """Make an empty folder in which to prepare ``final``; what a killed process left there goes."""
+    partial = final.with_name(final.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial

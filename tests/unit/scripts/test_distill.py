@@ -1,0 +1,301 @@
+"""The command line of the distillation: options, refusals, progress, going on."""
+
+import json
+import re
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data import indexed_dataset
+
+SENTENCES = [[5, 2], [6, 6, 2], [2], [7, 2], [8, 8, 2]]
+
+
+@pytest.fixture(scope="module")
+def distill(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("distill")
+
+
+@pytest.fixture
+def data_bin(tmp_path: Path) -> Path:
+    folder = tmp_path / "data-bin"
+    folder.mkdir()
+    for language in ("en", "de"):
+        (folder / f"dict.{language}.txt").write_text("a 1\n")
+        for part in ("train", "valid"):
+            builder = indexed_dataset.make_builder(str(folder / f"{part}.en-de.{language}.bin"), "mmap", 12)
+            for sentence in SENTENCES:
+                builder.add_item(torch.tensor(sentence))
+            builder.finalize(str(folder / f"{part}.en-de.{language}.idx"))
+    return folder
+
+
+@pytest.fixture
+def parse(distill: ModuleType, data_bin: Path) -> Callable[..., Namespace]:
+    """Parse a command line with the data, a teacher and an output folder, unless others are given."""
+
+    def parsed(*options: object) -> Namespace:
+        teacher = data_bin.parent / "teacher.pt"
+        teacher.write_text("weights")
+        given = [data_bin, "--teacher", teacher, "--output", data_bin.parent / "out", *options]
+        arguments: Namespace = distill.parse_arguments(list(map(str, given)))
+        return arguments
+
+    return parsed
+
+
+def test_defaults_are_those_of_fairseq_generate(parse: Callable[..., Namespace]) -> None:
+    found = vars(parse())
+    for name in ("data_bin", "teacher", "output"):
+        del found[name]
+    assert found == {
+        "subset": "train",
+        "shard_size": 10000,
+        "beam": 5,
+        "max_len_a": 0.0,
+        "max_len_b": 200,
+        "lenpen": 1.0,
+        "iter_decode_max_iter": 0,
+        "max_tokens": 12000,
+        "batch_size": None,
+        "max_source_positions": None,
+        "float32_matmul_precision": "highest",
+        "cpu": False,
+    }
+    assert parse("--batch-size", 8).max_tokens is None
+    assert parse("--batch-size", 8, "--max-tokens", 90).max_tokens == 90
+
+
+def test_good_arguments_pass(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
+    distill.check(parse())
+    distill.check(parse("--subset", "valid", "--shard-size", 1, "--max-len-b", 1, "--max-source-positions", 2))
+    distill.check(parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:{data_bin.parent / 'teacher.pt'}"))
+    (data_bin.parent / "out").mkdir()
+    distill.check(parse())
+
+
+def message(distill: ModuleType, arguments: Namespace) -> str:
+    with pytest.raises(ValueError) as caught:
+        distill.check(arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [
+        ("shard-size", "0", 1),
+        ("shard-size", "-5", 1),
+        ("beam", "0", 1),
+        ("max-len-a", "-0.5", 0),
+        ("max-len-a", "nan", 0),
+        ("max-len-b", "0", 1),
+        ("iter-decode-max-iter", "-1", 0),
+        ("max-tokens", "0", 1),
+        ("batch-size", "0", 1),
+        ("max-source-positions", "1", 2),
+    ],
+)
+def test_numbers_out_of_range(
+    option: str, value: str, least: int, distill: ModuleType, parse: Callable[..., Namespace]
+) -> None:
+    assert message(distill, parse(f"--{option}", value)) == f"--{option} must be at least {least}, but is {value}"
+
+
+def test_every_number_has_a_range(distill: ModuleType, parse: Callable[..., Namespace]) -> None:
+    arguments = parse("--batch-size", 1, "--max-source-positions", 9, "--max-tokens", 8)
+    numbers = {name for name, value in vars(arguments).items() if type(value) in (int, float)}
+    assert numbers - distill.AT_LEAST.keys() == {"lenpen"}
+    assert distill.AT_LEAST.keys() <= numbers
+
+
+def test_files_that_are_not_there(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
+    found = message(distill, parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:gone.pt"))
+    assert found == "--teacher must name checkpoints, but there is no file 'gone.pt'"
+    assert message(distill, parse("--teacher", "")) == "--teacher must name checkpoints, but there is no file ''"
+    found = message(distill, parse("--subset", "test"))
+    assert found == f"--subset must be a part of {data_bin} (train, valid), but is test"
+    found = message(distill, parse("--output", data_bin / "dict.en.txt"))
+    assert found == f"--output must be a folder, but {data_bin / 'dict.en.txt'} is none"
+    shutil.rmtree(data_bin)
+    expected = f"DATA_BIN must be a folder made by fairseq-preprocess, but is {data_bin}"
+    assert message(distill, parse()) == expected
+    data_bin.mkdir()
+    assert message(distill, parse()) == expected
+
+
+def test_all_problems_at_once(distill: ModuleType, parse: Callable[..., Namespace]) -> None:
+    found = message(distill, parse("--subset", "x", "--teacher", "y", "--beam", 0, "--shard-size", 0))
+    assert re.findall(r"(?:^|; )(--[\w-]+)", found) == ["--subset", "--teacher", "--shard-size", "--beam"]
+
+
+def test_what_identifies_a_run(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
+    options = distill.run_options(parse("--cpu"), cuda=False)
+    assert options == json.loads(json.dumps(options))
+    for given in (
+        ["--subset", "valid"],
+        ["--shard-size", 7],
+        ["--beam", 4],
+        ["--max-len-a", 1.2],
+        ["--max-len-b", 99],
+        ["--lenpen", 0.6],
+        ["--iter-decode-max-iter", 3],
+        ["--max-tokens", 500],
+        ["--batch-size", 8],
+        ["--max-source-positions", 40],
+        ["--float32-matmul-precision", "medium"],
+    ):
+        changed = distill.run_options(parse("--cpu", *given), cuda=False)
+        differing = {name for name in options if options[name] != changed[name]}
+        assert given[0] in differing <= {given[0], "--max-tokens"}
+        assert changed.keys() == options.keys()
+    assert distill.run_options(parse(), cuda=False) == options, "without a GPU --cpu makes no difference"
+    assert distill.run_options(parse(), cuda=True) == {**options, "--cpu": False}
+    assert distill.run_options(parse("--output", "elsewhere"), cuda=False) == options
+
+
+def test_data_and_teacher_are_known_by_their_contents(
+    distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path, tmp_path: Path
+) -> None:
+    options = distill.run_options(parse(), cuda=False)
+    copy, other = tmp_path / "copied" / "best.pt", tmp_path / "other.pt"
+    shutil.copytree(data_bin, copy.parent)
+    arguments = parse()
+    arguments.data_bin = tmp_path / "copied"
+    (copy.parent / "checkpoints").mkdir()
+    assert distill.run_options(arguments, cuda=False) == options
+    copy.write_text("weights")
+    other.write_text("other weights")
+    assert distill.run_options(parse("--teacher", copy), cuda=False) == options
+    changed = distill.run_options(arguments, cuda=False)
+    assert {name for name in options if options[name] != changed[name]} == {"DATA_BIN"}
+    changed = distill.run_options(parse("--teacher", f"{copy}:{other}"), cuda=False)
+    first, second = changed["--teacher"].split(":")
+    assert first == options["--teacher"] != second
+    assert distill.run_options(parse("--teacher", f"{other}:{copy}"), cuda=False) != changed
+
+
+def test_progress(distill: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten sentences of 1 to 10 tokens, the first three done before."""
+    now = [100.0]
+    monkeypatch.setattr(distill.time, "monotonic", lambda: now[0])
+    progress = distill.Progress(np.arange(1, 11), [distill.Shard(3, 6), distill.Shard(6, 10)])
+    now[0] += 19
+    progress.add([5, 4])  # 6 + 5 tokens
+    assert capsys.readouterr().out == ""
+    now[0] += 3
+    progress.add([3])  # 4 tokens: 15 of 49 in 22 s
+    assert capsys.readouterr().out == "6 of 10 sentences, 0.1 sentences/s, 0:00:50 left\n"
+    progress.add([9, 8])
+    assert capsys.readouterr().out == ""
+    assert progress.line(3600) == "8 of 10 sentences, 0.0 sentences/s, 0:26:28 left"  # 34 of 49
+    progress.add([6, 7])
+    assert capsys.readouterr().out == "10 of 10 sentences, 0.3 sentences/s, 0:00:00 left\n"
+
+
+def test_progress_of_sentences_that_are_not_translated(distill: ModuleType) -> None:
+    progress = distill.Progress(np.arange(1, 4), [distill.Shard(0, 3)])
+    progress.add([])
+    assert progress.line(0) == "0 of 3 sentences, 0.0 sentences/s, 0:00:00 left"
+    assert distill.Progress(np.arange(0), []).line(1) == "0 of 0 sentences, 0.0 sentences/s, 0:00:00 left"
+
+
+@pytest.fixture
+def run(distill: ModuleType, data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, int]]]:
+    """Run the command with a teacher that adds 10 to every id; returns the shards that it translated."""
+
+    def load(arguments: Namespace, cuda: bool) -> SimpleNamespace:
+        assert not cuda
+        return SimpleNamespace(longest=3, task=SimpleNamespace(tgt_dict=SimpleNamespace(unk_word="<unk>")))
+
+    def open_corpus(arguments: Namespace, teacher: object) -> SimpleNamespace:
+        data = sys.modules["distill_output"].DataBin(arguments.data_bin, arguments.subset, "en-de", "de", "mmap", 99)
+        return SimpleNamespace(data=data, sources=Sources())
+
+    def command(*options: object, killed_after: int = 99) -> list[tuple[int, int]]:
+        translated: list[tuple[int, int]] = []
+
+        def translate(_: object, __: object, shard: Any, report: Callable[[Sequence[int]], None]) -> Any:
+            if len(translated) == killed_after:
+                raise KeyboardInterrupt
+            translated.append(tuple(shard))
+            report(range(*shard))
+            tokens = [torch.tensor([i + 10 for i in SENTENCES[n]]) for n in range(*shard)]
+            return sys.modules["distill_output"].Translations(tokens, [f"line {n}" for n in range(*shard)], 1, 2)
+
+        monkeypatch.setattr(distill, "translate", translate)
+        given = [data_bin, "--teacher", data_bin.parent / "teacher.pt", "--output", data_bin.parent / "out", *options]
+        monkeypatch.setattr(sys, "argv", ["distill.py", "--shard-size", "2", *map(str, given)])
+        if killed_after < 99:
+            with pytest.raises(KeyboardInterrupt):
+                distill.main()
+        else:
+            distill.main()
+        return translated
+
+    (data_bin.parent / "teacher.pt").write_text("weights")
+    monkeypatch.setattr(distill, "load_teacher", load)
+    monkeypatch.setattr(distill, "open_corpus", open_corpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return command
+
+
+class Sources(list[None]):
+    """As many sources as there are sentences, with their lengths."""
+
+    def __init__(self) -> None:
+        super().__init__([None] * len(SENTENCES))
+        self.source_sizes = np.array([len(sentence) + 1 for sentence in SENTENCES])
+
+
+def test_main_goes_on_where_it_was(
+    run: Callable[..., list[tuple[int, int]]], data_bin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = data_bin.parent / "out"
+    assert run(killed_after=1) == [(0, 2)]
+    assert not (out / "data-bin").exists()
+    assert not (out / "train.de").exists()
+    assert capsys.readouterr().out == ""
+    assert run() == [(2, 4), (4, 5)]
+    first, last, result = capsys.readouterr().out.splitlines()
+    assert first == "1 of 3 shards were done before"
+    assert re.fullmatch(r"5 of 5 sentences, [\d.,]+ sentences/s, 0:00:00 left", last)
+    assert result == (
+        f"{out / 'data-bin'}: 5 sentences; 3 sources of more than 3 tokens kept their own target; 6 translations have "
+        f"<unk>"
+    )
+    assert (out / "train.de").read_text() == "".join(f"line {i}\n" for i in range(5))
+    ids = indexed_dataset.make_dataset(str(out / "data-bin" / "train.en-de.de"), "mmap")
+    assert [sentence.tolist() for sentence in ids] == [[i + 10 for i in sentence] for sentence in SENTENCES]
+    assert run() == []
+    assert capsys.readouterr().out == f"{out / 'data-bin'} is complete, nothing is left to do\n"
+
+
+def test_main_refuses_before_it_loads(run: Callable[..., list[tuple[int, int]]], data_bin: Path) -> None:
+    out = data_bin.parent / "out"
+    with pytest.raises(SystemExit, match=r"^distill: --shard-size must be at least 1, but is 0$"):
+        run("--shard-size", 0)
+    assert not out.exists()
+    run(killed_after=1)
+    with pytest.raises(SystemExit, match=f"^distill: --output must be another .*{out}: --beam is 4 here, 5 there$"):
+        run("--beam", 4)
+    (data_bin.parent / "teacher.pt").write_text("other weights")
+    with pytest.raises(SystemExit, match=r"--teacher is [0-9a-f]{32} here, [0-9a-f]{32} there$"):
+        run()
+
+
+def test_main_shows_what_the_teacher_refuses(
+    run: Callable[..., list[tuple[int, int]]], distill: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("--iter-decode-max-iter must be 0")
+
+    monkeypatch.setattr(distill, "load_teacher", refuse)
+    with pytest.raises(SystemExit, match=r"^distill: --iter-decode-max-iter must be 0$"):
+        run()

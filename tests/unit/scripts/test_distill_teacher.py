@@ -1,0 +1,263 @@
+"""What the teacher translates, in which batches, and what is kept of its hypotheses."""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fairseq.data import indexed_dataset
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+BOS, PAD, EOS, UNK, FIRST = 0, 1, 2, 3, 4  # of a plain dictionary
+MakeDictionary = Callable[[int], BnbDictionary]
+
+
+@pytest.fixture(scope="module")
+def module(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("distill_teacher")
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "expected"),
+    [
+        ([5, 6, EOS], [5, 6, EOS]),  # autoregressive
+        ([BOS, 5, 6, EOS], [5, 6, EOS]),  # parallel, with a length classifier
+        ([5, 6], [5, 6, EOS]),  # parallel, CTC
+        ([EOS], [EOS]),
+        ([], [EOS]),
+        ([5, EOS, 6, BOS, PAD, 7, 14, PAD], [5, 6, 7, EOS]),  # 14: the mask symbol
+        ([5, UNK, 5, EOS], [5, UNK, 5, EOS]),
+    ],
+)
+def test_target_ids(
+    hypothesis: list[int], expected: list[int], module: ModuleType, make_dictionary: MakeDictionary
+) -> None:
+    dictionary = make_dictionary(10)
+    assert dictionary.mask() == 14
+    for dtype in (torch.int32, torch.int64):
+        ids = module.target_ids(torch.tensor(hypothesis, dtype=dtype), dictionary)
+        assert ids.tolist() == expected
+        assert ids.dtype == torch.int64
+
+
+def test_text_line(module: ModuleType, make_dictionary: MakeDictionary, monkeypatch: pytest.MonkeyPatch) -> None:
+    dictionary = make_dictionary(10)
+    assert module.text_line(torch.tensor([5, UNK, 7, EOS]), dictionary) == "w1 <unk> w3"
+    assert module.text_line(torch.tensor([EOS]), dictionary) == ""
+    monkeypatch.setattr(dictionary, "decode", lambda text: f"{text}\n\r\u2028x")
+    assert module.text_line(torch.tensor([5, EOS]), dictionary) == "w1  \u2028x"
+
+
+class ReversingTask:
+    """Translates by writing the source backwards, [CLS] first; keeps a record of its batches."""
+
+    def __init__(self, source: BnbDictionary, target: BnbDictionary) -> None:
+        self.src_dict, self.tgt_dict = source, target
+        self.cfg = SimpleNamespace(source_lang="en", target_lang="de")
+        self.batches: list[list[int]] = []
+        self.paddings: list[int] = []
+
+    def inference_step(self, generator: str, models: list[str], sample: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        assert (generator, models) == ("generator", ["model"])
+        self.batches.append(sample["id"].tolist())
+        tokens, lengths = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        self.paddings.append(int((tokens == PAD).sum()))
+        best = [[BOS, *reversed(row[1 : n - 1].tolist()), EOS] for row, n in zip(tokens, lengths, strict=True)]
+        return [[{"tokens": torch.tensor(ids)}, {"tokens": torch.tensor([FIRST, EOS])}] for ids in best]
+
+
+SOURCES = [[4, 5, 6, EOS], [7, EOS], [EOS], [5, 6, 7, 8, 9, 10, EOS], [8, 3, EOS], [9, 9, EOS], [4, 4, EOS]]
+OWN = [[11, i + FIRST, EOS] for i in range(7)]
+
+
+@pytest.fixture
+def task(make_dictionary: MakeDictionary) -> ReversingTask:
+    return ReversingTask(make_dictionary(10), make_dictionary(12))
+
+
+@pytest.fixture
+def teacher(module: ModuleType, task: ReversingTask) -> Any:
+    return module.Teacher(task, ["model"], "generator", 7, cuda=False)
+
+
+def make_corpus(module: ModuleType, task: ReversingTask, max_tokens: int | None, batch_size: int | None) -> Any:
+    sources, own = ([torch.tensor(sentence) for sentence in side] for side in (SOURCES, OWN))
+    dataset = SentencePairDataset(sources, task.src_dict, None, task.tgt_dict, shuffle=False)
+    return module.Corpus(None, dataset, own, max_tokens, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "batch_size"), [(None, 1), (None, 2), (None, 100), (8, None), (10, 2), (999, 3)]
+)
+@pytest.mark.parametrize("shard", [(0, 7), (2, 6), (3, 4), (6, 7)])
+def test_every_sentence_is_translated_once_and_stays_in_its_place(
+    shard: tuple[int, int],
+    max_tokens: int | None,
+    batch_size: int | None,
+    module: ModuleType,
+    task: ReversingTask,
+    teacher: Any,
+) -> None:
+    done: list[int] = []
+    corpus = make_corpus(module, task, max_tokens, batch_size)
+    found = module.translate(teacher, corpus, module.Shard(*shard), done.extend)
+    # sentence 3 is longer than 7 tokens
+    expected = [OWN[i] if i == 3 else [*reversed(SOURCES[i][:-1]), EOS] for i in range(*shard)]
+    assert [ids.tolist() for ids in found.tokens] == expected
+    words = [["<unk>" if i == UNK else f"w{i - FIRST}" for i in ids[:-1]] for ids in expected]
+    assert found.texts == [" ".join(line) for line in words]
+    assert (found.kept, found.unknown) == (int(3 in range(*shard)), int(4 in range(*shard)))
+    assert sorted(done) == list(range(*shard))
+    assert sorted(i for batch in task.batches for i in batch) == [i for i in range(*shard) if i != 3]
+    lengths = {i: len(sentence) + 1 for i, sentence in enumerate(SOURCES)}
+    assert all(len(batch) <= (batch_size or 99) for batch in task.batches)
+    assert all(len(batch) * max(lengths[i] for i in batch) <= (max_tokens or 999) for batch in task.batches)
+
+
+def test_batches_are_sorted_by_length_and_the_longest_come_first(
+    module: ModuleType, task: ReversingTask, teacher: Any
+) -> None:
+    module.translate(teacher, make_corpus(module, task, None, 3), module.Shard(0, 7), lambda _: None)
+    assert task.batches == [[5, 6, 0], [2, 1, 4]]
+    assert task.paddings == [2, 3]
+
+
+def write_part(folder: Path, name: str, sentences: Sequence[Sequence[int]], impl: str = "mmap") -> None:
+    builder = indexed_dataset.make_builder(str(folder / f"{name}.bin"), impl, 16)
+    for sentence in sentences:
+        builder.add_item(torch.tensor(sentence))
+    builder.finalize(str(folder / f"{name}.idx"))
+
+
+def arguments(folder: Path, **options: object) -> Namespace:
+    return Namespace(**{"data_bin": folder, "subset": "train", "max_tokens": 99, "batch_size": 5, **options})
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+@pytest.mark.parametrize("pair", ["en-de", "de-en"])
+def test_open_corpus(
+    pair: str, impl: str, module: ModuleType, task: ReversingTask, teacher: Any, tmp_path: Path
+) -> None:
+    write_part(tmp_path, f"train.{pair}.en", SOURCES, impl)
+    write_part(tmp_path, f"train.{pair}.de", OWN, impl)
+    corpus = module.open_corpus(arguments(tmp_path), teacher)
+    assert corpus.data == (tmp_path, "train", pair, "de", impl, len(task.tgt_dict))
+    assert (corpus.max_tokens, corpus.batch_size) == (99, 5)
+    assert [corpus.sources[i]["source"].tolist() for i in range(7)] == [[BOS, *sentence] for sentence in SOURCES]
+    assert [corpus.targets[i].tolist() for i in range(7)] == OWN
+    done: list[int] = []
+    found = module.translate(teacher, corpus, module.Shard(0, 7), done.extend)
+    assert found.tokens[3].tolist() == OWN[3]
+    assert found.tokens[0].tolist() == [6, 5, 4, EOS]
+
+
+def test_source_that_fits_no_batch(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+    write_part(tmp_path, "train.en-de.en", SOURCES)
+    write_part(tmp_path, "train.en-de.de", OWN)
+    module.open_corpus(arguments(tmp_path, max_tokens=5), teacher)  # the longest that is translated
+    with pytest.raises(ValueError, match=r"^--max-tokens must be at least 5, the longest source, but is 4$"):
+        module.open_corpus(arguments(tmp_path, max_tokens=4), teacher)
+    with pytest.raises(ValueError, match=r"^--max-tokens must be at least 8, the longest source, but is 7$"):
+        module.open_corpus(arguments(tmp_path, max_tokens=7), teacher._replace(longest=8))
+    module.open_corpus(arguments(tmp_path, max_tokens=None), teacher._replace(longest=8))
+
+
+def test_sources_without_targets(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+    write_part(tmp_path, "train.en-de.en", SOURCES)
+    expected = (
+        "--max-source-positions and the teacher's positions must allow every source where train has no target to keep, "
+        "but allow 7 tokens, which 1 sources exceed"
+    )
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        module.open_corpus(arguments(tmp_path), teacher)
+    corpus = module.open_corpus(arguments(tmp_path), teacher._replace(longest=8))
+    assert corpus.targets is None
+    found = module.translate(teacher._replace(longest=8), corpus, module.Shard(3, 4), lambda _: None)
+    assert (found.tokens[0].tolist(), found.kept) == ([10, 9, 8, 7, 6, 5, EOS], 0)
+
+
+def test_data_of_other_languages(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+    write_part(tmp_path, "train.en-fr.en", SOURCES)
+    with pytest.raises(FileNotFoundError, match=r"no train\.en-de\.en in"):
+        module.open_corpus(arguments(tmp_path), teacher)
+
+
+class Model:
+    """Records what is done to it."""
+
+    def __init__(self, positions: tuple[int, int]) -> None:
+        self.positions = positions
+        self.beams: list[int] = []
+
+    def max_positions(self) -> tuple[int, int]:
+        return self.positions
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        self.beams.append(cfg.generation.beam)
+
+
+class Loaded(TranslationBnbTask):
+    """A task without data that keeps the options of its generator."""
+
+    def __init__(self) -> None:
+        self.built: list[Any] = []
+
+    def max_positions(self) -> tuple[int, int]:
+        return (300, 300)
+
+    def build_generator(self, *arguments: Any) -> str:
+        self.built.append(arguments)
+        return "generator"
+
+
+GENERATION = {"beam": 4, "max_len_a": 1.5, "max_len_b": 20, "lenpen": 0.6, "iter_decode_max_iter": 2}
+
+
+@pytest.fixture
+def load(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Load a teacher whose checkpoints hold these models and this task."""
+
+    def loaded(models: list[Model], task: object, **options: object) -> tuple[Any, dict[str, object]]:
+        seen: dict[str, object] = {}
+
+        def from_checkpoints(paths: list[str], arg_overrides: dict[str, object]) -> tuple[list[Model], None, object]:
+            seen.update(arg_overrides, paths=paths)
+            return models, None, task
+
+        monkeypatch.setattr(module.checkpoint_utils, "load_model_ensemble_and_task", from_checkpoints)
+        defaults = {"teacher": "a.pt:b.pt", "float32_matmul_precision": "high", "max_source_positions": None}
+        given = arguments(Path("bin"), **{**GENERATION, **defaults, **options})
+        return module.load_teacher(given, cuda=False), seen
+
+    return loaded
+
+
+def test_load_teacher(load: Callable[..., Any]) -> None:
+    models, task = [Model((200, 100)), Model((150, 400))], Loaded()
+    teacher, seen = load(models, task)
+    assert seen.pop("paths") == ["a.pt", "b.pt"]
+    expected = {"float32_matmul_precision": "high", "eval_bleu": False, "truncate_source": False}
+    assert seen == {"data": "bin", **expected}
+    assert [model.beams for model in models] == [[4], [4]]
+    ((built_models, generation),) = task.built
+    assert built_models == models
+    assert {name: getattr(generation, name) for name in GENERATION} == GENERATION
+    assert (teacher.task, teacher.models, teacher.generator) == (task, models, "generator")
+    assert (teacher.longest, teacher.cuda) == (150, False)
+
+
+@pytest.mark.parametrize(("given", "longest"), [(None, 200), (199, 199), (201, 200), (2, 2)])
+def test_longest_source(given: int | None, longest: int, load: Callable[..., Any]) -> None:
+    assert load([Model((200, 100))], Loaded(), max_source_positions=given)[0].longest == longest
+
+
+def test_teacher_of_another_task(load: Callable[..., Any]) -> None:
+    expected = "^--teacher must have been trained with --task translation_bnb, but has SimpleNamespace$"
+    with pytest.raises(ValueError, match=expected):
+        load([Model((200, 100))], SimpleNamespace())
