@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 # Logits that are held at a time: on a CPU as many as its cache keeps, else what is quick to compute and to hold.
-CPU_BLOCK, DEVICE_BLOCK = 1 << 21, 1 << 27
+CPU_BLOCK, DEVICE_BLOCK = 1 << 22, 1 << 27
 
 
 class Prediction(NamedTuple):
@@ -27,8 +27,8 @@ def predict(
 ) -> Prediction:
     """Choose the most probable token of every position.
 
-    The argmax needs no softmax, and the score of a chosen token only the logarithm of its row's normaliser; both are
-    taken block by block while the logits are at hand.
+    Tokens come from the logits; the softmax that scores need is taken in place, where scores are read, block by block
+    while the logits are at hand.
 
     Args:
         output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
@@ -45,16 +45,17 @@ def predict(
 
 
 def _predict_block(logits: Tensor, unscored: int | None) -> Prediction:
-    best, tokens = logits.max(dim=-1)
+    tokens = logits.argmax(dim=-1)
     if unscored is None:
-        return Prediction(tokens, _log_probability(logits, best))
+        return Prediction(tokens, _log_probabilities(logits, tokens))
     scored = tokens.ne(unscored).nonzero().squeeze(1)
-    scores = best.new_zeros(best.shape, dtype=torch.float32)
-    scores[scored] = _log_probability(logits[scored], best[scored])
+    scores = tokens.new_zeros(tokens.shape, dtype=torch.float32)
+    scores[scored] = _log_probabilities(logits[scored], tokens[scored])
     return Prediction(tokens, scores)
 
 
-def _log_probability(logits: Tensor, chosen: Tensor) -> Tensor:
-    """Compute the log-probability of each row's largest logit: logits N x V (overwritten), chosen N -> N, float32."""
-    above = logits.float().sub_(chosen.float().unsqueeze(1))
-    return above.exp_().sum(dim=-1).log_().neg_()
+def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Compute the log-probabilities of chosen tokens: logits N x V (overwritten), tokens N -> N, float32."""
+    logits = logits.float()
+    torch.softmax(logits, dim=-1, out=logits)  # in place, one pass over each row; a log-softmax needs another tensor
+    return logits.gather(1, tokens.unsqueeze(1)).squeeze(1).log_()
