@@ -13,6 +13,7 @@ TIMED = (
     "under CTC, scores and the beam search; not tokenization. The floors: encoder, decoder and head on a ready canvas, "
     "and the argmax, which stays on the device."
 )
+MARKERS = "osD^v<>PX"
 MEMORY = "Peak memory: a process of its own that loads the system and translates a batch of {batch}, all counted."
 
 
@@ -135,13 +136,15 @@ def picture(results: Sequence[Result], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(len(results), 2, figsize=(14, 5.5 * len(results)), squeeze=False)
+    colours = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]
     for line, result in zip(panels, results, strict=True):
-        for row in result.rows:
+        for i, row in enumerate(result.rows):
             timings = sorted((timing for timing in row.timings.values() if timing is not None), key=lambda t: t.batch)
             style = ":" if row.system.startswith("floor") else "--" if row.system.startswith("CTr") else "-"
+            look = {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": row.system}
             sizes = [timing.batch for timing in timings]
-            line[0].plot(sizes, [1000 * t.median() for t in timings], style, marker=".", label=row.system)
-            line[1].plot(sizes, [t.batch / t.median() for t in timings], style, marker=".", label=row.system)
+            line[0].plot(sizes, [1000 * t.median() for t in timings], style, markersize=4, **look)
+            line[1].plot(sizes, [t.batch / t.median() for t in timings], style, markersize=4, **look)
         for panel, label in zip(line, ("milliseconds for the batch", "sentences per second"), strict=True):
             panel.set(xscale="log", yscale="log", xlabel="batch size", ylabel=label)
             panel.set_title(f"{result.size}, {result.precision}")
