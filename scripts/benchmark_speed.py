@@ -196,30 +196,20 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
     return Result(workload.name, workload.precision, rows)
 
 
-def main() -> None:
-    """Measure and report."""
-    options = parse()
-    for name in ("bnb_fairseq", "fairseq", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    torch.set_num_threads(options.threads)
-    if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
-        fetch(REAL_BERT)
-    lengths = (options.source_tokens, options.target_tokens)
-    settings = [
-        make_workload(size, lengths, options.device, precision, options.threads)
-        for size in options.sizes
-        for precision in options.precisions
-    ]
-    if options.memory_of is not None:
-        for _, system in build(settings[0], options.systems):
-            if system.name == options.memory_of:
-                print(peak_memory(system, options.memory_batch, options.source_tokens, options.device))
-                return
-    begun = time.perf_counter()
-    results = [measure(workload, options) for workload in settings]
+def report(results: Sequence[Result], options: argparse.Namespace) -> str:
+    """Write table, JSON and picture.
+
+    Args:
+        results: the settings that are measured so far.
+        options: of the command line.
+
+    Returns:
+        The table with its heading.
+    """
     about = describe_machine(options.device, VERSIONS)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
-    text = [f"{heading}; {lengths[0]} source tokens, {lengths[1]} target tokens; {options.runs} runs in turns.", ""]
+    lengths = f"{options.source_tokens} source tokens, {options.target_tokens} target tokens"
+    text = [f"{heading}; {lengths}; {options.runs} runs in turns.", ""]
     text += [TIMED, MEMORY.format(batch=options.memory_batch), ""]
     for result in results:
         text += [f"### {result.size}, {result.precision}", "", table(result), ""]
@@ -228,7 +218,37 @@ def main() -> None:
     saved = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     (options.output / "speed.json").write_text(as_json(results, {**about, "options": saved}), encoding="utf-8")
     picture(results, options.output / "speed.png")
-    print("\n".join(text))
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Measure and report, after every setting."""
+    options = parse()
+    for name in ("bnb_fairseq", "fairseq", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    torch.set_num_threads(options.threads)
+    if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
+        fetch(REAL_BERT)
+    lengths = (options.source_tokens, options.target_tokens)
+    try:
+        settings = [
+            make_workload(size, lengths, options.device, precision, options.threads)
+            for size in options.sizes
+            for precision in options.precisions
+        ]
+    except ValueError as error:
+        raise SystemExit(f"benchmark_speed: {error}") from error
+    if options.memory_of is not None:
+        for _, system in build(settings[0], options.systems):
+            if system.name == options.memory_of:
+                print(peak_memory(system, options.memory_batch, options.source_tokens, options.device))
+                return
+    begun = time.perf_counter()
+    results: list[Result] = []
+    for workload in settings:
+        results.append(measure(workload, options))
+        text = report(results, options)
+    print(text)
     say(f"{time.perf_counter() - begun:.0f} s; {options.output} holds table.md, speed.json and speed.png")
 
 

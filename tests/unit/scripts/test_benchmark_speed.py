@@ -238,3 +238,32 @@ def test_unknown_size(part: Callable[[str], Any]) -> None:
         ValueError, match=r"^--sizes must be bert-base or directories that hold a BERT, but has 'large'$"
     ):
         part("workload").make_workload("large", (6, 9), "cpu", "float32", 1)
+
+
+def test_unknown_size_ends_with_a_message(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmark_speed.py", "--device", "cpu", "--sizes", "large"])
+    with pytest.raises(SystemExit, match=r"^benchmark_speed: --sizes must be bert-base or directories"):
+        benchmark.main()
+
+
+def test_figures_are_written_after_every_size(
+    benchmark: ModuleType, part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (finished,) = results(part)
+    arguments = [
+        "benchmark_speed.py",
+        "--device",
+        "cpu",
+        "--sizes",
+        "bert-base",
+        "bert-base",
+        "--output",
+        str(tmp_path),
+    ]
+    monkeypatch.setattr("sys.argv", arguments)
+    calls = iter([finished])
+    monkeypatch.setattr(benchmark, "measure", lambda workload, options: next(calls))
+    with pytest.raises(StopIteration):  # the second size fails
+        benchmark.main()
+    assert part("report").table(finished) in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["systems"]) == 3
