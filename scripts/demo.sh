@@ -21,6 +21,8 @@ device=()
 # Idle threads sleep. By default they spin, which on a machine that other programs use can take the core that the working
 # thread waits for, and slows the training many times over.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+# A warning must not fall into the middle of a translation where both go to the same file.
+export PYTHONUNBUFFERED=1
 mkdir -p "$demo/stages" "$demo/output"
 [[ -f $demo/updates ]] || echo "$updates" >"$demo/updates"
 if [[ $(cat "$demo/updates") != "$updates" ]]; then
