@@ -36,6 +36,19 @@ def test_scores_are_log_probabilities(
     assert torch.allclose(predicted.scores.double(), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_scores_of_confident_tokens_are_exact(dtype: torch.dtype) -> None:
+    """They must not tie at 0: their order decides what is masked again."""
+    logits = torch.randn(50, 200, generator=torch.Generator().manual_seed(1))
+    logits[:, 7] += torch.linspace(6, 14, 50)
+    logits = logits.to(dtype)
+    expected = logits.double().log_softmax(dim=-1).amax(dim=-1)
+    scores = predict(lambda x: x, logits, 200).scores
+    assert scores.dtype == torch.float32
+    assert torch.allclose(scores.double(), expected, rtol=0, atol=2e-6)
+    assert len(scores.unique()) == 50
+
+
 def test_no_block_is_larger_than_allowed(states: Tensor, table: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "CPU_BLOCK", 4 * SYMBOLS + 3)
     sizes = []
