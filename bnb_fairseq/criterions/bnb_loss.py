@@ -1,31 +1,35 @@
-"""The criterion of ``bnb_transformer``: CTC, or cross-entropy with length classification.
+"""The criterion of ``bnb_transformer``: CTC, or a token loss with length classification; and the latent's KL.
 
 The loss of a batch is the sum over its sentences and does not depend on how sentences fall into batches. Terms that
-belong to a sentence rather than to a token (length, divergence from uniform) are weighted by the sentence's number of
-target tokens, so that dividing by the tokens of all batches gives their token-weighted means.
+belong to a sentence rather than to a token (length, latent, divergence from uniform) are weighted by the sentence's
+number of target tokens, so that dividing by the tokens of all batches gives their token-weighted means.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor
 
 from ..losses.ctc import canvas_mean, ctc_loss, uniform_divergence
-from ..losses.token import random_mask, smoothed_nll, sum_by_sentence
+from ..losses.token import random_mask
 from ..models.bnb_transformer import BnbTransformer, NarOutput
+from .config import BnbLossConfig, check_options, kl_schedule
+from .latent_statistics import latent_loss, log_latent
+from .token_loss import TokenLoss
 
 Logs = dict[str, float | Tensor]
 
 # name in the log -> (sum, count, factor): what is divided by what.
 AVERAGES = {
     "nll_loss": ("nll_sum", "sample_size", 1 / math.log(2)),
+    "axe_loss": ("axe_sum", "sample_size", 1 / math.log(2)),
+    "oaxe_loss": ("oaxe_sum", "sample_size", 1 / math.log(2)),
+    "oaxe_kept": ("oaxe_kept", "sample_size", 1.0),
     "uniform_kl": ("uniform_kl_sum", "sample_size", 1 / math.log(2)),
     "length_loss": ("length_nll_sum", "nsentences", 1 / math.log(2)),
     "length_accuracy": ("length_correct", "nsentences", 1.0),
@@ -33,18 +37,24 @@ AVERAGES = {
     "length_overflow": ("length_overflow_sum", "nsentences", 1.0),
     "canvas_overflow": ("canvas_overflow_sum", "nsentences", 1.0),
     "blank_share": ("blank_sum", "nsentences", 1.0),
+    "kl_factor": ("kl_factor_sum", "nsentences", 1.0),
 }
 
 
-@dataclass
-class BnbLossConfig(FairseqDataclass):
-    """Options of the criterion."""
+class Computed(NamedTuple):
+    """The loss of a batch before the latent's part.
 
-    label_smoothing: float = field(
-        default=0.1,
-        metadata={"help": "share of the uniform distribution in the targets; under CTC, weight of KL(uniform || p)"},
-    )
-    length_loss_factor: float = field(default=0.1, metadata={"help": "weight of the length classifier's loss"})
+    Attributes:
+        output: the model's.
+        per_sentence: B, nats, summed over each sentence's tokens.
+        counts: B, target tokens that the loss covers.
+        logs: sums for the log.
+    """
+
+    output: NarOutput
+    per_sentence: Tensor
+    counts: Tensor
+    logs: Logs
 
 
 @register_criterion("bnb_loss", dataclass=BnbLossConfig)
@@ -53,21 +63,26 @@ class BnbLoss(FairseqCriterion):
 
     Args:
         task: the task; gives the target dictionary.
-        label_smoothing: e, in [0, 1).
-        length_loss_factor: weight of the length loss.
+        cfg: the options.
 
     Raises:
-        ValueError: if an option is out of range.
+        ValueError: if options are out of range or do not fit each other.
     """
 
-    def __init__(self, task: Any, label_smoothing: float, length_loss_factor: float) -> None:
+    def __init__(self, task: Any, cfg: BnbLossConfig) -> None:
         super().__init__(task)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"--label-smoothing must lie in [0, 1), but is {label_smoothing}")
-        if length_loss_factor < 0:
-            raise ValueError(f"--length-loss-factor must not be negative, but is {length_loss_factor}")
-        self.label_smoothing = label_smoothing
-        self.length_loss_factor = length_loss_factor
+        check_options(cfg)
+        self.label_smoothing: float = cfg.label_smoothing
+        self.length_loss_factor: float = cfg.length_loss_factor
+        self.kl_schedule = kl_schedule(cfg)
+        self.token_loss = TokenLoss(
+            str(cfg.token_loss),
+            cfg.label_smoothing,
+            self.padding_idx,
+            cfg.axe_skip_target,
+            cfg.oaxe_margin,
+            cfg.oaxe_warmup_updates,
+        )
 
     def forward(
         self, model: BnbTransformer, sample: Mapping[str, Any], reduce: bool = True
@@ -82,10 +97,18 @@ class BnbLoss(FairseqCriterion):
         Returns:
             The summed loss (nats), the number of target tokens it covers, and statistics.
         """
-        target = sample["target"]
+        target, net_input = sample["target"], sample["net_input"]
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
-        compute = self._ctc if _network(model).uses_ctc else self._cross_entropy
-        loss, sample_size, logs = compute(model, sample["net_input"], target, target_lengths)
+        compute = self._ctc if _network(model).uses_ctc else self._tokens
+        output, per_sentence, counts, logs = compute(model, net_input, target, target_lengths)
+        if output.posterior is not None:
+            kl, latent_logs = latent_loss(output.posterior, net_input["src_lengths"])
+            # Validation losses are compared along the training: they have the full factor at all times.
+            factor = self.kl_schedule.at(_network(model).num_updates) if model.training else self.kl_schedule.factor
+            per_sentence = per_sentence + factor * kl * counts
+            logs |= latent_logs
+            logs["kl_factor_sum"] = factor * len(target)
+        loss, sample_size = per_sentence.sum(), int(counts.sum())
         logs |= {
             "loss": loss.detach(),
             "ntokens": sample["ntokens"],
@@ -96,7 +119,7 @@ class BnbLoss(FairseqCriterion):
 
     def _ctc(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
-    ) -> tuple[Tensor, int, Logs]:
+    ) -> Computed:
         output = model(**net_input)
         blank = _network(model).blank
         log_probs = F.log_softmax(output.logits, dim=-1, dtype=_precise(output.logits))
@@ -113,11 +136,11 @@ class BnbLoss(FairseqCriterion):
             divergence = uniform_divergence(log_probs, output.canvas_lengths) * counts
             per_sentence = per_sentence + smoothing * divergence
             logs["uniform_kl_sum"] = divergence.detach().sum()
-        return per_sentence.sum(), int(counts.sum()), logs
+        return Computed(output, per_sentence, counts, logs)
 
-    def _cross_entropy(
+    def _tokens(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
-    ) -> tuple[Tensor, int, Logs]:
+    ) -> Computed:
         network = _network(model)
         hidden = target.ne(self.padding_idx)
         canvas_tokens = None
@@ -125,14 +148,14 @@ class BnbLoss(FairseqCriterion):
             hidden = random_mask(target_lengths, target.size(1))
             canvas_tokens = target.masked_fill(hidden, network.mask)
         output = model(**net_input, target_lengths=target_lengths, canvas_tokens=canvas_tokens, predict=hidden)
-        log_probs = F.log_softmax(output.logits, dim=-1, dtype=_precise(output.logits))
-        loss, nll = smoothed_nll(log_probs, target[hidden], self.label_smoothing)
+        # Validation compares models: it has the loss that the warm-up leads to.
+        update = network.num_updates if model.training else self.token_loss.warmup_updates
+        per_sentence, token_logs = self.token_loss(output.logits, hidden, target, update)
         counts = hidden.sum(dim=1)
-        per_sentence = sum_by_sentence(loss, hidden)
         length_nll, logs = self._length(network, output, net_input["src_lengths"], target_lengths)
         per_sentence = per_sentence + self.length_loss_factor * length_nll * counts
-        logs["nll_sum"] = nll.detach().sum()
-        return per_sentence.sum(), int(counts.sum()), logs
+        logs |= token_logs
+        return Computed(output, per_sentence, counts, logs)
 
     def _length(
         self, network: BnbTransformer, output: NarOutput, source_lengths: Tensor, target_lengths: Tensor
@@ -168,11 +191,34 @@ class BnbLoss(FairseqCriterion):
             if numerator in totals:
                 weight = tokens if denominator == "sample_size" else sentences
                 metrics.log_scalar(name, factor * totals[numerator] / max(weight, 1), weight, round=3)
+        log_latent(totals)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         """Tell fairseq that workers' statistics may be added up before they are reduced."""
         return True
+
+
+def check_fits_model(criterion: FairseqCriterion, name: str, length_control: str | None) -> None:
+    """See that criterion and model belong together.
+
+    Args:
+        criterion: the criterion.
+        name: its name on the command line.
+        length_control: the model's ``--length-control``; None: the model is autoregressive.
+
+    Raises:
+        ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round, or
+            ``bnb_loss`` has a token loss, but the model is trained with CTC.
+    """
+    if isinstance(criterion, BnbLoss) != (length_control is not None):
+        wanted = "one for autoregressive models, not bnb_loss" if length_control is None else "bnb_loss"
+        raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
+    if isinstance(criterion, BnbLoss) and length_control == "ctc" and criterion.token_loss.kind != "ce":
+        raise ValueError(
+            f"--token-loss {criterion.token_loss.kind} needs --length-control length, but the model has ctc, whose "
+            f"loss sums over all alignments"
+        )
 
 
 def _network(model: BnbTransformer) -> BnbTransformer:

@@ -23,6 +23,20 @@ def kept_by_ctc(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
     return kept
 
 
+def kept_on_canvas(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Mark the positions of a length-controlled canvas that say something.
+
+    Args:
+        tokens: B x A.
+        lengths: B, true canvas lengths.
+        blank: id by which a model trained with AXE leaves a position out, [PAD].
+
+    Returns:
+        B x A, bool.
+    """
+    return tokens.ne(blank) & ~padding_mask(lengths, tokens.size(1))
+
+
 def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
     """Move the kept values of every row to its left end.
 

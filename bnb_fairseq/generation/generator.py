@@ -9,7 +9,7 @@ from torch import Tensor
 from ..data.dictionary import BnbDictionary
 from ..models.bnb_transformer import BnbTransformer, Encoded
 from ..modules.canvas import Canvas
-from .collapse import compact, kept_by_ctc
+from .collapse import compact, kept_by_ctc, kept_on_canvas
 from .prediction import predict
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
 
@@ -141,8 +141,13 @@ class NarGenerator:
         encoded = model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
         canvas = model.canvas(encoded)
         if model.uses_ctc:
-            return self._hypotheses([self._one_ctc_pass(model, encoded, canvas)])
-        return self._hypotheses(self._refine(model, encoded, canvas))
+            tokens, scores = self._predict(model, encoded, canvas, ~canvas.padding)
+            kept = kept_by_ctc(tokens, canvas.lengths, model.blank)
+            return self._hypotheses([self._written(first_state(tokens, scores, canvas.lengths), kept)])
+        states = self._refine(model, encoded, canvas)
+        return self._hypotheses(
+            [self._written(state, kept_on_canvas(state.tokens, state.lengths, self.pad)) for state in states]
+        )
 
     def _predict(
         self, model: BnbTransformer, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
@@ -158,10 +163,10 @@ class NarGenerator:
         scores[positions] = prediction.scores
         return filled, scores
 
-    def _one_ctc_pass(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> DecodingState:
-        tokens, scores = self._predict(model, encoded, canvas, ~canvas.padding)
-        kept = kept_by_ctc(tokens, canvas.lengths, model.blank)
-        return first_state(compact(tokens, kept, self.pad), compact(scores, kept, 0.0), kept.sum(dim=1))
+    def _written(self, state: DecodingState, kept: Tensor) -> DecodingState:
+        """Reduce a canvas to the tokens that are part of the text (``kept``, B x A, bool)."""
+        tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
+        return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
 
     def _refine(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
         """Return the states after each pass (only the last one unless the history is wanted)."""

@@ -19,9 +19,12 @@ class BertEncoder(FairseqEncoder):
         dictionary: the source dictionary.
         sizes: sizes of the layers.
         positions: largest source length.
+        keep_padding: compute the states of padding too when the layers only infer, because something reads them.
     """
 
-    def __init__(self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int) -> None:
+    def __init__(
+        self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int, keep_padding: bool = False
+    ) -> None:
         super().__init__(dictionary)
         self.pad = dictionary.pad()
         self.sizes = sizes
@@ -29,6 +32,7 @@ class BertEncoder(FairseqEncoder):
         self.layers = encoder_layers(sizes)
         self.inference: InferenceStack | None = None
         self._positions = positions
+        self._keep_padding = keep_padding
 
     def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
         """Exchange the layers for ones that only infer; fairseq's commands call this before they translate.
@@ -37,7 +41,7 @@ class BertEncoder(FairseqEncoder):
             retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
         """
         if not retain_dropout:
-            self.inference = InferenceStack(self.layers)
+            self.inference = InferenceStack(self.layers, self._keep_padding)
             self.layers = nn.ModuleList()
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor, return_all_hiddens: bool = False) -> EncoderOut:

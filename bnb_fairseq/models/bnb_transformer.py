@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas, padding_mask, upsample_latent, upsampled_lengths
 from ..modules.inference import SourceMemory
-from ..modules.latent import DeterministicLatent
+from ..modules.latent import Latent, Posterior
 from ..modules.length import GaussianLengthConverter, LengthHead
 from .bert_encoder import BertEncoder
 from .config import (
@@ -32,12 +33,14 @@ class Encoded(NamedTuple):
         states: S x B x D.
         padding: B x S, True at padding.
         lengths: B, true source lengths.
+        posterior: of the latent.
         memory: the states as the decoder's cross-attention reads them, if the model is prepared for inference.
     """
 
     states: Tensor
     padding: Tensor
     lengths: Tensor
+    posterior: Posterior
     memory: SourceMemory | None
 
 
@@ -48,11 +51,13 @@ class NarOutput(NamedTuple):
         logits: A x B x V; or N x V if N positions were asked for.
         canvas_lengths: B, true canvas lengths.
         length_logits: B x (2N + 1) under length classification, else None.
+        posterior: of the latent, if it is variational.
     """
 
     logits: Tensor
     canvas_lengths: Tensor
     length_logits: Tensor | None
+    posterior: Posterior | None = None
 
 
 class TaskWithDictionaries(Protocol):
@@ -89,12 +94,17 @@ class BnbTransformer(BaseFairseqModel):
         self.reads_canvas_tokens: bool = cfg.canvas_tokens
         self.upsample: float = cfg.ctc_upsample
         self.mask_added = str(cfg.ctc_canvas) == "mask"
+        self.canvas_length: int = cfg.ctc_canvas_length
+        self.num_updates = 0
         blanks = {"new": len(target_dictionary), "pad": target_dictionary.pad(), "mask": target_dictionary.mask()}
         self.blank = blanks[str(cfg.ctc_blank)]
-        self.pad, self.mask = target_dictionary.pad(), target_dictionary.mask()
+        self.source_pad, self.mask = source_dictionary.pad(), target_dictionary.mask()
         encoder_sizes, decoder_sizes = layer_sizes(cfg, "encoder"), layer_sizes(cfg, "decoder")
-        self.encoder = BertEncoder(source_dictionary, encoder_sizes, int(cfg.encoder_positions or 0))
-        self.latent = DeterministicLatent(encoder_sizes.embed_dim, cfg.latent_size, cfg.latent_dropout)
+        self.encoder = BertEncoder(
+            source_dictionary, encoder_sizes, int(cfg.encoder_positions or 0), keep_padding=self.canvas_length > 0
+        )
+        variational = str(cfg.latent) == "vae"
+        self.latent = Latent(encoder_sizes.embed_dim, cfg.latent_size, cfg.latent_dropout, variational)
         self.latent_dropout = nn.Dropout(cfg.latent_dropout)
         self.decoder = NarDecoder(
             target_dictionary,
@@ -132,11 +142,23 @@ class BnbTransformer(BaseFairseqModel):
             src_lengths: B, true lengths.
 
         Returns:
-            Encoder states with padding and lengths.
+            Encoder states with padding and lengths; S is ``canvas_length`` where that is fixed.
+
+        Raises:
+            ValueError: if the sources are longer than a fixed canvas.
         """
+        if self.canvas_length:
+            missing = self.canvas_length - src_tokens.size(1)
+            if missing < 0:
+                raise ValueError(
+                    f"--ctc-canvas-length {self.canvas_length} must not be below the longest source, but that has "
+                    f"{src_tokens.size(1)} tokens"
+                )
+            src_tokens = F.pad(src_tokens, (0, missing), value=self.source_pad)
         out = self.encoder(src_tokens, src_lengths)
         states, padding = out["encoder_out"][0], out["encoder_padding_mask"][0]
-        return Encoded(states, padding, src_lengths, self.decoder.read_source(states, padding))
+        posterior = self.latent(states.transpose(0, 1))  # S x B x D -> B x S x Z
+        return Encoded(states, padding, src_lengths, posterior, self.decoder.read_source(states, padding))
 
     def length_logits(self, encoded: Encoded) -> Tensor | None:
         """Score target lengths: B x (2N + 1), or None under CTC."""
@@ -152,7 +174,10 @@ class BnbTransformer(BaseFairseqModel):
         Returns:
             The canvas, with the latent that each position reads.
         """
-        latent = self.latent(encoded.states.transpose(0, 1))  # S x B x D -> B x S x Z
+        latent = self.latent.sample(encoded.posterior)
+        if self.canvas_length:
+            lengths = torch.full_like(encoded.lengths, self.canvas_length)
+            return Canvas(latent, lengths, torch.zeros_like(encoded.padding), added=None)
         if self.uses_ctc:
             return upsample_latent(latent, encoded.lengths, self.upsample, self.mask_added)
         if target_lengths is None:
@@ -204,11 +229,23 @@ class BnbTransformer(BaseFairseqModel):
         states = self.decode(encoded, canvas, canvas_tokens)
         if predict is not None:
             states = states.transpose(0, 1)[predict]  # A x B x D -> N x D
-        return NarOutput(self.decoder.output_layer(states), canvas.lengths, self.length_logits(encoded))
+        posterior = None if encoded.posterior.log_variance is None else encoded.posterior
+        return NarOutput(self.decoder.output_layer(states), canvas.lengths, self.length_logits(encoded), posterior)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Remember how many updates the model has seen; fairseq calls this before each, schedules read it.
+
+        Args:
+            num_updates: updates made so far.
+        """
+        self.num_updates = num_updates
+        super().set_num_updates(num_updates)
 
     def max_positions(self) -> tuple[int, int]:
         """Return the longest source (its canvas must fit the decoder's positions) and the longest target."""
         source, canvas = self.encoder.max_positions(), self.decoder.max_positions()
+        if self.canvas_length:
+            return self.canvas_length, self.canvas_length
         if self.uses_ctc:
             fitting = torch.arange(1, canvas + 1)
             source = min(source, int((upsampled_lengths(fitting, self.upsample) <= canvas).sum()))

@@ -10,6 +10,7 @@ from ..modules.layers import LayerSizes
 LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
 CTC_CANVAS_CHOICES = ChoiceEnum(["mask", "repeat"])
 CTC_BLANK_CHOICES = ChoiceEnum(["new", "pad", "mask"])
+LATENT_CHOICES = ChoiceEnum(["deterministic", "vae"])
 CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
 
 SIZE_FIELDS = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "positions")
@@ -72,6 +73,13 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
         default="mask", metadata={"help": "CTC: what fills the added positions, [MASK] embeddings or the latent again"}
     )
+    ctc_canvas_length: int = field(
+        default=0,
+        metadata={
+            "help": "CTC: N > 0 gives every sentence a canvas of N positions, its source padded to N, as in the "
+            "original model; --ctc-upsample and --ctc-canvas then stay as they are (0: the canvas follows the source)"
+        },
+    )
     ctc_blank: CTC_BLANK_CHOICES = field(  # type: ignore[valid-type]
         default="new", metadata={"help": "CTC: the blank, a symbol of its own after the vocabulary, [PAD] or [MASK]"}
     )
@@ -80,6 +88,9 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     )
     latent_size: int = field(
         default=8, metadata={"help": "width of the latent vector of a token; 0: none, the encoder state itself"}
+    )
+    latent: LATENT_CHOICES = field(  # type: ignore[valid-type]
+        default="deterministic", metadata={"help": "the latent is a linear map, or a variational autoencoder's"}
     )
     latent_dropout: float = field(
         default=0.0, metadata={"help": "dropout on the latent and on the states that cross-attention reads"}
@@ -204,6 +215,12 @@ def check_options(cfg: BnbTransformerConfig) -> None:
     problems.require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
     problems.require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
     problems.require(
+        cfg.latent_size != 0 or str(cfg.latent) != "vae",
+        "latent-size",
+        "must be positive with --latent vae",
+        cfg.latent_size,
+    )
+    problems.require(
         cfg.latent_size > 0 or cfg.encoder_embed_dim == cfg.decoder_embed_dim,
         "latent-size",
         f"must be positive where encoder and decoder differ in width ({cfg.encoder_embed_dim}, "
@@ -217,4 +234,20 @@ def check_options(cfg: BnbTransformerConfig) -> None:
         f"set with --length-control {cfg.length_control}",
     )
     problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
+    _require_canvas_length(cfg, problems)
     problems.raise_if_any()
+
+
+def _require_canvas_length(cfg: BnbTransformerConfig, problems: Problems) -> None:
+    length = cfg.ctc_canvas_length
+    if length == 0:
+        return
+    longest = min(cfg.encoder_positions or 0, cfg.decoder_positions or 0)
+    constraint = f"must lie between 0 and the {longest} positions of encoder and decoder"
+    problems.require(0 <= length <= longest, "ctc-canvas-length", constraint, length)
+    control = str(cfg.length_control)
+    problems.require(control == "ctc", "ctc-canvas-length", "needs --length-control ctc", f"set with {control}")
+    for name in ("ctc_upsample", "ctc_canvas"):
+        value, default = getattr(cfg, name), getattr(BnbTransformerConfig, name)
+        option = name.replace("_", "-")
+        problems.require(value == default, option, f"must stay {default} with --ctc-canvas-length", value)

@@ -64,17 +64,18 @@ class Layout:
 
     Args:
         padding: B x L, True at padding; None: there is none.
+        keep_padding: compute padding like any other position; attention does not look at it in any case.
 
     Attributes:
         mask: B x 1 x 1 x L, True where attention may look; None: everywhere.
     """
 
-    def __init__(self, padding: Tensor | None) -> None:
+    def __init__(self, padding: Tensor | None, keep_padding: bool = False) -> None:
         self.mask: Tensor | None = None
         self._places: Tensor | None = None
         if padding is not None and bool(padding.any()):
             self.mask = ~padding[:, None, None, :]
-            self._places = self.mask.flatten().nonzero().squeeze(1)
+            self._places = None if keep_padding else self.mask.flatten().nonzero().squeeze(1)
 
     def flat(self, x: Tensor) -> Tensor:
         """Drop the padding: B x L x D -> N x D."""
@@ -195,10 +196,12 @@ class InferenceStack(nn.Module):
 
     Args:
         layers: fairseq's layers; their LayerNorms are shared, their other weights copied.
+        keep_padding: compute the states of padding, too.
     """
 
-    def __init__(self, layers: nn.ModuleList) -> None:
+    def __init__(self, layers: nn.ModuleList, keep_padding: bool = False) -> None:
         super().__init__()
+        self._keep_padding = keep_padding
         self.layers = nn.ModuleList(InferenceLayer(layer) for layer in layers)
 
     def read(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory:
@@ -236,9 +239,10 @@ class InferenceStack(nn.Module):
             keep: return keys and values.
 
         Returns:
-            B x L x D, zeros at padding; and, if asked for, each layer's keys and values, ``past`` included.
+            B x L x D, zeros at padding unless it is kept; and, if asked for, each layer's keys and values, ``past``
+            included.
         """
-        layout = Layout(padding)
+        layout = Layout(padding, self._keep_padding)
         x, batch, kept = layout.flat(states), len(states), []
         for i, layer in enumerate(self.layers):
             source = None if memory is None else (memory.layers[i], memory.mask)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from .layers import init_bert_weights
 
 MIN_LENGTH = 2  # [CLS] and [SEP]
+MIN_SIGMA = 1e-2  # narrower ones already take the nearest position alone; at 0 the weights would not be defined
 
 
 def masked_mean(states: Tensor, padding: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class GaussianLengthConverter(nn.Module):
         target_places = torch.arange(longest, device=latent.device, dtype=torch.float32)
         centres = target_places * (source_lengths / target_lengths).float().unsqueeze(1)  # B x T
         distance = (source_places - centres.unsqueeze(-1)).square()  # B x T x S
-        scores = -distance / (2.0 * self.sigma.float().square())
+        scores = -distance / (2.0 * self.sigma.float().square().clamp(min=MIN_SIGMA**2))
         beyond = source_places >= source_lengths.unsqueeze(1)  # B x S
         weights = scores.masked_fill(beyond.unsqueeze(1), float("-inf")).softmax(dim=-1)
         return torch.bmm(weights.to(latent.dtype), latent)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
+from bnb_fairseq.criterions.config import BnbLossConfig
 from bnb_fairseq.models.bnb_transformer import NarOutput
 from bnb_fairseq.modules.length import LengthHead
 
@@ -20,6 +21,7 @@ class FixedModel(nn.Module):
         self.output = output
         self.uses_ctc, self.reads_canvas_tokens = uses_ctc, reads_canvas_tokens
         self.blank, self.mask = BLANK, MASK
+        self.num_updates = 0
         self.length_head = LengthHead(4, length_range=2)
         self.decoder = SimpleNamespace(max_positions=lambda: 20)
         self.calls: list[dict[str, Tensor | None]] = []
@@ -38,9 +40,13 @@ class FixedModel(nn.Module):
         return self.output._replace(logits=self.output.logits[predict])
 
 
-def criterion(label_smoothing: float = 0.1, length_loss_factor: float = 0.1) -> BnbLoss:
+def criterion(label_smoothing: float = 0.1, length_loss_factor: float = 0.1, **options: object) -> BnbLoss:
+    config = BnbLossConfig(label_smoothing=label_smoothing, length_loss_factor=length_loss_factor, max_update=0)
+    for name, value in options.items():
+        assert hasattr(config, name), name
+        setattr(config, name, value)
     task = SimpleNamespace(target_dictionary=SimpleNamespace(pad=lambda: PAD))
-    return BnbLoss(task, label_smoothing, length_loss_factor)
+    return BnbLoss(task, config)
 
 
 def padded(sentences: list[list[int]], extra: int = 0) -> Tensor:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from bnb_fairseq.generation.collapse import compact, kept_by_ctc
+from bnb_fairseq.generation.collapse import compact, kept_by_ctc, kept_on_canvas
 
 B = 9  # the blank
 
@@ -64,3 +64,9 @@ def test_compact_keeps_the_type() -> None:
 def test_compact_of_nothing(sentences: int) -> None:
     empty = torch.zeros(sentences, 3, dtype=torch.long)
     assert compact(empty, empty.bool(), 1).shape == (sentences, 0)
+
+
+def test_kept_on_a_canvas_by_hand() -> None:
+    tokens = torch.tensor([[5, B, 5, 5], [B, 5, 6, 7], [B, B, B, B], [5, 6, 7, 8]])
+    kept = kept_on_canvas(tokens, torch.tensor([4, 2, 3, 4]), B)
+    assert kept.int().tolist() == [[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]

@@ -99,7 +99,15 @@ def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int
         slow.scores.append(scores)
         if text == slow.texts[-2] and not force:
             break
-    return slow
+    return without_padding(slow)
+
+
+def without_padding(slow: Slow) -> Slow:
+    """Drop what a model trained with AXE leaves out: [PAD]."""
+    kept = [[a for a, token in enumerate(text) if token != PAD] for text in slow.texts]
+    texts = [[text[a] for a in places] for text, places in zip(slow.texts, kept, strict=True)]
+    scores = [[row[a] for a in places] for row, places in zip(slow.scores, kept, strict=True)]
+    return Slow(texts, scores)
 
 
 def check(hypothesis: dict[str, Any], slow: Slow, after: int = -1) -> None:
@@ -169,6 +177,22 @@ def test_mask_predict_against_a_slow_loop(refinements: int, force: bool, seed: i
     for hypothesis, slow in zip(generate(model, sample(), refinements, force), references, strict=True):
         check(hypothesis, slow)
         assert (hypothesis["steps"], hypothesis["history"]) == (len(slow.texts), [])
+
+
+@torch.no_grad()
+def test_padding_on_a_canvas_is_no_text(make_model: MakeModel) -> None:
+    """AXE trains a model to say [PAD] where it has nothing to say."""
+    model = lively(make_model(seed=4, **LENGTH))
+    lengths = [len(hypothesis["tokens"]) for hypothesis in generate(model, sample())]
+    model.decoder.head.bias[PAD] += 1.0
+    hypotheses = generate(model, sample())
+    shorter = [len(hypothesis["tokens"]) for hypothesis in hypotheses]
+    assert sum(shorter) < sum(lengths) - 3
+    for hypothesis, sentence in zip(hypotheses, SENTENCES, strict=True):
+        check(hypothesis, slow_refinement(model, sentence, 0, False))
+    model.decoder.head.bias[PAD] += 1000.0
+    for hypothesis in generate(model, sample()):
+        check(hypothesis, Slow([[]], [[]]))
 
 
 def test_dropout_is_off_and_no_graph_is_kept(make_model: MakeModel) -> None:

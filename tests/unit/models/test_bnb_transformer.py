@@ -19,8 +19,11 @@ LENGTH: dict[str, object] = {"length_control": "length", "length_range": 6}
 KINDS: dict[str, dict[str, object]] = {
     "ctc mask": {**CTC, "ctc_canvas": "mask"},
     "ctc repeat": {**CTC, "ctc_canvas": "repeat", "ctc_upsample": 1.5},
+    "ctc fixed canvas": {**CTC, "ctc_canvas_length": 12, "ctc_blank": "pad"},
+    "ctc vae": {**CTC, "ctc_canvas": "repeat", "latent": "vae"},
     "ctc no latent": {**CTC, "latent_size": 0, "ctc_blank": "pad", "ctc_upsample": 2.5},
     "length": LENGTH,
+    "length vae": {**LENGTH, "latent": "vae"},
     "length no latent": {**LENGTH, "latent_size": 0},
     "length canvas tokens": {**LENGTH, "canvas_tokens": True},
     "length canvas tokens no latent": {**LENGTH, "canvas_tokens": True, "latent_size": 0},
@@ -114,6 +117,54 @@ def test_ctc_canvas_lengths(upsample: float, make_model: MakeModel) -> None:
     assert output.length_logits is None
 
 
+def test_a_fixed_canvas_is_the_padded_source(make_model: MakeModel) -> None:
+    """Every sentence has N positions, each of which carries the latent of its source position, padding's too."""
+    model = make_model(**KINDS["ctc fixed canvas"])
+    assert model.max_positions() == (12, 12)
+    output = run(model, [0, 1, 2, 3])
+    assert output.canvas_lengths.tolist() == [12] * 4
+    assert output.logits.shape == (12, 4, 17)
+    tokens, lengths = source(SENTENCES)
+    with torch.no_grad():
+        encoded = model.encode(tokens, lengths)
+        canvas = model.canvas(encoded)
+        by_hand = model.encoder(torch.cat([tokens, torch.full((4, 5), PAD)], dim=1), lengths)
+        latent = model.latent.projection(by_hand["encoder_out"][0].transpose(0, 1))
+    assert (canvas.added, canvas.padding.any().item()) == (None, False)
+    assert torch.equal(canvas.latent, latent)
+    assert encoded.padding.sum(dim=1).tolist() == [12 - len(sentence) for sentence in SENTENCES]
+    assert latent[0, 9:].std(dim=0).min() > 1e-4  # padding has positions: its states differ
+
+
+def test_a_source_longer_than_the_fixed_canvas_is_refused(make_model: MakeModel) -> None:
+    model = make_model(**CTC, ctc_canvas_length=6)
+    message = "^--ctc-canvas-length 6 must not be below the longest source, but that has 7 tokens$"
+    with pytest.raises(ValueError, match=message):
+        run(model, [0])
+
+
+def test_a_variational_model_decodes_as_the_deterministic_one(make_model: MakeModel) -> None:
+    for options in (CTC, LENGTH):
+        variational, deterministic = make_model(**options, latent="vae"), make_model(**options)
+        weights = variational.state_dict()
+        new = {"latent.log_variance.weight", "latent.log_variance.bias"}
+        assert weights.keys() - deterministic.state_dict().keys() == new
+        deterministic.load_state_dict({name: weight for name, weight in weights.items() if name not in new})
+        ours, theirs = run(variational, [0, 1, 2, 3]), run(deterministic, [0, 1, 2, 3])
+        assert torch.equal(ours.logits, theirs.logits)
+        assert theirs.posterior is None
+        assert ours.posterior is not None and ours.posterior.log_variance is not None
+        variational.latent.train()
+        assert (run(variational, [0]).logits - ours.logits[: len(run(variational, [0]).logits), :1]).abs().max() > 1e-2
+
+
+def test_updates_are_remembered(make_model: MakeModel) -> None:
+    model = make_model()
+    assert model.num_updates == 0
+    model.set_num_updates(17)
+    assert model.num_updates == 17
+
+
 def test_canvas_lengths_under_length_classification(make_model: MakeModel) -> None:
     model = make_model(**LENGTH)
     output = run(model, [0, 1, 2, 3])
@@ -141,7 +192,7 @@ def test_blank(choice: str, blank: int, symbols: int, make_model: MakeModel) -> 
     model = make_model(**CTC, ctc_blank=choice)
     assert model.blank == blank
     assert run(model, [1]).logits.size(-1) == symbols
-    assert (model.pad, model.mask) == (1, 16)
+    assert (model.source_pad, model.mask) == (1, 16)
 
 
 def test_no_blank_row_without_ctc(make_model: MakeModel) -> None:
@@ -266,6 +317,8 @@ def test_gradients_reach_every_parameter_that_the_logits_depend_on(kind: str, ma
     tokens, lengths = source(SENTENCES)
     output = model(tokens, lengths, None if model.uses_ctc else torch.tensor(TARGET_LENGTHS))
     loss = output.logits.square().sum()
+    if output.posterior is not None and output.posterior.log_variance is not None:
+        loss = loss + output.posterior.log_variance.square().sum()
     if output.length_logits is not None:
         loss = loss + output.length_logits.square().sum()
     loss.backward()

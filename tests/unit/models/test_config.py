@@ -61,6 +61,27 @@ def test_defaults_are_those_of_the_design() -> None:
         ({"dropout": 1.0}, "--dropout must lie in [0, 1), but is 1.0"),
         ({"attention_dropout": -0.1}, "--attention-dropout must lie in [0, 1), but is -0.1"),
         ({"latent_dropout": 1.5}, "--latent-dropout must lie in [0, 1), but is 1.5"),
+        ({"latent": "vae", "latent_size": 0}, "--latent-size must be positive with --latent vae, but is 0"),
+        (
+            {"ctc_canvas_length": 31, "encoder_positions": 30},
+            "--ctc-canvas-length must lie between 0 and the 30 positions of encoder and decoder, but is 31",
+        ),
+        (
+            {"ctc_canvas_length": -1, "decoder_positions": 20},
+            "--ctc-canvas-length must lie between 0 and the 20 positions of encoder and decoder, but is -1",
+        ),
+        (
+            {"ctc_canvas_length": 8, "length_control": "length"},
+            "--ctc-canvas-length needs --length-control ctc, but is set with length",
+        ),
+        (
+            {"ctc_canvas_length": 8, "ctc_upsample": 3.0},
+            "--ctc-upsample must stay 2.0 with --ctc-canvas-length, but is 3.0",
+        ),
+        (
+            {"ctc_canvas_length": 8, "ctc_canvas": "repeat"},
+            "--ctc-canvas must stay mask with --ctc-canvas-length, but is repeat",
+        ),
     ],
 )
 def test_each_bad_option(options: dict[str, object], problem: str, make_config: MakeConfig) -> None:
@@ -98,6 +119,8 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         {"ctc_upsample": 1.0},
         {"latent_size": 0},
         {"latent_size": 1, "decoder_embed_dim": 32},
+        {"latent": "vae", "latent_size": 1},
+        {"ctc_canvas_length": 40},
         {"canvas_tokens": True, "length_control": "length"},
         {"dropout": 0.0, "attention_dropout": 0.0, "latent_dropout": 0.99},
     ],

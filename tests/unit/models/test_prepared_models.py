@@ -15,6 +15,8 @@ MakeModel = Callable[..., BnbTransformer]
 MODELS: dict[str, dict[str, Any]] = {
     "ctc": {},
     "ctc-repeat": {"ctc_canvas": "repeat", "ctc_blank": "pad", "ctc_upsample": 2.5},
+    "ctc-fixed-canvas": {"ctc_canvas_length": 9, "ctc_blank": "pad"},
+    "ctc-vae": {"latent": "vae"},
     "length": {"length_control": "length", "length_range": 6},
     "no-latent": {"length_control": "length", "length_range": 6, "latent_size": 0},
     "refining": {"length_control": "length", "length_range": 6, "canvas_tokens": True},
