@@ -1,28 +1,30 @@
 """Draw the curves of a training from the log of fairseq-train: loss in training and validation, and validation BLEU.
 
-The log must have been written with ``--log-format simple``.
+Of a model with a variational latent also the KL term beside its factor, and the KL of each unit beside the number of
+active units, which show a collapse. The log must have been written with ``--log-format simple``.
 """
 
 import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
-VALUE = re.compile(r"\b(num_updates|nll_loss|bleu)[= ]([\d.]+)")
-
-
-class Point(NamedTuple):
-    """One line of the log: number of updates, NLL of a token (bits), and BLEU if it was measured."""
-
-    update: int
-    nll: float
-    bleu: float | None
+VALUE = re.compile(r"\b(num_updates|nll_loss|bleu|kl_factor|kl_loss|kl_unit_\w+|active_units)[= ]([\d.]+)")
+COLUMNS = {  # of the table of validations: name in the log -> heading and format
+    "num_updates": ("updates", ",.0f"),
+    "nll_loss": ("validation NLL (bits)", ".2f"),
+    "kl_loss": ("KL (bits)", ".2f"),
+    "active_units": ("active units", ".0f"),
+    "bleu": ("validation BLEU", ".1f"),
+}
+OPTIONAL = ("kl_loss", "active_units")
+Point = dict[str, float]
 
 
 def read_curves(lines: Sequence[str]) -> tuple[list[Point], list[Point]]:
@@ -32,18 +34,16 @@ def read_curves(lines: Sequence[str]) -> tuple[list[Point], list[Point]]:
         lines: lines of the log.
 
     Returns:
-        The points of training and of validation, in the order of updates.
+        The points of training and of validation, in the order of updates: the values of a line by their names in it.
     """
-    curves: tuple[dict[int, Point], dict[int, Point]] = ({}, {})
+    curves: tuple[dict[float, Point], dict[float, Point]] = ({}, {})
     for line in lines:
         validation = " valid on " in line
         if not validation and "| train_inner |" not in line:
             continue
-        found = dict(VALUE.findall(line))
-        if {"num_updates", "nll_loss"} <= found.keys():
-            update = int(found["num_updates"])
-            bleu = float(found["bleu"]) if "bleu" in found else None
-            curves[validation][update] = Point(update, float(found["nll_loss"]), bleu)
+        point = {name: float(value) for name, value in VALUE.findall(line)}
+        if {"num_updates", "nll_loss"} <= point.keys():
+            curves[validation][point["num_updates"]] = point
     training, valid = ([curve[update] for update in sorted(curve)] for curve in curves)
     return training, valid
 
@@ -56,18 +56,95 @@ def draw(training: Sequence[Point], validation: Sequence[Point], picture: Path) 
         validation: points of validation.
         picture: file to write; its ending says in which format.
     """
-    figure, left = plt.subplots(figsize=(7, 4), layout="constrained")
-    for points, label, style in ((training, "training NLL", "-"), (validation, "validation NLL", "o--")):
-        left.plot([point.update for point in points], [point.nll for point in points], style, label=label, markersize=4)
-    left.set(xlabel="updates", ylabel="NLL of a token (bits)")
-    scored = [(point.update, point.bleu) for point in validation if point.bleu is not None]
-    if scored:
-        right = left.twinx()
-        right.plot(*zip(*scored, strict=True), "s-", color="tab:green", label="validation BLEU", markersize=4)
-        right.set(ylabel="BLEU", ylim=(0, None))
-    figure.legend(loc="outside upper center", ncols=3, fontsize="small", frameon=False)
+    variational = any("kl_loss" in point for point in training)
+    rows = 3 if variational else 1
+    figure, axes = plt.subplots(rows, squeeze=False, sharex=True, figsize=(7, 1 + 3 * rows), layout="constrained")
+    panels = list(axes[:, 0])
+    _draw_loss(panels[0], training, validation)
+    if variational:
+        _draw_kl(panels[1], training)
+        _draw_units(panels[2], training)
+    panels[-1].set(xlabel="updates")
     figure.savefig(picture, dpi=120)
     plt.close(figure)
+
+
+def _draw_loss(left: Axes, training: Sequence[Point], validation: Sequence[Point]) -> None:
+    for points, label, style in ((training, "training NLL", "-"), (validation, "validation NLL", "o--")):
+        _line(left, points, "nll_loss", style, label)
+    left.set(ylabel="NLL of a token (bits)")
+    right = None
+    if any("bleu" in point for point in validation):
+        right = left.twinx()
+        _line(right, validation, "bleu", "s-", "validation BLEU", "tab:green")
+        right.set(ylabel="BLEU", ylim=(0, None))
+    _legend(left, right)
+
+
+def _draw_kl(left: Axes, training: Sequence[Point]) -> None:
+    _line(left, training, "kl_loss", "-", "KL of the latent")
+    left.set(ylabel="KL of a token (bits)", ylim=(0, None))
+    right = left.twinx()
+    _line(right, training, "kl_factor", "-", "KL factor", "tab:orange")
+    right.set(ylabel="factor", ylim=(0, None))
+    _legend(left, right)
+
+
+def _draw_units(left: Axes, training: Sequence[Point]) -> None:
+    units = sorted({name for point in training for name in point if name.startswith("kl_unit_")})
+    for i, name in enumerate(units):
+        _line(left, training, name, "-", "_" if i else "KL of each unit", "tab:blue", alpha=0.5)
+    left.set(ylabel="KL of a unit (bits)", ylim=(0, None))
+    right = left.twinx()
+    _line(right, training, "active_units", "-", "active units", "tab:red")
+    right.set(ylabel="active units", ylim=(0, len(units) + 0.5))
+    _legend(left, right)
+
+
+def _line(
+    axes: Axes,
+    points: Sequence[Point],
+    name: str,
+    style: str,
+    label: str,
+    color: str | None = None,
+    alpha: float | None = None,
+) -> None:
+    known = [(point["num_updates"], point[name]) for point in points if name in point]
+    if known:
+        axes.plot(*zip(*known, strict=True), style, label=label, color=color, alpha=alpha, markersize=4)
+
+
+def _legend(left: Axes, right: Axes | None) -> None:
+    """Name the lines of both scales above the panel."""
+    handles, labels = left.get_legend_handles_labels()
+    if right is not None:
+        more, names = right.get_legend_handles_labels()
+        handles, labels = handles + more, labels + names
+    left.legend(
+        handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small", frameon=False
+    )
+
+
+def table(validation: Sequence[Point]) -> str:
+    """Write the validations as a Markdown table, those of a latent with its KL.
+
+    Args:
+        validation: points of validation.
+
+    Returns:
+        The table, "-" where a value is missing.
+    """
+    columns = {
+        name: column
+        for name, column in COLUMNS.items()
+        if name not in OPTIONAL or any(name in point for point in validation)
+    }
+    rows = [[heading for heading, _ in columns.values()]]
+    for point in validation:
+        rows.append([f"{point[name]:{form}}" if name in point else "-" for name, (_, form) in columns.items()])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]])
 
 
 def main() -> None:
@@ -80,9 +157,7 @@ def main() -> None:
     if not training and not validation:
         raise SystemExit(f"{arguments.log} holds no lines of training or validation; was it --log-format simple?")
     draw(training, validation, arguments.picture)
-    print("| updates | validation NLL (bits) | validation BLEU |\n|---|---|---|")
-    for point in validation:
-        print(f"| {point.update:,} | {point.nll:.2f} | {'-' if point.bleu is None else f'{point.bleu:.1f}'} |")
+    print(table(validation))
 
 
 if __name__ == "__main__":

@@ -183,7 +183,8 @@ class BnbLoss(FairseqCriterion):
         Args:
             logging_outputs: what ``forward`` returned, one for each batch and worker.
         """
-        names = {name for log in logging_outputs for name in log}
+        names = {"loss", "sample_size", "nsentences", *(numerator for numerator, _, _ in AVERAGES.values())}
+        names &= {name for log in logging_outputs for name in log}
         totals = {name: sum(float(log.get(name, 0)) for log in logging_outputs) for name in names}
         tokens, sentences = totals.get("sample_size", 0.0), totals.get("nsentences", 0.0)
         metrics.log_scalar("loss", totals.get("loss", 0.0) / max(tokens, 1) / math.log(2), tokens, round=3)
@@ -191,7 +192,7 @@ class BnbLoss(FairseqCriterion):
             if numerator in totals:
                 weight = tokens if denominator == "sample_size" else sentences
                 metrics.log_scalar(name, factor * totals[numerator] / max(weight, 1), weight, round=3)
-        log_latent(totals)
+        log_latent(logging_outputs)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -5,10 +5,13 @@ A unit is active where its mean differs from token to token: the variance of the
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from fairseq.logging import metrics
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..losses.vae import kl_to_standard_normal, token_mean
@@ -17,7 +20,6 @@ from ..modules.latent import Posterior
 
 ACTIVE_VARIANCE = 0.01
 LOGGED_UNITS = 32  # of a wider latent only the smallest and the largest KL of a unit are logged
-UNIT_SUMS = ("latent_kl", "latent_mean", "latent_square")
 
 
 def latent_loss(posterior: Posterior, source_lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -28,7 +30,7 @@ def latent_loss(posterior: Posterior, source_lengths: Tensor) -> tuple[Tensor, d
         source_lengths: B, true source lengths.
 
     Returns:
-        B, nats; and sums for ``log_latent``: numbers without dimension, as fairseq adds them up over workers.
+        B, nats; and sums for ``log_latent``, Z each and one number.
 
     Raises:
         ValueError: if the latent has no variance.
@@ -38,36 +40,36 @@ def latent_loss(posterior: Posterior, source_lengths: Tensor) -> tuple[Tensor, d
     padding = padding_mask(source_lengths, posterior.mean.size(1))
     kl = token_mean(kl_to_standard_normal(posterior.mean, posterior.log_variance), source_lengths, padding)
     mean = posterior.mean.detach().double().masked_fill(padding.unsqueeze(-1), 0.0)
-    sums = (kl.detach().sum(dim=0), mean.sum(dim=(0, 1)), mean.square().sum(dim=(0, 1)))
     logs = {
-        f"{name}_{unit}": value
-        for name, units in zip(UNIT_SUMS, sums, strict=True)
-        for unit, value in enumerate(units.unbind())
+        "latent_kl": kl.detach().sum(dim=0),
+        "latent_mean": mean.sum(dim=(0, 1)),
+        "latent_square": mean.square().sum(dim=(0, 1)),
+        "latent_tokens": source_lengths.sum(),
     }
-    logs["latent_tokens"] = source_lengths.sum()
     return kl.sum(dim=1), logs
 
 
-def log_latent(totals: Mapping[str, float]) -> None:
+def log_latent(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     """Log KL (bits), KL of single units, and the number of active units.
 
     Args:
-        totals: statistics of some batches, those of ``latent_loss`` among them if the latent is variational;
-            ``nsentences`` tells their number.
+        logging_outputs: of some batches or workers, with what ``latent_loss`` returned if the latent is variational.
     """
-    units = sum(name.startswith("latent_kl_") for name in totals)
-    if units == 0:
+    if not any("latent_kl" in log for log in logging_outputs):
         return
-    kl, mean, square = (np.array([totals[f"{name}_{unit}"] for unit in range(units)]) for name in UNIT_SUMS)
-    sentences, tokens = max(totals["nsentences"], 1), max(totals["latent_tokens"], 1)
-    kl = kl / sentences / math.log(2)
-    shown = {f"kl_unit_{unit}": kl[unit] for unit in range(units)}
-    if units > LOGGED_UNITS:
+
+    def total(name: str) -> NDArray[np.float64]:
+        return np.sum([torch.as_tensor(log[name]).double().cpu().numpy() for log in logging_outputs], axis=0)
+
+    sentences, tokens = float(total("nsentences")), float(total("latent_tokens"))
+    kl = total("latent_kl") / max(sentences, 1) / math.log(2)
+    shown = {f"kl_unit_{unit}": value for unit, value in enumerate(kl)}
+    if len(kl) > LOGGED_UNITS:
         shown = {"kl_unit_min": kl.min(), "kl_unit_max": kl.max()}
     for name, value in {"kl_loss": kl.sum(), **shown}.items():
         metrics.log_scalar(name, float(value), sentences, round=3)
-    metrics.log_scalar("_latent_mean", mean / tokens, tokens)
-    metrics.log_scalar("_latent_square", square / tokens, tokens)
+    for name in ("latent_mean", "latent_square"):
+        metrics.log_scalar(f"_{name}", total(name) / max(tokens, 1), tokens)
     metrics.log_derived("active_units", _active_units)
 
 

@@ -1,10 +1,13 @@
 """Data-parallel training, as on several GPUs, with two processes on the CPU."""
 
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 
 import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
@@ -26,15 +29,11 @@ def parameters(checkpoint: Path) -> dict[str, torch.Tensor]:
     return dict(torch.load(checkpoint)["model"])
 
 
-def test_two_processes_train_what_one_does_with_two_batches_an_update(
-    setting: Setting, fairseq: Command, tmp_path: Path
-) -> None:
-    options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--eval-bleu"]
-    fairseq("train", *options, "--update-freq", 2, "--save-dir", tmp_path / "one")
-
+def in_two_processes(options: Sequence[object]) -> str:
+    """Train, and return what the first process logs."""
     world = ["--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb", "--cpu", "--distributed-no-spawn"]
     world += ["--distributed-world-size", 2, "--distributed-init-method", f"tcp://127.0.0.1:{free_port()}"]
-    world += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp", "--save-dir", tmp_path / "two"]
+    world += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
     command = [Path(sys.executable).with_name("fairseq-train"), *options, *world]
     ranks = [
         subprocess.Popen(
@@ -44,7 +43,16 @@ def test_two_processes_train_what_one_does_with_two_batches_an_update(
     ]
     outputs = [process.communicate(timeout=300)[0].decode() for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(output[-3000:] for output in outputs)
+    return outputs[0]
 
+
+def test_two_processes_train_what_one_does_with_two_batches_an_update(
+    setting: Setting, fairseq: Command, tmp_path: Path
+) -> None:
+    options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--eval-bleu"]
+    fairseq("train", *options, "--update-freq", 2, "--save-dir", tmp_path / "one")
+
+    in_two_processes([*options, "--save-dir", tmp_path / "two"])
     one = parameters(tmp_path / "one" / "checkpoint_last.pt")
     two = parameters(tmp_path / "two" / "checkpoint_last.pt")
     assert one.keys() == two.keys()
@@ -54,6 +62,17 @@ def test_two_processes_train_what_one_does_with_two_batches_an_update(
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
         moved += int(name in start and not torch.allclose(value, start[name], atol=1e-3))
     assert moved > 5, "nothing was trained"
+
+
+def test_two_processes_add_up_what_they_know_of_the_latent(setting: Setting, tmp_path: Path) -> None:
+    options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--latent", "vae", "--no-save"]
+    log = in_two_processes([*options, "--log-interval", 1, "--latent-size", 5])
+    (last,) = (line for line in log.splitlines() if "| train_inner |" in line and "num_updates=3," in line)
+    values = {name: float(value) for name, value in re.findall(r"(kl_\w+|active_units)=([\d.]+)", last)}
+    assert sum(values[f"kl_unit_{unit}"] for unit in range(5)) == pytest.approx(values["kl_loss"], abs=4e-3)
+    assert values["kl_loss"] > 0
+    assert values["kl_factor"] == 1.0
+    assert 0 <= values["active_units"] <= 5
 
 
 def parameters_before(setting: Setting) -> dict[str, torch.Tensor]:

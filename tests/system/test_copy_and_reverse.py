@@ -9,13 +9,26 @@ import pytest
 TRAINING, UNSEEN = 20_000, 500
 LENGTHS = (3, 10)
 BNB = ["--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss", "--length-loss-factor", "1"]
+BNB += ["--max-update", "1500", "--total-num-update", "1500"]
+CTC, LENGTH = [*BNB, "--length-control", "ctc"], [*BNB, "--length-control", "length"]
+VAE = ["--latent", "vae", "--kl-factor", "0.1"]
+CYCLIC = ["--kl-schedule", "cyclic", "--kl-cycles", "2", "--kl-zero-share", "0.2", "--kl-increase-share", "0.4"]
 BERT2BERT = ["--arch", "bert2bert_tiny", "--criterion", "label_smoothed_cross_entropy"]
 MODELS = {
-    "ctc": [*BNB, "--length-control", "ctc", "--max-update", "1500", "--total-num-update", "1500"],
-    "length": [*BNB, "--length-control", "length", "--max-update", "1500", "--total-num-update", "1500"],
+    "ctc": CTC,
+    "length": LENGTH,
     "bert2bert": [*BERT2BERT, "--max-update", "200", "--total-num-update", "200"],
+    # The original's model: 24 positions hold 12 tokens and the blanks between equal ones.
+    "ctc, fixed canvas": [*CTC, "--ctc-canvas-length", "24", "--ctc-blank", "pad", "--label-smoothing", "0.1"],
+    "ctc, no latent": [*CTC, "--latent-size", "0", "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
+    "ctc, vae": [*CTC, *VAE, *CYCLIC],
+    "length, no latent": [*LENGTH, "--latent-size", "0", "--label-smoothing", "0.1"],
+    "length, vae": [*LENGTH, *VAE],
+    "length, canvas tokens": [*LENGTH, "--canvas-tokens"],
+    "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],
+    "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "1000", "--oaxe-margin", "0.1"],
 }
-RUNS = [*((task, model) for task in ("copy", "reverse") for model in ("ctc", "length")), ("copy", "bert2bert")]
+RUNS = [*(("copy", model) for model in MODELS), ("reverse", "ctc"), ("reverse", "length")]
 Command = Callable[..., str]
 
 
@@ -52,7 +65,7 @@ def test_unseen_strings(
         expected[part] = targets
     prefixes = [x for part in strings for x in (f"--{part}pref", tmp_path / part)]
     fairseq("preprocess", "-s", "in", "-t", "out", *prefixes, "--destdir", tmp_path / "bin")
-    options = [*MODELS[model], "--label-smoothing", "0", "--dropout", "0", "--attention-dropout", "0"]
+    options = ["--label-smoothing", "0", *MODELS[model], "--dropout", "0", "--attention-dropout", "0"]
     options += ["--batch-size", "64", "--optimizer", "adam", "--clip-norm", "1", "--seed", "1"]
     options += ["--lr", "1e-3", "--lr-scheduler", "polynomial_decay", "--warmup-updates", "100"]
     options += ["--data-buffer-size", "0", "--num-workers", "0"]

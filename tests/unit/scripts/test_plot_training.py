@@ -22,8 +22,41 @@ def plot(load_script: Callable[[str], ModuleType]) -> ModuleType:
 
 def test_points(plot: ModuleType) -> None:
     training, validation = plot.read_curves(LOG.splitlines())
-    assert training == [(50, 9.5, None), (100, 8.4, None)]
-    assert validation == [(50, 8.25, 1.5), (100, 7.0, None)]
+    assert training == [{"num_updates": 50, "nll_loss": 9.5}, {"num_updates": 100, "nll_loss": 8.4}]
+    assert validation == [
+        {"num_updates": 50, "nll_loss": 8.25, "bleu": 1.5},
+        {"num_updates": 100, "nll_loss": 7},
+    ]
+
+
+LATENT = (
+    "x | INFO | train_inner | epoch 001: 50 / 9 loss=9, nll_loss=8, kl_factor=0.25, kl_loss=3, kl_unit_0=2.9, "
+    "kl_unit_1=0.1, num_updates=50, active_units=1\n"
+    "x | INFO | train_inner | epoch 001: 99 / 9 loss=9, nll_loss=7, kl_factor=1, kl_loss=0.5, kl_unit_0=0.4, "
+    "kl_unit_1=0.1, num_updates=99, active_units=0\n"
+    "x | INFO | valid | epoch 001 | valid on 'valid' subset | loss 8 | nll_loss 8.25 | kl_factor 1 | kl_loss 0.625 | "
+    "kl_unit_0 0.5 | kl_unit_1 0.125 | active_units 1 | num_updates 99\n"
+)
+
+
+def test_latent(plot: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, validation = plot.read_curves(LATENT.splitlines())
+    first = {"kl_factor": 0.25, "kl_loss": 3.0, "kl_unit_0": 2.9, "kl_unit_1": 0.1, "active_units": 1.0}
+    assert training[0] == {"num_updates": 50, "nll_loss": 8, **first}
+    assert plot.table(validation).splitlines() == [
+        "| updates | validation NLL (bits) | KL (bits) | active units | validation BLEU |",
+        "|---|---|---|---|---|",
+        "| 99 | 8.25 | 0.62 | 1 | - |",
+    ]
+    lines = []
+    monkeypatch.setattr(plot, "_line", lambda _, points, name, *style, **more: lines.append((name, len(points))))
+    plot.draw(training, validation, tmp_path / "latent.png")
+    shown = ("nll_loss", "kl_loss", "kl_factor", "kl_unit_0", "kl_unit_1", "active_units")
+    assert {name for name, _ in lines} == set(shown)
+    assert all(count == 2 for name, count in lines if name != "nll_loss")
+    monkeypatch.undo()
+    plot.draw(training, validation, tmp_path / "latent.png")
+    assert (tmp_path / "latent.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_command(
