@@ -20,6 +20,7 @@ setup(
         "torch>=2.6",
         "numpy<2.4",
         "sacrebleu>=2.3",
+        "scipy>=1.10",
         "sentencepiece>=0.2",
         "tokenizers>=0.20",
         "transformers>=4.45",

@@ -26,6 +26,17 @@ Write = Callable[[Path, Sequence[str]], Path]
         (["--arch", "transformer_iwslt_de_en"], ["--criterion", "not bnb_loss"]),
         (["--length-control", "magic"], ["--length-control", "invalid choice: 'magic'", "ctc", "length"]),
         (["--label-smoothing", "1.5"], ["--label-smoothing must lie in [0, 1), but is 1.5"]),
+        (["--token-loss", "oaxe"], ["--token-loss oaxe needs --length-control length, but the model has ctc"]),
+        (["--latent", "vae", "--latent-size", "0"], ["--latent-size must be positive with --latent vae, but is 0"]),
+        (["--kl-schedule", "cyclic"], ["--kl-total-updates or --max-update must be at least --kl-cycles, but is 0"]),
+        (
+            ["--kl-schedule", "cyclic", "--max-update", "9", "--kl-zero-share", "0.7", "--kl-increase-share", "0.6"],
+            ["--kl-zero-share and --kl-increase-share must not be negative nor exceed 1 together, but is 0.7 and 0.6"],
+        ),
+        (
+            ["--ctc-canvas-length", "600"],
+            ["--ctc-canvas-length must lie between 0 and the 512 positions of encoder and decoder, but is 600"],
+        ),
     ],
 )
 def test_train_refuses(
