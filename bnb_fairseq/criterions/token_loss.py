@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..losses.alignment import chosen_log_probs, pack_by_sentence, targets_at
 from ..losses.axe import axe_loss
 from ..losses.oaxe import AssignmentProblem
-from ..losses.token import sum_by_sentence
+from ..losses.packing import Packing
+from ..losses.token import chosen_log_probs
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,31 @@ class TokenLoss:
         Returns:
             The loss of each sentence, B (nats, summed over its tokens), and sums for the log.
         """
-        tokens, counts = target[hidden], hidden.sum(dim=1)
-        ids = tokens.unsqueeze(1)
+        packing = Packing(hidden)
+        ids = packing.chosen(target).unsqueeze(1)
         if self.kind != "ce":  # then the tokens of the whole sentence too, and the blank
-            of_sentence = F.pad(pack_by_sentence(tokens, hidden), (0, 1), value=self.blank)
-            ids = torch.cat([ids, targets_at(hidden, of_sentence)], dim=1)
+            of_sentence = F.pad(packing.packed(ids.squeeze(1)), (0, 1), value=self.blank)
+            ids = torch.cat([ids, packing.repeated(of_sentence)], dim=1)
         chosen, mean = chosen_log_probs(logits, ids)
-        scores = pack_by_sentence(chosen[:, 1:], hidden)  # N x (T' + 1) -> B x T' x (T' + 1)
-        logs = {}
+        loss, logs = self._unsmoothed(packing, chosen, update)
+        if self.label_smoothing > 0:
+            loss = (1 - self.label_smoothing) * loss - self.label_smoothing * packing.totals(mean)
+        return loss, logs
+
+    def _unsmoothed(self, packing: Packing, chosen: Tensor, update: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss from log-probabilities, N x (1 + T' + 1): own token, tokens of the sentence, blank."""
         if self.kind == "oaxe":
-            problem = AssignmentProblem(scores[..., :-1], counts)  # under way while the device goes on
-        nll = sum_by_sentence(-chosen[:, 0], hidden)
-        loss = nll
-        logs["nll_sum"] = nll.detach().sum()
+            problem = AssignmentProblem(packing.packed(chosen[:, 1:-1]), packing.counts)  # while the device goes on
+        nll = packing.totals(-chosen[:, 0])
+        logs = {"nll_sum": nll.detach().sum()}
         if self.kind == "axe":
-            loss = axe_loss(scores[..., :-1], scores[..., -1], counts, counts, self.skip_target)
-            logs["axe_sum"] = loss.detach().sum()
-        elif self.kind == "oaxe":
+            scores = packing.packed(chosen[:, 1:])
+            aligned = axe_loss(scores[..., :-1], scores[..., -1], packing.counts, packing.counts, self.skip_target)
+            logs["axe_sum"] = aligned.detach().sum()
+            return aligned, logs
+        if self.kind == "oaxe":
             aligned, kept = problem.loss(self.margin)
             logs |= {"oaxe_sum": aligned.detach().sum(), "oaxe_kept": kept.sum()}
             share = 1.0 if update >= self.warmup_updates else update / self.warmup_updates
-            loss = share * aligned + (1 - share) * nll
-        if self.label_smoothing > 0:
-            loss = (1 - self.label_smoothing) * loss - self.label_smoothing * sum_by_sentence(mean, hidden)
-        return loss, logs
+            return share * aligned + (1 - share) * nll, logs
+        return nll, logs

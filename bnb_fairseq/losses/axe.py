@@ -88,15 +88,14 @@ def best_alignment(
     """
     batch, canvas, longest = scores.shape
     beyond_canvas, beyond_target = padding_mask(canvas_lengths, canvas), padding_mask(target_lengths, longest)
-    blank_costs = _costs(blank_scores).masked_fill(beyond_canvas, 0)
-    token_costs = _costs(scores.permute(2, 0, 1)).masked_fill(beyond_canvas, 0)  # T x B x A
-    moves = _fill_rows(blank_costs, token_costs, skip_target)
+    # Rows and columns beyond the lengths are filled, too, but no path leads back from there.
+    moves = _fill_rows(_costs(blank_scores), _costs(scores.permute(2, 0, 1)), skip_target)  # T x B x A+1
     left = _walk_back(moves // 2, canvas_lengths, beyond_target)  # B x T+1
     move = moves.gather(2, left[:, 1:].t().unsqueeze(2)).squeeze(2).t()  # B x T, the one by which a row is entered
     aligned = (move % 2 == 1) & ~beyond_target
     places = torch.div(move - 1, 2, rounding_mode="floor").clamp(min=0).masked_fill(beyond_target, 0)
     token_weights = scores.new_full((batch, longest), skip_target).masked_fill(aligned, 1).masked_fill(beyond_target, 0)
-    skipped = scores.new_full((batch, canvas + 1), skip_target)  # the last column takes what the tokens not aligned do
+    skipped = scores.new_full((batch, canvas + 1), skip_target)  # a column more, for tokens that are not aligned
     skipped = skipped.masked_fill(padding_mask(left[:, 0], canvas + 1), 1)
     skipped = skipped.scatter(1, places.masked_fill(~aligned, canvas), 0)
     return Alignment(places, token_weights, skipped[:, :-1].masked_fill(beyond_canvas, 0))

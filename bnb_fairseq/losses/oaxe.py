@@ -49,8 +49,8 @@ class AssignmentProblem:
         """Compute the cross-entropy of the best assignment without its improbable tokens.
 
         Args:
-            margin: tokens are dropped whose probability, where they are assigned, is not above it; 0 keeps all. Du et
-                al. (2021) call it pi; their code recommends 0.15.
+            margin: tokens are dropped whose probability, where they are assigned, is not above it; 0 keeps all. It is
+                the pi of Du et al. (2021), who train with 0.15.
 
         Returns:
             Loss, B, nats, dtype of the scores; nan where a prediction is nan. Number of tokens kept, B.

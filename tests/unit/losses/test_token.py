@@ -1,30 +1,92 @@
-"""Token losses against torch's own and by counting."""
+"""Look-ups of log-probabilities against torch's own functions, and random masks by counting."""
+
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from bnb_fairseq.losses.token import random_mask, smoothed_nll, sum_by_sentence
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
-def test_smoothed_nll_is_torchs_cross_entropy(dtype: torch.dtype, tolerance: float, smoothing: float) -> None:
-    generator = torch.Generator().manual_seed(1)
-    logits = 2 * torch.randn(50, 9, generator=generator, dtype=dtype)
-    targets = torch.randint(9, (50,), generator=generator)
-    loss, nll = smoothed_nll(logits.log_softmax(dim=-1), targets, smoothing)
-    expected = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-    assert loss.dtype == nll.dtype == dtype
-    assert torch.allclose(loss, expected, rtol=tolerance, atol=tolerance)
-    assert torch.allclose(nll, F.cross_entropy(logits, targets, reduction="none"), rtol=tolerance, atol=tolerance)
+from bnb_fairseq.losses.token import chosen_log_probs, random_mask
 
 
-def test_smoothed_nll_of_no_token() -> None:
-    log_probs = torch.zeros(0, 5, requires_grad=True)
-    loss, nll = smoothed_nll(log_probs, torch.zeros(0, dtype=torch.long), 0.1)
-    assert loss.shape == nll.shape == (0,)
-    torch.autograd.backward(loss.sum())
+def random_logits(rows: int = 6, words: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
+    return (3 * torch.randn(rows, words, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).to(dtype)
+
+
+def some_ids(rows: int = 6, words: int = 9) -> Tensor:
+    """Five words for each row, the first two the same."""
+    ids = torch.randint(words, (rows, 5), generator=torch.Generator().manual_seed(2))
+    ids[:, 1] = ids[:, 0]
+    return ids
+
+
+def reference(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    log_probs = F.log_softmax(logits, dim=1)
+    return log_probs.gather(1, ids), log_probs.mean(dim=1)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
+def test_chosen_log_probs_are_log_softmax_and_gather(
+    weights: tuple[float, float], dtype: torch.dtype, tolerance: float
+) -> None:
+    """Values, and the gradient with both outputs and with either alone."""
+    logits, ids = random_logits(dtype=dtype).requires_grad_(), some_ids()
+    factors = torch.rand(ids.shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    results = []
+    for function in (chosen_log_probs, reference):
+        chosen, mean = function(logits, ids)
+        parts = [weight * part for weight, part in zip(weights, ((factors * chosen).sum(), mean.sum()), strict=True)]
+        loss = torch.stack([part for part, weight in zip(parts, weights, strict=True) if weight]).sum()
+        results.append((chosen, mean, *torch.autograd.grad(loss, logits)))
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == dtype
+        assert torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_chosen_log_probs_gradcheck() -> None:
+    ids = some_ids(3, 5)
+    assert torch.autograd.gradcheck(
+        lambda logits: chosen_log_probs(logits, ids), (random_logits(3, 5).requires_grad_(),)
+    )
+
+
+def test_chosen_log_probs_can_be_differentiated_twice_over() -> None:
+    """The tensor saved for the gradient is left as it is."""
+    logits = random_logits().requires_grad_()
+    loss = chosen_log_probs(logits, some_ids()).chosen.sum()
+    first, second = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_give_float32(dtype: torch.dtype) -> None:
+    logits, ids = random_logits(dtype=dtype).requires_grad_(), some_ids()
+    chosen, mean = chosen_log_probs(logits, ids)
+    expected = reference(logits.detach().float(), ids)
+    assert chosen.dtype == mean.dtype == torch.float32
+    assert torch.allclose(chosen, expected[0], rtol=1e-6)
+    assert torch.allclose(mean, expected[1], rtol=1e-6)
+    (gradient,) = torch.autograd.grad(chosen.sum(), logits)
+    assert gradient.dtype == dtype
+
+
+def test_chosen_log_probs_of_masked_words() -> None:
+    """A word with logit -inf has probability 0 and no gradient."""
+    logits = torch.tensor([[0.0, -math.inf, 0.0]], requires_grad=True)
+    chosen, mean = chosen_log_probs(logits, torch.tensor([[0, 1]]))
+    assert chosen.tolist() == [[pytest.approx(-math.log(2)), -math.inf]]
+    assert mean.tolist() == [-math.inf]
+    (gradient,) = torch.autograd.grad(chosen[0, 0], logits)
+    assert gradient.tolist() == [[0.5, 0.0, -0.5]]
+
+
+def test_chosen_log_probs_of_no_position() -> None:
+    logits = torch.zeros(0, 5, requires_grad=True)
+    chosen, mean = chosen_log_probs(logits, torch.zeros(0, 3, dtype=torch.long))
+    assert chosen.shape == (0, 3)
+    torch.autograd.backward(chosen.sum() + mean.sum())
 
 
 def test_random_mask_hides_true_tokens_only_and_at_least_one() -> None:
@@ -64,20 +126,3 @@ def test_random_mask_draws_each_sentence_for_itself() -> None:
     torch.manual_seed(1)
     rows = {tuple(row) for row in random_mask(torch.full((50,), 12), 12).tolist()}
     assert len(rows) > 40
-
-
-def test_sum_by_sentence_by_hand() -> None:
-    positions = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
-    values = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0], dtype=torch.float64, requires_grad=True)
-    sums = sum_by_sentence(values, positions)
-    assert sums.dtype == torch.float64
-    assert sums.tolist() == [3.0, 0.0, 28.0]
-    (gradient,) = torch.autograd.grad((sums * torch.tensor([1.0, 10.0, 100.0])).sum(), values)
-    assert gradient.tolist() == [1.0, 1.0, 100.0, 100.0, 100.0]
-
-
-def test_sum_by_sentence_of_nothing_keeps_the_graph_alive() -> None:
-    values = torch.zeros(0, requires_grad=True)
-    sums = sum_by_sentence(values, torch.zeros(2, 3, dtype=torch.bool))
-    assert sums.tolist() == [0.0, 0.0]
-    torch.autograd.backward(sums.sum())

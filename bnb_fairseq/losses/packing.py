@@ -1,0 +1,40 @@
+"""Positions chosen from the sentences of a batch: from the batch to a flat list of them, and back."""
+
+import torch
+from torch import Tensor
+
+
+class Packing:
+    """N positions, in row-major order; a sentence may have any number of them.
+
+    Args:
+        positions: B x L, True at chosen positions.
+
+    Attributes:
+        counts: B, chosen positions of each sentence.
+        longest: P, the largest of them.
+    """
+
+    def __init__(self, positions: Tensor) -> None:
+        self._rows, self._columns = positions.nonzero().unbind(dim=1)
+        self.counts = positions.sum(dim=1)
+        starts = self.counts.cumsum(dim=0) - self.counts
+        self._places = torch.arange(len(self._rows), device=positions.device) - starts[self._rows]
+        self.longest = int(self.counts.max()) if len(self.counts) else 0
+
+    def chosen(self, values: Tensor) -> Tensor:
+        """Take what stands at the positions: B x L -> N."""
+        return values[self._rows, self._columns]
+
+    def repeated(self, values: Tensor) -> Tensor:
+        """Repeat what a sentence has for each of its positions: B x ... -> N x ..."""
+        return values[self._rows]
+
+    def packed(self, values: Tensor) -> Tensor:
+        """Move what the positions have to the left of their sentence's row, 0 behind: N x ... -> B x P x ..."""
+        rows = values.new_zeros(len(self.counts), self.longest, *values.shape[1:])
+        return rows.index_put((self._rows, self._places), values)
+
+    def totals(self, values: Tensor) -> Tensor:
+        """Add up what a sentence's positions have: N -> B."""
+        return values.new_zeros(len(self.counts)).index_add(0, self._rows, values)
