@@ -1,6 +1,8 @@
 """Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
 
 import json
+import pickle
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,11 @@ CONFIG_KEYS = dict(
         strict=True,
     )
 )
+# In the messages of torch's safe loader, and the first sentence of any other message.
+REFUSED_CLASS = re.compile(r"\bGLOBAL (\S+)")
+WHY_REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")
+WHY_UNREADABLE = re.compile(r"^\s*([^.\n]+)")
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError)  # what torch.load raises
 REQUIRED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
@@ -46,16 +53,15 @@ class BertCheckpoint:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by the names they have in the file; a ValueError if there is no weight file."""
+        """Its tensors by the names they have in the file; a ValueError if there is no file with nothing but tensors."""
         for name in WEIGHT_FILES:
             path = _fetch(self.origin, name, self.option, optional=True)
             if path is None:
                 continue
-            if name.endswith(".safetensors"):
-                from safetensors.torch import load_file
-
-                return load_file(path)
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
+            try:
+                return read_tensors(Path(path))
+            except ValueError as error:
+                raise ValueError(f"{self.option} {self.origin}: {error}") from error
         raise ValueError(f"{self.option} {self.origin}: holds neither {' nor '.join(WEIGHT_FILES)}")
 
 
@@ -83,6 +89,50 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
         raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")
     sizes = {name: int(config[key]) for name, key in CONFIG_KEYS.items()}
     return BertCheckpoint(origin, option, sizes, float(config.get("layer_norm_eps", 1e-12)))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of tensors; nothing that is in it can run.
+
+    Args:
+        path: a ``.safetensors`` file, or one that ``torch.save`` wrote of a dictionary of tensors.
+
+    Returns:
+        Its tensors by name, in the file's order.
+
+    Raises:
+        ValueError: naming the file and what it holds besides tensors, or why it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, *UNREADABLE) as error:
+        raise ValueError(f"{path}: must be a file of tensors, but {why_not_read(error)}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
+        raise ValueError(f"{path}: must hold tensors by name, but holds another {type(loaded).__name__}")
+    others = [f"{name} ({type(value).__name__})" for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"{path}: must hold nothing but tensors, but holds {', '.join(others)}")
+    return dict(loaded)
+
+
+def why_not_read(error: Exception) -> str:
+    """Take from a loader's message, which is long and written for programmers, what a user needs.
+
+    Args:
+        error: what ``torch.load`` or safetensors raised.
+
+    Returns:
+        The end of a sentence that begins with the file.
+    """
+    if refused := REFUSED_CLASS.search(str(error)):
+        return f"names {refused[1]}, which is not loaded"
+    told = WHY_REFUSED.search(str(error)) or WHY_UNREADABLE.search(str(error))
+    return f"cannot be read ({told[1] if told else 'it ends too early'})"
 
 
 def _fetch(origin: str, name: str, option: str, optional: bool = False) -> str | None:

@@ -11,30 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .bert_checkpoint import BertCheckpoint
+from .bert_names import CROSS_ATTENTION_NAMES, LAYER, our_name
 
-# BERT's name (a regular expression) -> ours. {layer} is the layer's number after selection.
-EMBEDDING_NAMES = {
-    r"embeddings\.word_embeddings\.weight": "embeddings.tokens.weight",
-    r"embeddings\.position_embeddings\.weight": "embeddings.positions.weight",
-    r"embeddings\.token_type_embeddings\.weight": "embeddings.types.weight",
-    r"embeddings\.LayerNorm\.(weight|bias)": r"embeddings.layer_norm.\1",
-}
-LAYER_NAMES = {
-    r"attention\.self\.query\.(weight|bias)": r"self_attn.q_proj.\1",
-    r"attention\.self\.key\.(weight|bias)": r"self_attn.k_proj.\1",
-    r"attention\.self\.value\.(weight|bias)": r"self_attn.v_proj.\1",
-    r"attention\.output\.dense\.(weight|bias)": r"self_attn.out_proj.\1",
-    r"attention\.output\.LayerNorm\.(weight|bias)": r"self_attn_layer_norm.\1",
-    r"intermediate\.dense\.(weight|bias)": r"fc1.\1",
-    r"output\.dense\.(weight|bias)": r"fc2.\1",
-    r"output\.LayerNorm\.(weight|bias)": r"final_layer_norm.\1",
-}
-HEAD_NAMES = {
-    r"cls\.predictions\.transform\.dense\.(weight|bias)": r"head.transform.\1",
-    r"cls\.predictions\.transform\.LayerNorm\.(weight|bias)": r"head.layer_norm.\1",
-    r"cls\.predictions\.bias": "head.bias",
-}
-IGNORED = {
+IGNORED = {  # BERT's name, a regular expression -> the reason
     r"pooler\..*": "the sentence vector is not used",
     r"cls\.seq_relationship\..*": "next-sentence prediction is not used",
     r"embeddings\.position_ids": "a constant: 0, 1, 2, ...",
@@ -42,7 +21,6 @@ IGNORED = {
     r"cls\.predictions\.decoder\.bias": "the same as cls.predictions.bias",
 }
 ROW_NAMES = ("embeddings.tokens.weight", "head.bias")  # one row a symbol: matched by the symbols' text
-LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.*)")
 
 
 @dataclass
@@ -113,17 +91,16 @@ def translate_name(name: str, layers: Sequence[int], with_head: bool) -> tuple[s
     for pattern, reason in IGNORED.items():
         if re.fullmatch(pattern, bare):
             return None, reason
-    names, prefix = {**EMBEDDING_NAMES, **HEAD_NAMES}, ""
     if match := LAYER.fullmatch(bare):
         if int(match[1]) not in layers:
             return None, "its layer was not selected"
-        names, prefix, bare = LAYER_NAMES, f"layers.{layers.index(int(match[1]))}.", match[2]
-    for pattern, ours in names.items():
-        if match := re.fullmatch(pattern, bare):
-            if ours.startswith("head.") and not with_head:
-                return None, "an encoder has no masked-word head"
-            return prefix + match.expand(ours), ""
-    return None, ""
+        if match[2] in CROSS_ATTENTION_NAMES:  # what is imported is a BERT, not the decoder of another model
+            return None, ""
+        bare = f"encoder.layer.{layers.index(int(match[1]))}.{match[2]}"
+    ours = our_name(bare)
+    if ours is not None and ours.startswith("head.") and not with_head:
+        return None, "an encoder has no masked-word head"
+    return ours, ""
 
 
 def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tensor, side: str) -> ImportReport:

@@ -1,18 +1,20 @@
 """Finding a BERT in a directory or on HuggingFace's hub, and refusing what is none."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import transformers.utils.hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 
-from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS, open_bert
+from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS, open_bert, read_tensors
 
 WriteBert = Callable[..., Path]
 Requests = list[tuple[str, str]]
@@ -56,8 +58,79 @@ def test_pytorch_model_bin_runs_no_code(tmp_path: Path, write_bert: WriteBert) -
     directory = write_bert(tmp_path)
     (directory / "model.safetensors").unlink()
     torch.save({"module": torch.nn.Linear(2, 2)}, directory / "pytorch_model.bin")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    message = (
+        f"--bert-encoder {directory}: {directory}/pytorch_model.bin: must be a file of tensors, but names "
+        "torch.nn.modules.linear.Linear, which is not loaded"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         _ = open_bert(str(directory), "--bert-encoder").tensors
+
+
+class MakeFolder:
+    """Pickled, it would make a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_with_code_is_refused_and_does_not_run(zipped: bool, tmp_path: Path) -> None:
+    file, made = tmp_path / "x.bin", tmp_path / "made"
+    torch.save({"a": torch.ones(2), "b": MakeFolder(made)}, file, _use_new_zipfile_serialization=zipped)
+    message = f"{file}: must be a file of tensors, but names {os.mkdir.__module__}.mkdir, which is not loaded"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_tensors(file)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.ones(1), "b": 3, "c": "x"}, "must hold nothing but tensors, but holds b (int), c (str)"),
+        ({"a": torch.ones(1), "n": np.ones(2)}, "must hold nothing but tensors, but holds n (ndarray)"),
+        ({"model": {"a": torch.ones(1)}}, "must hold nothing but tensors, but holds model (dict)"),
+        ({1: torch.ones(1)}, "must hold tensors by name, but holds another dict"),
+        ([torch.ones(1)], "must hold tensors by name, but holds another list"),
+        (torch.ones(1), "must hold tensors by name, but holds another Tensor"),
+    ],
+)
+def test_a_file_that_holds_other_things_is_refused(content: object, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}/x.bin: {message}')}$"):
+        read_tensors(tmp_path / "x.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.bin", b"garbage", "Unsupported operand 103"),
+        ("x.bin", b"", "it ends too early"),
+        ("x.safetensors", b"garbage", "Error while deserializing header: header too small"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = f"{tmp_path}/{name}: must be a file of tensors, but cannot be read ({reason})"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_tensors(tmp_path / name)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1000)}, tmp_path / "x.bin")
+    (tmp_path / "x.bin").write_bytes((tmp_path / "x.bin").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"x\.bin: must be a file of tensors, but cannot be read \(Pytorch"):
+        read_tensors(tmp_path / "x.bin")
+
+
+def test_tensors_keep_types_and_order(tmp_path: Path) -> None:
+    tensors = {"b": torch.ones(2, dtype=torch.float16), "a": torch.arange(3)}
+    torch.save(tensors, tmp_path / "x.bin")
+    read = read_tensors(tmp_path / "x.bin")
+    assert list(read) == ["b", "a"]
+    assert all(read[name].dtype == tensor.dtype and torch.equal(read[name], tensor) for name, tensor in tensors.items())
 
 
 def test_no_weight_file(tmp_path: Path, write_bert: WriteBert) -> None:

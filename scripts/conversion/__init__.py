@@ -1,0 +1,1 @@
+"""What ``convert_checkpoint.py`` is made of."""

@@ -1,0 +1,170 @@
+"""Encoder and decoder as plain BERT directories for HuggingFace's transformers."""
+
+import json
+from pathlib import Path
+
+import tokenizers
+from safetensors.torch import save
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor
+from transformers import BertConfig
+
+from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
+from bnb_fairseq.data.subword import BERT_SPECIALS, WordPiece
+from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS
+from bnb_fairseq.models.bert_import import ROW_NAMES
+from bnb_fairseq.models.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name
+from bnb_fairseq.models.seed_checkpoint import POOLER
+from bnb_fairseq.models.seed_config import SIDES
+
+from .fairseq_side import Trained, find_dictionaries, read_checkpoint
+from .files import new_folder
+
+CLASSES = {"encoder": "BertModel", "decoder": "BertForMaskedLM"}
+
+
+def fairseq_to_hf(checkpoint: Path, directory: Path, data: Path | None) -> list[str]:
+    """Write encoder and decoder of a checkpoint as BERT directories.
+
+    Args:
+        checkpoint: of ``bnb_transformer`` or ``bert2bert``.
+        directory: the folder to make, with ``encoder`` and ``decoder`` in it.
+        data: folder of the dictionaries.
+
+    Returns:
+        Lines for the user.
+
+    Raises:
+        ValueError: if anything is wrong; then nothing is written.
+    """
+    trained = read_checkpoint(checkpoint)
+    dictionaries = dict(zip(SIDES, find_dictionaries(trained, data), strict=True))
+    vocabularies = {side: wordpiece_of(dictionary, side) for side, dictionary in dictionaries.items()}
+    lines = []
+    with new_folder(directory) as lent:
+        for side, vocabulary in vocabularies.items():
+            tensors, dropped = bert_tensors(trained, side, len(vocabulary.symbols))
+            folder = lent / side
+            folder.mkdir()
+            (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+            write_config(trained, side, dictionaries[side], folder)
+            write_tokenizer(vocabulary, dictionaries[side], int(trained.cfg[f"{side}_positions"]), folder)
+            told = f"; without {', '.join(dropped)}, which a BERT does not have" if dropped else ""
+            lines.append(f"{directory / side}: {CLASSES[side]}, {len(tensors)} tensors{told}")
+    others = {name.partition(".")[0]: None for name in trained.parameters if not name.startswith(SIDES)}
+    return [*lines, f"in neither of them: {', '.join(others).replace('_', ' ')}"] if others else lines
+
+
+def wordpiece_of(dictionary: BnbDictionary, side: str) -> WordPiece:
+    """Return a dictionary's WordPiece tokenizer.
+
+    Args:
+        dictionary: the dictionary.
+        side: ``encoder`` or ``decoder``, for the message.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: if it has another kind, which cannot be a BERT's.
+    """
+    if isinstance(dictionary, SubwordDictionary):
+        if isinstance(dictionary.tokenizer, WordPiece):
+            return dictionary.tokenizer
+        kind = type(dictionary.tokenizer).__name__
+    else:
+        kind = "plain (text split at spaces)"
+    raise ValueError(f"the {side}'s dictionary must be WordPiece to become a BERT's tokenizer, but is {kind}")
+
+
+def bert_tensors(trained: Trained, side: str, symbols: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Collect one side's tensors under BERT's names.
+
+    Args:
+        trained: the checkpoint.
+        side: ``encoder`` or ``decoder``.
+        symbols: size of the vocabulary; the row after it, a blank's, is left out.
+
+    Returns:
+        The tensors, float32; and what was left out.
+
+    Raises:
+        ValueError: if the checkpoint was trained with a vocabulary of another size.
+    """
+    blanks = int(side == "decoder" and trained.has_blank_row)
+    rows = len(trained.parameters[f"{side}.embeddings.tokens.weight"])
+    if rows != symbols + blanks:
+        raise ValueError(f"the {side}'s dictionary must have {rows - blanks:,} symbols, but has {symbols:,}")
+    tensors: dict[str, Tensor] = {}
+    dropped = ["the blank's row"] if blanks else []
+    for name, tensor in trained.parameters.items():
+        if not name.startswith(f"{side}."):
+            continue
+        ours = name.removeprefix(f"{side}.")
+        theirs, layer = bert_name(ours), OUR_LAYER.fullmatch(ours)
+        if theirs is None or (layer is not None and layer[2] in CROSS_ATTENTION_NAMES.values()):
+            what = "cross-attention" if theirs else ours.rpartition(".")[0].replace("_", " ")
+            dropped += [] if what in dropped else [what]
+            continue
+        prefix = "bert." if side == "decoder" and not theirs.startswith("cls.") else ""
+        tensors[prefix + theirs] = (tensor[:symbols] if ours in ROW_NAMES else tensor).float().clone()
+    if side == "encoder" and trained.keepsake is not None:
+        kept = trained.keepsake.tensors
+        tensors |= {name.removeprefix("encoder."): kept[name].float() for name in kept if name.startswith(POOLER)}
+    return tensors, dropped
+
+
+def write_config(trained: Trained, side: str, dictionary: BnbDictionary, folder: Path) -> None:
+    """Write a BERT's ``config.json``.
+
+    Args:
+        trained: the checkpoint.
+        side: ``encoder`` or ``decoder``.
+        dictionary: its dictionary.
+        folder: where to.
+    """
+    cfg = trained.cfg
+    BertConfig(
+        **{theirs: cfg[f"{side}_{ours}"] for ours, theirs in CONFIG_KEYS.items()},
+        architectures=[CLASSES[side]],
+        vocab_size=len(dictionary),
+        type_vocab_size=2,
+        hidden_act="gelu",
+        layer_norm_eps=cfg.layer_norm_eps,
+        hidden_dropout_prob=cfg.dropout,
+        attention_probs_dropout_prob=cfg.attention_dropout,
+        pad_token_id=dictionary.pad(),
+    ).save_pretrained(folder)
+
+
+def write_tokenizer(vocabulary: WordPiece, dictionary: BnbDictionary, positions: int, folder: Path) -> None:
+    """Write a tokenizer that AutoTokenizer loads, with the dictionary's ids.
+
+    Args:
+        vocabulary: the tokenizer.
+        dictionary: tells the special symbols.
+        positions: longest input.
+        folder: where to.
+    """
+    path = folder / "tokenizer.json"
+    vocabulary.save(path)
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    bos, eos = BERT_SPECIALS.bos, BERT_SPECIALS.eos
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A {eos}",
+        pair=f"{bos} $A {eos} $B:1 {eos}:1",
+        special_tokens=[(bos, dictionary.bos()), (eos, dictionary.eos())],
+    )
+    tokenizer.save(str(path))
+    (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary.symbols), encoding="utf-8")
+    options = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
+        "model_max_length": positions,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "cls_token": bos,
+        "pad_token": BERT_SPECIALS.pad,
+        "sep_token": eos,
+        "unk_token": BERT_SPECIALS.unk,
+        "mask_token": BERT_SPECIALS.mask,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
