@@ -15,8 +15,8 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..losses.ctc import canvas_mean, ctc_loss, uniform_divergence
-from ..losses.token import random_mask
+from ..losses.ctc import canvas_mean, ctc_loss, uniform_divergence, words_to_score
+from ..losses.token import chosen_log_probs, random_mask
 from ..models.bnb_transformer import BnbTransformer, NarOutput
 from .config import BnbLossConfig, check_options, kl_schedule
 from .latent_statistics import latent_loss, log_latent
@@ -121,19 +121,21 @@ class BnbLoss(FairseqCriterion):
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> Computed:
         output = model(**net_input)
-        blank = _network(model).blank
-        log_probs = F.log_softmax(output.logits, dim=-1, dtype=_precise(output.logits))
-        ctc = ctc_loss(log_probs, target, output.canvas_lengths, target_lengths, blank)
+        canvas, batch, symbols = output.logits.shape
+        words = words_to_score(target, _network(model).blank)
+        chosen, mean = chosen_log_probs(output.logits.flatten(0, 1), words.repeat(canvas, 1))  # (A B) x (1 + T), A B
+        scores = chosen.view(canvas, batch, -1)
+        ctc = ctc_loss(scores, target, output.canvas_lengths, target_lengths)
         counts = target_lengths * ctc.fits
         smoothing = self.label_smoothing
         per_sentence = (1 - smoothing) * ctc.nll
         logs: Logs = {
             "nll_sum": ctc.nll.detach().sum(),
             "canvas_overflow_sum": (~ctc.fits).sum(),
-            "blank_sum": canvas_mean(log_probs.detach()[..., blank].exp(), output.canvas_lengths).sum(),
+            "blank_sum": canvas_mean(scores.detach()[..., 0].exp(), output.canvas_lengths).sum(),
         }
         if smoothing > 0:
-            divergence = uniform_divergence(log_probs, output.canvas_lengths) * counts
+            divergence = uniform_divergence(mean.view(canvas, batch), symbols, output.canvas_lengths) * counts
             per_sentence = per_sentence + smoothing * divergence
             logs["uniform_kl_sum"] = divergence.detach().sum()
         return Computed(output, per_sentence, counts, logs)

@@ -1,9 +1,12 @@
 """Connectionist temporal classification (Graves et al. 2006) over a decoder's canvas."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..modules.canvas import padding_mask
 
@@ -38,39 +41,77 @@ def needed_positions(targets: Tensor, target_lengths: Tensor) -> Tensor:
     return target_lengths + inside.masked_fill(target_lengths < 2, 0)
 
 
-def ctc_loss(log_probs: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, blank: int) -> CtcLoss:
-    """Compute -log p(target), p summed over all alignments that collapse to it.
+def words_to_score(targets: Tensor, blank: int) -> Tensor:
+    """List the words whose log-probabilities ``ctc_loss`` reads.
 
     Args:
-        log_probs: A x B x V, float32 or float64, normalised over V.
+        targets: B x T, right-padded ids.
+        blank: id of the blank.
+
+    Returns:
+        B x (1 + T): the blank, then the target.
+    """
+    return F.pad(targets, (1, 0), value=blank)
+
+
+def ctc_loss(scores: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor) -> CtcLoss:
+    """Compute -log p(target), p summed over all alignments that collapse to it.
+
+    It reads the log-probabilities of a sentence's own words alone: the rest of the vocabulary has no part in it.
+
+    Args:
+        scores: A x B x (1 + T), float32 or float64, log-probabilities of ``words_to_score``.
         targets: B x T, right-padded ids without blanks.
         canvas_lengths: B, true canvas lengths.
         target_lengths: B, true target lengths.
-        blank: id of the blank.
 
     Returns:
         The loss of each sentence and whether its target fits.
     """
     fits = needed_positions(targets, target_lengths) <= canvas_lengths
-    nll = F.ctc_loss(
-        log_probs, targets, canvas_lengths, target_lengths, blank=blank, reduction="none", zero_infinity=True
-    )
-    return CtcLoss(nll, fits)
+    same = targets.unsqueeze(2) == targets.unsqueeze(1)  # B x T x T
+    columns = 1 + same.int().argmax(dim=2) if targets.size(1) else targets  # of each token's first occurrence
+    inside = ~padding_mask(canvas_lengths, len(scores)).transpose(0, 1) & fits  # A x B
+    return CtcLoss(_Ctc.apply(scores, columns, canvas_lengths, target_lengths, inside), fits)  # type: ignore[no-untyped-call]
 
 
-def uniform_divergence(log_probs: Tensor, canvas_lengths: Tensor) -> Tensor:
+class _Ctc(torch.autograd.Function):
+    """torch's CTC with its true gradient.
+
+    torch returns p_v - q_v where the gradient over log p_v is -q_v, the posterior of the word at the position: it takes
+    for granted that a log-softmax over the same words lies behind, where the two do the same.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, columns: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, inside: Tensor
+    ) -> Tensor:
+        with torch.enable_grad():
+            leaf = scores.detach().requires_grad_()
+            nll = F.ctc_loss(leaf, columns, canvas_lengths, target_lengths, reduction="none", zero_infinity=True)
+            (gradient,) = torch.autograd.grad(nll.sum(), leaf)
+        ctx.save_for_backward(torch.where(inside.unsqueeze(2), gradient - scores.exp(), 0))
+        return nll.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return weights.unsqueeze(1) * gradient, None, None, None, None
+
+
+def uniform_divergence(mean_log_probs: Tensor, symbols: int, canvas_lengths: Tensor) -> Tensor:
     """Average KL(uniform || p) over each sentence's canvas: the label smoothing of the original model under CTC.
 
     Args:
-        log_probs: A x B x V, normalised over V.
+        mean_log_probs: A x B, mean of log p over the vocabulary.
+        symbols: V, size of the vocabulary.
         canvas_lengths: B, true canvas lengths.
 
     Returns:
         B, in nats; 0 where p is uniform.
     """
-    symbols = log_probs.new_tensor(log_probs.size(-1)).log()
-    divergence = -symbols - log_probs.mean(dim=-1)  # A x B
-    return canvas_mean(divergence, canvas_lengths)
+    return canvas_mean(-math.log(symbols) - mean_log_probs, canvas_lengths)
 
 
 def canvas_mean(values: Tensor, canvas_lengths: Tensor) -> Tensor:

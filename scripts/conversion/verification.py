@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from bnb_fairseq.losses.ctc import ctc_loss, uniform_divergence
+from bnb_fairseq.losses.ctc import ctc_loss, uniform_divergence, words_to_score
 from bnb_fairseq.losses.vae import kl_to_standard_normal
 from bnb_fairseq.models.bert_checkpoint import read_tensors
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
@@ -128,7 +128,8 @@ def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
     encoded = model.encode(inputs["input_ids"], lengths)
     output = model(inputs["input_ids"], lengths)
     log_probs = output.logits.float().log_softmax(dim=-1)  # A x B x V
-    ctc = ctc_loss(log_probs, inputs["labels"], output.canvas_lengths, label_lengths, model.blank)
+    words = words_to_score(inputs["labels"], model.blank).expand(len(log_probs), -1, -1)  # A x B x (1 + T)
+    ctc = ctc_loss(log_probs.gather(2, words), inputs["labels"], output.canvas_lengths, label_lengths)
     mean, log_variance = cast(tuple[Tensor, Tensor], encoded.posterior)  # build_model sees to the second
     divergence = kl_to_standard_normal(mean, log_variance).sum(dim=-1) * inside  # B x S
     logits = output.logits.transpose(0, 1)  # A x B x V -> B x A x V
@@ -138,7 +139,9 @@ def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
         "logits": logits,
         ARGMAX: logits.argmax(dim=-1),
         "ctc_loss": (ctc.nll / label_lengths).mean().view(1),
-        "kl_uniform": uniform_divergence(log_probs, output.canvas_lengths).mean().view(1),
+        "kl_uniform": uniform_divergence(log_probs.mean(dim=2), log_probs.size(2), output.canvas_lengths)
+        .mean()
+        .view(1),
         "kl_vae": (divergence.sum(dim=1) / lengths).mean().view(1),
     }
 

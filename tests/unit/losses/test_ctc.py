@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnb_fairseq.losses.ctc import canvas_mean, ctc_loss, needed_positions, uniform_divergence
+from bnb_fairseq.losses.ctc import (
+    CtcLoss,
+    canvas_mean,
+    ctc_loss,
+    needed_positions,
+    uniform_divergence,
+    words_to_score,
+)
 
 SYMBOLS = 4
 Target = tuple[int, ...]
@@ -63,6 +70,12 @@ def random_log_probs(canvas: int, sentences: int, seed: int = 1) -> Tensor:
     return logits.log_softmax(dim=-1)
 
 
+def loss_of(log_probs: Tensor, targets: Tensor, canvases: Tensor, lengths: Tensor, blank: int) -> CtcLoss:
+    """The loss from log-probabilities of the whole vocabulary, A x B x V."""
+    words = words_to_score(targets, blank).expand(len(log_probs), -1, -1)
+    return ctc_loss(log_probs.gather(2, words), targets, canvases, lengths)
+
+
 @pytest.mark.parametrize("blank", [0, 1, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 def test_loss_is_the_sum_over_all_alignments(dtype: torch.dtype, tolerance: float, blank: int) -> None:
@@ -71,7 +84,7 @@ def test_loss_is_the_sum_over_all_alignments(dtype: torch.dtype, tolerance: floa
     log_probs = random_log_probs(7, len(sentences))
     targets, lengths = padded([target for _, target in sentences], fill=2)
     canvases = torch.tensor([canvas for canvas, _ in sentences])
-    result = ctc_loss(log_probs.to(dtype), targets, canvases, lengths, blank)
+    result = loss_of(log_probs.to(dtype), targets, canvases, lengths, blank)
     assert result.nll.dtype == dtype
     for b, (canvas, target) in enumerate(sentences):
         matching = alignments(canvas, blank).get(target, [])
@@ -111,7 +124,7 @@ def test_gradient() -> None:
     canvases = torch.tensor([4, 5, 3, 3, 1])
 
     def loss(logits: Tensor) -> Tensor:
-        return ctc_loss(logits.log_softmax(dim=-1), targets, canvases, lengths, blank=0).nll
+        return loss_of(logits.log_softmax(dim=-1), targets, canvases, lengths, blank=0).nll
 
     logits = torch.randn(5, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(loss, (logits,))
@@ -120,18 +133,34 @@ def test_gradient() -> None:
     assert reached.sum(dim=1).tolist() == [4, 5, 3, 0, 1]
 
 
+def test_gradient_over_the_log_probabilities_themselves() -> None:
+    """It is minus the posterior of each word at each position, where torch's takes a softmax for granted."""
+    targets, lengths = padded([(1, 1), (2, 1, 2), (), (1, 2, 2), (2,)], fill=1)
+    canvases = torch.tensor([4, 5, 3, 3, 1])
+    scores = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
+
+    def loss(scores: Tensor) -> Tensor:  # columns of equal words are equal
+        tied = torch.cat([scores[..., :1], scores.gather(2, (1 + targets).expand(6, -1, -1))], dim=2)
+        return ctc_loss(tied, targets, canvases, lengths).nll
+
+    assert torch.autograd.gradcheck(loss, (scores,))
+    (gradient,) = torch.autograd.grad(loss(scores).sum(), scores)
+    inside = torch.arange(6).unsqueeze(1) < canvases.masked_fill(torch.tensor([0, 0, 0, 1, 0]).bool(), 0)
+    assert torch.allclose(-gradient.sum(dim=2), inside.double())
+
+
 def test_loss_does_not_depend_on_padding() -> None:
     sentences = cases(blank=3)
     targets, lengths = padded([target for _, target in sentences], fill=0)
     canvases = torch.tensor([canvas for canvas, _ in sentences])
     log_probs = random_log_probs(5, len(sentences))
-    expected = ctc_loss(log_probs, targets, canvases, lengths, blank=3)
+    expected = loss_of(log_probs, targets, canvases, lengths, blank=3)
     beyond = torch.arange(9).unsqueeze(1) >= canvases  # A x B
     longer = torch.cat([log_probs, random_log_probs(4, len(sentences))])
     longer[beyond] = random_log_probs(9, len(sentences), seed=7)[beyond]
     for fill in (0, 1, 3):
         rows, _ = padded([target for _, target in sentences], fill, extra=2)
-        found = ctc_loss(longer, rows, canvases, lengths, blank=3)
+        found = loss_of(longer, rows, canvases, lengths, blank=3)
         assert torch.allclose(found.nll, expected.nll, rtol=0, atol=1e-12)
         assert torch.equal(found.fits, expected.fits)
 
@@ -143,7 +172,7 @@ def test_uniform_divergence_by_hand(dtype: torch.dtype) -> None:
     probabilities = torch.tensor(
         [[skew, skew, uniform], [uniform, padding, uniform], [uniform, padding, padding]], dtype=dtype
     )
-    divergence = uniform_divergence(probabilities.log(), torch.tensor([3, 1, 2]))
+    divergence = uniform_divergence(probabilities.log().mean(dim=2), 2, torch.tensor([3, 1, 2]))
     assert divergence.dtype == dtype
     half = math.log(4 / 3) / 2
     assert divergence.tolist() == pytest.approx([half / 3, half, 0.0], abs=1e-7)
@@ -152,7 +181,8 @@ def test_uniform_divergence_by_hand(dtype: torch.dtype) -> None:
 def test_uniform_divergence_over_more_symbols() -> None:
     """KL(uniform || (1/2, 1/8, 1/8, 1/4)) = (ln(1/2) + ln(2) + ln(2) + ln(1)) / 4 = ln(2) / 4."""
     probabilities = torch.tensor([[[0.5, 0.125, 0.125, 0.25]]], dtype=torch.float64)
-    assert float(uniform_divergence(probabilities.log(), torch.tensor([1]))) == pytest.approx(math.log(2) / 4)
+    divergence = uniform_divergence(probabilities.log().mean(dim=2), 4, torch.tensor([1]))
+    assert float(divergence) == pytest.approx(math.log(2) / 4)
 
 
 def test_canvas_mean_by_hand() -> None:
