@@ -11,6 +11,7 @@ LENGTHS = (3, 10)
 BNB = ["--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss", "--length-loss-factor", "1"]
 BNB += ["--max-update", "1500", "--total-num-update", "1500"]
 CTC, LENGTH = [*BNB, "--length-control", "ctc"], [*BNB, "--length-control", "length"]
+LONGER = ["--max-update", "2500", "--total-num-update", "2500"]
 VAE = ["--latent", "vae", "--kl-factor", "0.1"]
 CYCLIC = ["--kl-schedule", "cyclic", "--kl-cycles", "2", "--kl-zero-share", "0.2", "--kl-increase-share", "0.4"]
 BERT2BERT = ["--arch", "bert2bert_tiny", "--criterion", "label_smoothed_cross_entropy"]
@@ -19,7 +20,7 @@ MODELS = {
     "length": LENGTH,
     "bert2bert": [*BERT2BERT, "--max-update", "200", "--total-num-update", "200"],
     # The original's model: 24 positions hold 12 tokens and the blanks between equal ones.
-    "ctc, fixed canvas": [*CTC, "--ctc-canvas-length", "24", "--ctc-blank", "pad", "--label-smoothing", "0.1"],
+    "ctc, fixed canvas": [*CTC, "--ctc-canvas-length", "24", "--ctc-blank", "pad", "--label-smoothing", "0.1", *LONGER],
     "ctc, no latent": [*CTC, "--latent-size", "0", "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
     "length, no latent": [*LENGTH, "--latent-size", "0", "--label-smoothing", "0.1"],
