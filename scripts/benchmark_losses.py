@@ -18,6 +18,7 @@ from speed.clock import synchronise
 from torch import Tensor
 
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.losses.packing import Packing
 
 REFERENCE = "cross-entropy (torch)"
 SMOOTHING = 0.1
@@ -111,7 +112,7 @@ def make_losses(sample: Sample) -> dict[str, Loss]:
         return lambda logits: F.cross_entropy(logits, flat, reduction="sum", label_smoothing=smoothing)
 
     def criterions(loss: TokenLoss) -> Loss:
-        return lambda logits: loss(logits, sample.positions, sample.targets, 0)[0].sum()
+        return lambda logits: loss(logits, Packing(sample.positions), sample.targets, 0)[0].sum()
 
     return {
         REFERENCE: torchs(0.0),

@@ -15,10 +15,13 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..losses.ctc import canvas_mean, ctc_loss, uniform_divergence, words_to_score
-from ..losses.token import chosen_log_probs, random_mask
+from ..losses.ctc import ctc_loss, known_scores, uniform_divergence, words_to_score
+from ..losses.packing import Packing
+from ..losses.token import chosen_log_probs
 from ..models.bnb_transformer import BnbTransformer, NarOutput
+from ..modules.canvas import Revealed
 from .config import BnbLossConfig, check_options, kl_schedule
+from .glancing import Teacher, glancing_schedule
 from .latent_statistics import latent_loss, log_latent
 from .token_loss import TokenLoss
 
@@ -37,6 +40,7 @@ AVERAGES = {
     "length_overflow": ("length_overflow_sum", "nsentences", 1.0),
     "canvas_overflow": ("canvas_overflow_sum", "nsentences", 1.0),
     "blank_share": ("blank_sum", "nsentences", 1.0),
+    "revealed": ("revealed_sum", "nsentences", 1.0),
     "kl_factor": ("kl_factor_sum", "nsentences", 1.0),
 }
 
@@ -75,6 +79,7 @@ class BnbLoss(FairseqCriterion):
         self.label_smoothing: float = cfg.label_smoothing
         self.length_loss_factor: float = cfg.length_loss_factor
         self.kl_schedule = kl_schedule(cfg)
+        self.glancing = None if cfg.glancing is None else glancing_schedule(cfg.glancing)
         self.token_loss = TokenLoss(
             str(cfg.token_loss),
             cfg.label_smoothing,
@@ -101,6 +106,9 @@ class BnbLoss(FairseqCriterion):
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
         compute = self._ctc if _network(model).uses_ctc else self._tokens
         output, per_sentence, counts, logs = compute(model, net_input, target, target_lengths)
+        if _revealed(output).tokens is not None:
+            hidden = _revealed(output).hidden.sum(dim=1) / output.canvas_lengths.clamp(min=1)
+            logs["revealed_sum"] = (1 - hidden).sum()
         if output.posterior is not None:
             kl, latent_logs = latent_loss(output.posterior, net_input["src_lengths"])
             # Validation losses are compared along the training: they have the full factor at all times.
@@ -117,14 +125,19 @@ class BnbLoss(FairseqCriterion):
         }
         return loss, sample_size, logs
 
+    def _share(self, network: BnbTransformer) -> float | None:
+        return None if self.glancing is None else self.glancing.at(network.num_updates)
+
     def _ctc(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> Computed:
-        output = model(**net_input)
-        canvas, batch, symbols = output.logits.shape
-        words = words_to_score(target, _network(model).blank)
-        chosen, mean = chosen_log_probs(output.logits.flatten(0, 1), words.repeat(canvas, 1))  # (A B) x (1 + T), A B
-        scores = chosen.view(canvas, batch, -1)
+        network = _network(model)
+        output = model(**net_input, reveal=Teacher(network, target, target_lengths, self._share(network)))
+        revealed = _revealed(output)
+        packing, words = Packing(revealed.hidden), words_to_score(target, network.blank)
+        chosen, mean = chosen_log_probs(output.logits, packing.repeated(words))  # N x (1 + T), N
+        shown = words[:, :1].expand_as(revealed.hidden) if revealed.tokens is None else revealed.tokens
+        scores = packing.placed(chosen, known_scores(shown, words).to(chosen.dtype)).transpose(0, 1)  # A x B x (1 + T)
         ctc = ctc_loss(scores, target, output.canvas_lengths, target_lengths)
         counts = target_lengths * ctc.fits
         smoothing = self.label_smoothing
@@ -132,10 +145,10 @@ class BnbLoss(FairseqCriterion):
         logs: Logs = {
             "nll_sum": ctc.nll.detach().sum(),
             "canvas_overflow_sum": (~ctc.fits).sum(),
-            "blank_sum": canvas_mean(scores.detach()[..., 0].exp(), output.canvas_lengths).sum(),
+            "blank_sum": packing.means(chosen.detach()[:, 0].exp()).sum(),
         }
         if smoothing > 0:
-            divergence = uniform_divergence(mean.view(canvas, batch), symbols, output.canvas_lengths) * counts
+            divergence = packing.means(uniform_divergence(mean, output.logits.size(1))) * counts
             per_sentence = per_sentence + smoothing * divergence
             logs["uniform_kl_sum"] = divergence.detach().sum()
         return Computed(output, per_sentence, counts, logs)
@@ -144,20 +157,16 @@ class BnbLoss(FairseqCriterion):
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> Computed:
         network = _network(model)
-        hidden = target.ne(self.padding_idx)
-        canvas_tokens = None
-        if network.reads_canvas_tokens and model.training:
-            hidden = random_mask(target_lengths, target.size(1))
-            canvas_tokens = target.masked_fill(hidden, network.mask)
-        output = model(**net_input, target_lengths=target_lengths, canvas_tokens=canvas_tokens, predict=hidden)
+        teacher = Teacher(network, target, target_lengths, self._share(network))
+        output = model(**net_input, target_lengths=target_lengths, reveal=teacher)
+        packing = Packing(_revealed(output).hidden)
         # Validation compares models: it has the loss that the warm-up leads to.
         update = network.num_updates if model.training else self.token_loss.warmup_updates
-        per_sentence, token_logs = self.token_loss(output.logits, hidden, target, update)
-        counts = hidden.sum(dim=1)
+        per_sentence, token_logs = self.token_loss(output.logits, packing, target, update)
         length_nll, logs = self._length(network, output, net_input["src_lengths"], target_lengths)
-        per_sentence = per_sentence + self.length_loss_factor * length_nll * counts
+        per_sentence = per_sentence + self.length_loss_factor * length_nll * packing.counts
         logs |= token_logs
-        return Computed(output, per_sentence, counts, logs)
+        return Computed(output, per_sentence, packing.counts, logs)
 
     def _length(
         self, network: BnbTransformer, output: NarOutput, source_lengths: Tensor, target_lengths: Tensor
@@ -202,26 +211,38 @@ class BnbLoss(FairseqCriterion):
         return True
 
 
-def check_fits_model(criterion: FairseqCriterion, name: str, length_control: str | None) -> None:
+class ModelTraits(NamedTuple):
+    """What the criterion must know of a non-autoregressive model: its ``--length-control`` and ``--canvas-tokens``."""
+
+    length_control: str
+    canvas_tokens: bool
+
+
+def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits | None) -> None:
     """See that criterion and model belong together.
 
     Args:
         criterion: the criterion.
         name: its name on the command line.
-        length_control: the model's ``--length-control``; None: the model is autoregressive.
+        traits: the model's; None: the model is autoregressive.
 
     Raises:
         ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round, or
-            ``bnb_loss`` has a token loss, but the model is trained with CTC.
+            ``bnb_loss`` has a token loss, but the model is trained with CTC, or glancing, but its decoder reads no
+            tokens.
     """
-    if isinstance(criterion, BnbLoss) != (length_control is not None):
-        wanted = "one for autoregressive models, not bnb_loss" if length_control is None else "bnb_loss"
+    if isinstance(criterion, BnbLoss) != (traits is not None):
+        wanted = "one for autoregressive models, not bnb_loss" if traits is None else "bnb_loss"
         raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
-    if isinstance(criterion, BnbLoss) and length_control == "ctc" and criterion.token_loss.kind != "ce":
+    if not isinstance(criterion, BnbLoss) or traits is None:
+        return
+    if traits.length_control == "ctc" and criterion.token_loss.kind != "ce":
         raise ValueError(
             f"--token-loss {criterion.token_loss.kind} needs --length-control length, but the model has ctc, whose "
             f"loss sums over all alignments"
         )
+    if criterion.glancing is not None and not traits.canvas_tokens:
+        raise ValueError("--glancing needs --canvas-tokens, by which the decoder reads what it is shown")
 
 
 def _network(model: BnbTransformer) -> BnbTransformer:
@@ -229,6 +250,13 @@ def _network(model: BnbTransformer) -> BnbTransformer:
     while (inner := getattr(model, "module", None)) is not None:
         model = inner
     return model
+
+
+def _revealed(output: NarOutput) -> Revealed:
+    """Return what the model was shown; it is always asked for here."""
+    if output.revealed is None:
+        raise ValueError("the model must tell where it predicts, but does not")
+    return output.revealed
 
 
 def _precise(logits: Tensor) -> torch.dtype:

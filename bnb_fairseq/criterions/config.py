@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
@@ -36,6 +37,13 @@ class BnbLossConfig(FairseqDataclass):
     )
     oaxe_warmup_updates: int = field(
         default=0, metadata={"help": "oaxe: updates over which it takes the place of cross-entropy, linearly"}
+    )
+    glancing: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "--canvas-tokens: show the decoder this share of the positions that it gets wrong, such as 0.5, or "
+            "FROM:TO@UPDATES, such as 0.5:0.1@200k (default: a uniformly drawn number of positions)"
+        },
     )
     kl_factor: float = field(default=1.0, metadata={"help": "--latent vae: weight of KL(posterior || standard normal)"})
     kl_schedule: KL_SCHEDULE_CHOICES = field(  # type: ignore[valid-type]

@@ -35,19 +35,20 @@ class TokenLoss:
     margin: float = 0.0
     warmup_updates: int = 0
 
-    def __call__(self, logits: Tensor, hidden: Tensor, target: Tensor, update: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, logits: Tensor, packing: Packing, target: Tensor, update: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss.
 
         Args:
-            logits: N x V, for the True entries of ``hidden`` in row-major order.
-            hidden: B x T, True at tokens to predict.
+            logits: N x V.
+            packing: the N positions to predict, of B x T.
             target: B x T ids.
             update: updates made so far; for OAXE's warm-up.
 
         Returns:
             The loss of each sentence, B (nats, summed over its tokens), and sums for the log.
         """
-        packing = Packing(hidden)
         ids = packing.chosen(target).unsqueeze(1)
         if self.kind != "ce":  # then the tokens of the whole sentence too, and the blank
             of_sentence = F.pad(packing.packed(ids.squeeze(1)), (0, 1), value=self.blank)

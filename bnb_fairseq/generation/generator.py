@@ -87,6 +87,8 @@ def generator_options(args: Any) -> GeneratorOptions:
 class NarGenerator:
     """Writes whole outputs in one pass, or in one pass and a few refinements (mask-predict).
 
+    Under CTC the refinements take place on the canvas, blanks included; it is collapsed once, at the end.
+
     Args:
         models: the model, in a list as fairseq hands it over.
         dictionary: the target dictionary.
@@ -140,14 +142,7 @@ class NarGenerator:
         model.eval()
         encoded = model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
         canvas = model.canvas(encoded)
-        if model.uses_ctc:
-            tokens, scores = self._predict(model, encoded, canvas, ~canvas.padding)
-            kept = kept_by_ctc(tokens, canvas.lengths, model.blank)
-            return self._hypotheses([self._written(first_state(tokens, scores, canvas.lengths), kept)])
-        states = self._refine(model, encoded, canvas)
-        return self._hypotheses(
-            [self._written(state, kept_on_canvas(state.tokens, state.lengths, self.pad)) for state in states]
-        )
+        return self._hypotheses([self._written(model, state) for state in self._refine(model, encoded, canvas)])
 
     def _predict(
         self, model: BnbTransformer, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
@@ -155,16 +150,21 @@ class NarGenerator:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
-        blank = model.blank if model.uses_ctc else None
-        prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, blank)
+        # What is not written needs a score only where scores decide what is predicted again.
+        unscored = model.blank if model.uses_ctc and self.options.max_iter == 0 else None
+        prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, unscored)
         filled = prediction.tokens.new_full(positions.shape, self.pad)
         filled[positions] = prediction.tokens
         scores = prediction.scores.new_zeros(positions.shape)
         scores[positions] = prediction.scores
         return filled, scores
 
-    def _written(self, state: DecodingState, kept: Tensor) -> DecodingState:
-        """Reduce a canvas to the tokens that are part of the text (``kept``, B x A, bool)."""
+    def _written(self, model: BnbTransformer, state: DecodingState) -> DecodingState:
+        """Reduce a canvas to the tokens that are part of the text."""
+        if model.uses_ctc:
+            kept = kept_by_ctc(state.tokens, state.lengths, model.blank)
+        else:
+            kept = kept_on_canvas(state.tokens, state.lengths, self.pad)
         tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
         return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
 

@@ -10,6 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from ..modules.canvas import padding_mask
 
+ALMOST_IMPOSSIBLE = -1e4  # torch's gradient is nan at log 0
+
 
 class CtcLoss(NamedTuple):
     """CTC loss of a batch.
@@ -100,29 +102,27 @@ class _Ctc(torch.autograd.Function):
         return weights.unsqueeze(1) * gradient, None, None, None, None
 
 
-def uniform_divergence(mean_log_probs: Tensor, symbols: int, canvas_lengths: Tensor) -> Tensor:
-    """Average KL(uniform || p) over each sentence's canvas: the label smoothing of the original model under CTC.
+def uniform_divergence(mean_log_probs: Tensor, symbols: int) -> Tensor:
+    """Compute KL(uniform || p) of each position: the label smoothing of the original model under CTC.
 
     Args:
-        mean_log_probs: A x B, mean of log p over the vocabulary.
+        mean_log_probs: any shape, mean of log p over the vocabulary.
         symbols: V, size of the vocabulary.
-        canvas_lengths: B, true canvas lengths.
 
     Returns:
-        B, in nats; 0 where p is uniform.
+        The same shape, nats; 0 where p is uniform.
     """
-    return canvas_mean(-math.log(symbols) - mean_log_probs, canvas_lengths)
+    return -math.log(symbols) - mean_log_probs
 
 
-def canvas_mean(values: Tensor, canvas_lengths: Tensor) -> Tensor:
-    """Average over each sentence's true canvas positions.
+def known_scores(tokens: Tensor, words: Tensor) -> Tensor:
+    """Make scores for positions whose token is known: log 1 for it, and for all others almost log 0.
 
     Args:
-        values: A x B.
-        canvas_lengths: B.
+        tokens: B x A ids.
+        words: B x (1 + T), from ``words_to_score``.
 
     Returns:
-        B.
+        B x A x (1 + T), float32.
     """
-    inside = ~padding_mask(canvas_lengths, values.size(0)).transpose(0, 1)
-    return (values * inside).sum(dim=0) / canvas_lengths.clamp(min=1)
+    return torch.where(tokens.unsqueeze(2) == words.unsqueeze(1), 0.0, ALMOST_IMPOSSIBLE)

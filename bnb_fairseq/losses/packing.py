@@ -38,3 +38,11 @@ class Packing:
     def totals(self, values: Tensor) -> Tensor:
         """Add up what a sentence's positions have: N -> B."""
         return values.new_zeros(len(self.counts)).index_add(0, self._rows, values)
+
+    def placed(self, values: Tensor, others: Tensor) -> Tensor:
+        """Put what the positions have to their places: N x ..., and what all others have, B x L x ... -> B x L x ..."""
+        return others.index_put((self._rows, self._columns), values)
+
+    def means(self, values: Tensor) -> Tensor:
+        """Average what a sentence's positions have, 0 where it has none: N -> B."""
+        return self.totals(values) / self.counts.clamp(min=1)

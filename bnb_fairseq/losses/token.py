@@ -1,4 +1,4 @@
-"""What token losses read: log-probabilities of a few words at each position; and which tokens training hides."""
+"""What token losses read: log-probabilities of a few words at each position."""
 
 from typing import Any, NamedTuple
 
@@ -62,21 +62,3 @@ class _ChosenLogProbs(torch.autograd.Function):
         if mean is not None:
             gradient += mean.unsqueeze(1) / log_probs.size(1)
         return gradient.to(ctx.dtype), None
-
-
-def random_mask(target_lengths: Tensor, longest: int) -> Tensor:
-    """Choose tokens to hide, a uniform number from 1 to T: mask-predict's training (Ghazvininejad et al. 2019).
-
-    Args:
-        target_lengths: B, at least 1.
-        longest: T, number of columns.
-
-    Returns:
-        B x T, True at hidden tokens, never at padding.
-    """
-    noise = torch.rand(len(target_lengths), longest, device=target_lengths.device)
-    padding = torch.arange(longest, device=target_lengths.device) >= target_lengths.unsqueeze(1)
-    order = noise.masked_fill(padding, 2.0).argsort(dim=1).argsort(dim=1)  # rank of each position, padding last
-    share = torch.rand(len(target_lengths), device=target_lengths.device)
-    hidden = 1 + (share * target_lengths).long().clamp(max=target_lengths - 1)
-    return order < hidden.unsqueeze(1)

@@ -1,5 +1,6 @@
 """The ``bnb_transformer`` model and its named architectures."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -8,7 +9,7 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
-from ..modules.canvas import Canvas, padding_mask, upsample_latent, upsampled_lengths
+from ..modules.canvas import Canvas, Revealed, padding_mask, upsample_latent, upsampled_lengths
 from ..modules.inference import SourceMemory
 from ..modules.latent import Latent, Posterior
 from ..modules.length import GaussianLengthConverter, LengthHead
@@ -48,16 +49,22 @@ class NarOutput(NamedTuple):
     """What the criterion needs of a forward pass.
 
     Attributes:
-        logits: A x B x V; or N x V if N positions were asked for.
+        logits: A x B x V; or N x V, in row-major order of B x A, if N positions were to be predicted.
         canvas_lengths: B, true canvas lengths.
         length_logits: B x (2N + 1) under length classification, else None.
         posterior: of the latent, if it is variational.
+        revealed: what the decoder was shown and where it predicts, if that was asked for.
     """
 
     logits: Tensor
     canvas_lengths: Tensor
     length_logits: Tensor | None
     posterior: Posterior | None = None
+    revealed: Revealed | None = None
+
+
+# Decides, for a canvas, what the decoder is shown; may ask for the logits, A x B x V, of a pass that is shown nothing.
+Reveal = Callable[[Canvas, Callable[[], Tensor]], Revealed]
 
 
 class TaskWithDictionaries(Protocol):
@@ -209,28 +216,33 @@ class BnbTransformer(BaseFairseqModel):
         src_tokens: Tensor,
         src_lengths: Tensor,
         target_lengths: Tensor | None = None,
-        canvas_tokens: Tensor | None = None,
-        predict: Tensor | None = None,
+        reveal: Reveal | None = None,
     ) -> NarOutput:
-        """Run the whole model once.
+        """Run the whole model once, the decoder twice if ``reveal`` wants to know what it would say by itself.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
             target_lengths: B, gold target lengths under length classification.
-            canvas_tokens: B x A, tokens revealed to the decoder, [MASK] elsewhere.
-            predict: B x A, True where logits are wanted; None: everywhere.
+            reveal: decides what the decoder is shown and where it is to predict; None: nothing, and everywhere.
 
         Returns:
             Logits for the whole canvas (A x B x V), or for the wanted positions in row-major order (N x V).
         """
         encoded = self.encode(src_tokens, src_lengths)
         canvas = self.canvas(encoded, target_lengths)
-        states = self.decode(encoded, canvas, canvas_tokens)
-        if predict is not None:
-            states = states.transpose(0, 1)[predict]  # A x B x D -> N x D
+
+        @torch.no_grad()
+        def guess() -> Tensor:
+            return self.decoder.output_layer(self.decode(encoded, canvas))
+
+        revealed = None if reveal is None else reveal(canvas, guess)
+        states = self.decode(encoded, canvas, None if revealed is None else revealed.tokens)
+        if revealed is not None:
+            states = states.transpose(0, 1)[revealed.hidden]  # A x B x D -> N x D
         posterior = None if encoded.posterior.log_variance is None else encoded.posterior
-        return NarOutput(self.decoder.output_layer(states), canvas.lengths, self.length_logits(encoded), posterior)
+        logits = self.decoder.output_layer(states)
+        return NarOutput(logits, canvas.lengths, self.length_logits(encoded), posterior, revealed)
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remember how many updates the model has seen; fairseq calls this before each, schedules read it.

@@ -227,12 +227,6 @@ def check_options(cfg: BnbTransformerConfig) -> None:
         f"{cfg.decoder_embed_dim})",
         cfg.latent_size,
     )
-    problems.require(
-        not cfg.canvas_tokens or str(cfg.length_control) == "length",
-        "canvas-tokens",
-        "needs --length-control length",
-        f"set with --length-control {cfg.length_control}",
-    )
     problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
     _require_canvas_length(cfg, problems)
     problems.raise_if_any()

@@ -23,6 +23,18 @@ class Canvas(NamedTuple):
     added: Tensor | None
 
 
+class Revealed(NamedTuple):
+    """What the decoder is shown on its canvas in training, and where it is to predict.
+
+    Attributes:
+        tokens: B x A, true tokens where they are shown and [MASK] elsewhere; None: it is shown nothing.
+        hidden: B x A, True at the positions to predict, all of them inside the canvas.
+    """
+
+    tokens: Tensor | None
+    hidden: Tensor
+
+
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
     """Mark the positions beyond each length.
 

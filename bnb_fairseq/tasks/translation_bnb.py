@@ -18,7 +18,7 @@ from fairseq.tasks.translation import TranslationTask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..criterions.bnb_loss import check_fits_model
+from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_data_bin, load_dictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_lines, check_preprocessing_command
@@ -49,7 +49,7 @@ class TranslationBnbTask(TranslationTask):
         torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
         self.tgt_dict = tgt_dict
-        self.length_control: str | None = "ctc"  # the model's, once there is one; None: it is autoregressive
+        self.traits: ModelTraits | None = ModelTraits("ctc", False)  # the model's, once there is one
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -163,7 +163,7 @@ class TranslationBnbTask(TranslationTask):
     def _pairs(self, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool) -> SentencePairDataset:
         longest = self.cfg.max_source_positions if self.cfg.truncate_source else None
         return SentencePairDataset(
-            source, self.src_dict, target, self.tgt_dict, self.length_control is not None, shuffle, longest
+            source, self.src_dict, target, self.tgt_dict, self.traits is not None, shuffle, longest
         )
 
     def get_interactive_tokens_and_lengths(
@@ -242,7 +242,8 @@ class TranslationBnbTask(TranslationTask):
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
-        self.length_control = str(cfg.length_control) if isinstance(model, BnbTransformer) else None
+        is_parallel = isinstance(model, BnbTransformer)
+        self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens) if is_parallel else None
         if self.cfg.eval_bleu:
             self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
         return model
@@ -262,7 +263,7 @@ class TranslationBnbTask(TranslationTask):
                 or ``bnb_loss`` has options that do not fit the model.
         """
         criterion = super().build_criterion(cfg, from_checkpoint)
-        check_fits_model(criterion, getattr(cfg, "_name", type(criterion).__name__), self.length_control)
+        check_fits_model(criterion, getattr(cfg, "_name", type(criterion).__name__), self.traits)
         return criterion
 
     def build_generator(

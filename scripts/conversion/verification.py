@@ -139,9 +139,7 @@ def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
         "logits": logits,
         ARGMAX: logits.argmax(dim=-1),
         "ctc_loss": (ctc.nll / label_lengths).mean().view(1),
-        "kl_uniform": uniform_divergence(log_probs.mean(dim=2), log_probs.size(2), output.canvas_lengths)
-        .mean()
-        .view(1),
+        "kl_uniform": uniform_divergence(log_probs.mean(dim=2), log_probs.size(2)).mean().view(1),
         "kl_vae": (divergence.sum(dim=1) / lengths).mean().view(1),
     }
 

@@ -21,7 +21,11 @@ Write = Callable[[Path, Sequence[str]], Path]
         (["--bert-encoder", "BERT", "--encoder-embed-dim", "48"], ["--encoder-embed-dim 48", "has 64"]),
         (["--bert-encoder", "BERT", "--decoder-layers", "9"], ["--decoder-layers 9", "between 1 and the 4 layers"]),
         (["--ctc-upsample", "0.5"], ["--ctc-upsample must be at least 1, but is 0.5"]),
-        (["--canvas-tokens"], ["--canvas-tokens needs --length-control length"]),
+        (["--glancing", "0.5"], ["--glancing needs --canvas-tokens"]),
+        (
+            ["--canvas-tokens", "--glancing", "5:1"],
+            ["--glancing must be a share from 0 to 1 or FROM:TO@UPDATES", "'5:1'"],
+        ),
         (["--criterion", "label_smoothed_cross_entropy"], ["--criterion", "must be bnb_loss"]),
         (["--arch", "transformer_iwslt_de_en"], ["--criterion", "not bnb_loss"]),
         (["--length-control", "magic"], ["--length-control", "invalid choice: 'magic'", "ctc", "length"]),

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.config import BnbLossConfig
-from bnb_fairseq.models.bnb_transformer import NarOutput
+from bnb_fairseq.models.bnb_transformer import NarOutput, Reveal
+from bnb_fairseq.modules.canvas import Canvas, Revealed, padding_mask
 from bnb_fairseq.modules.length import LengthHead
 
 PAD, MASK, BLANK = 1, 9, 3
@@ -24,20 +25,24 @@ class FixedModel(nn.Module):
         self.num_updates = 0
         self.length_head = LengthHead(4, length_range=2)
         self.decoder = SimpleNamespace(max_positions=lambda: 20)
-        self.calls: list[dict[str, Tensor | None]] = []
+        self.revealed: list[Revealed] = []
+        self.gold: list[Tensor | None] = []
 
     def forward(
         self,
         src_tokens: Tensor,
         src_lengths: Tensor,
         target_lengths: Tensor | None = None,
-        canvas_tokens: Tensor | None = None,
-        predict: Tensor | None = None,
+        reveal: Reveal | None = None,
     ) -> NarOutput:
-        self.calls.append({"target_lengths": target_lengths, "canvas_tokens": canvas_tokens, "predict": predict})
-        if predict is None:
-            return self.output
-        return self.output._replace(logits=self.output.logits[predict])
+        assert reveal is not None
+        lengths = self.output.canvas_lengths
+        padding = padding_mask(lengths, len(self.output.logits))
+        revealed = reveal(Canvas(torch.zeros(0), lengths, padding, None), lambda: self.output.logits)
+        self.revealed.append(revealed)
+        self.gold.append(target_lengths)
+        logits = self.output.logits.transpose(0, 1)[revealed.hidden]
+        return self.output._replace(logits=logits, revealed=revealed)
 
 
 def criterion(label_smoothing: float = 0.1, length_loss_factor: float = 0.1, **options: object) -> BnbLoss:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnb_fairseq.criterions.bnb_loss import check_fits_model
+from bnb_fairseq.criterions.bnb_loss import ModelTraits, check_fits_model
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 from .fixed_model import batch, criterion
@@ -18,6 +18,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ctc blank pad": {"length_control": "ctc", "ctc_blank": "pad", "ctc_canvas": "repeat", "ctc_upsample": 1.5},
     "length": {"length_control": "length", "length_range": 3},
     "length canvas tokens": {"length_control": "length", "length_range": 3, "canvas_tokens": True},
+    "ctc canvas tokens": {"length_control": "ctc", "canvas_tokens": True},
     "ctc vae": {"length_control": "ctc", "latent": "vae", "latent_size": 3},
     "length vae": {"length_control": "length", "length_range": 3, "latent": "vae", "latent_size": 3},
     "length axe": {"length_control": "length", "length_range": 3},
@@ -155,6 +156,10 @@ def test_a_criterion_that_does_not_fit_the_model() -> None:
     for kind in ("axe", "oaxe"):
         message = f"^--token-loss {kind} needs --length-control length, but the model has ctc, whose loss sums over all"
         with pytest.raises(ValueError, match=message):
-            check_fits_model(criterion(token_loss=kind), "bnb_loss", "ctc")
-        check_fits_model(criterion(token_loss=kind), "bnb_loss", "length")
-    check_fits_model(criterion(), "bnb_loss", "ctc")
+            check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("ctc", False))
+        check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("length", False))
+    check_fits_model(criterion(), "bnb_loss", ModelTraits("ctc", False))
+    for control in ("ctc", "length"):
+        with pytest.raises(ValueError, match=r"^--glancing needs --canvas-tokens, by which the decoder reads"):
+            check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, False))
+        check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, True))

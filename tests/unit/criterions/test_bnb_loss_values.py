@@ -39,7 +39,7 @@ CTC_KL = [LN2 / 4, 0.0, LN2 / 12]
 
 def token_model(dtype: torch.dtype = torch.float32, reads_canvas_tokens: bool = False) -> FixedModel:
     """Targets of 4, 5 and 9 tokens, of which 0 has probability 1/2 everywhere; lengths are guessed as 4, 3 and 7."""
-    tokens = torch.tensor(SKEW).log().expand(3, 9, 4)
+    tokens = torch.tensor(SKEW).log().expand(9, 3, 4)
     lengths = torch.tensor([[0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6]]).log()
     output = NarOutput((tokens + 2.0).to(dtype), torch.tensor([4, 5, 9]), (lengths - 1.0).to(dtype))
     return FixedModel(output, uses_ctc=False, reads_canvas_tokens=reads_canvas_tokens)
@@ -108,13 +108,12 @@ def test_training_to_refine_hides_what_it_predicts() -> None:
     for _ in range(20):
         model = token_model(reads_canvas_tokens=True).train()
         _, tokens, logs = criterion()(model, sample)
-        (call,) = model.calls
-        hidden, revealed, lengths = call["predict"], call["canvas_tokens"], call["target_lengths"]
-        assert hidden is not None and revealed is not None and lengths is not None
-        assert lengths.tolist() == [4, 5, 9]
+        ((revealed, hidden),), (lengths,) = model.revealed, model.gold
+        assert lengths is not None and lengths.tolist() == [4, 5, 9]
+        assert revealed is not None
         assert not hidden[target == PAD].any()
         assert hidden.any(dim=1).all()
-        assert torch.equal(revealed, torch.where(hidden, MASK, target))
+        assert torch.equal(revealed, torch.where(hidden | target.eq(PAD), MASK, target))
         assert tokens == logs["sample_size"] == int(hidden.sum())
         partly += int(tokens < 18)
     assert partly > 15
@@ -123,7 +122,7 @@ def test_training_to_refine_hides_what_it_predicts() -> None:
 def test_validation_predicts_every_token_from_masks_only() -> None:
     model = token_model(reads_canvas_tokens=True).eval()
     assert criterion()(model, token_sample())[1] == 18
-    assert model.calls[0]["canvas_tokens"] is None
+    assert model.revealed[0].tokens is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

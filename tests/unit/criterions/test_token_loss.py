@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.losses.packing import Packing
 
 BLANK, SYMBOLS = 1, 7
 TARGET = torch.tensor([[4, 5, 6, 2], [3, 3, 2, BLANK], [2, BLANK, BLANK, BLANK]])
@@ -68,7 +69,7 @@ def in_place(log_probs: Tensor, tokens: list[int]) -> float:
     ],
 )
 def test_against_brute_force(kind: str, options: dict[str, Any], hidden: Tensor, smoothing: float) -> None:
-    found, logs = TokenLoss(kind, smoothing, BLANK, **options)(logits(hidden), hidden, TARGET, update=0)
+    found, logs = TokenLoss(kind, smoothing, BLANK, **options)(logits(hidden), Packing(hidden), TARGET, update=0)
     references: dict[str, Callable[[Tensor, list[int]], float]] = {
         "ce": in_place,
         "axe": lambda rows, tokens: monotonic(rows, tokens, options.get("skip_target", 1.0)),
@@ -95,7 +96,7 @@ def test_oaxe_takes_the_place_of_cross_entropy() -> None:
     scores = logits(EVERYTHING)
 
     def loss(kind: str, update: int) -> Tensor:
-        return TokenLoss(kind, 0.0, BLANK, warmup_updates=40)(scores, EVERYTHING, TARGET, update)[0]
+        return TokenLoss(kind, 0.0, BLANK, warmup_updates=40)(scores, Packing(EVERYTHING), TARGET, update)[0]
 
     ordered, free = loss("ce", 0), loss("oaxe", 40)
     assert float((ordered - free).sum()) > 1.0
@@ -107,4 +108,4 @@ def test_oaxe_takes_the_place_of_cross_entropy() -> None:
 def test_gradient(kind: str) -> None:
     loss = TokenLoss(kind, 0.1, BLANK, skip_target=2.0, margin=0.01)
     scores = logits(EVERYTHING).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, EVERYTHING, TARGET, 0)[0], scores)
+    assert torch.autograd.gradcheck(lambda x: loss(x, Packing(EVERYTHING), TARGET, 0)[0], scores)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation.generator import GeneratorOptions, NarGenerator
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.models.bnb_transformer import BnbTransformer, Reveal
+from bnb_fairseq.modules.canvas import Revealed
 
 MakeModel = Callable[..., BnbTransformer]
 MakeDictionary = Callable[[int], BnbDictionary]
@@ -69,21 +70,22 @@ def choose(logits: Tensor) -> tuple[list[int], list[float]]:
 @torch.no_grad()
 def slow_ctc(model: BnbTransformer, sentence: list[int]) -> tuple[Slow, list[int]]:
     canvas, scores = choose(model(torch.tensor([sentence]), torch.tensor([len(sentence)])).logits[:, 0])
-    runs = [list(run) for _, run in itertools.groupby(range(len(canvas)), key=lambda a: canvas[a])]
-    kept = [run[0] for run in runs if canvas[run[0]] != model.blank]
-    return Slow([[canvas[a] for a in kept]], [[scores[a] for a in kept]]), canvas
+    return written(Slow([canvas], [scores]), model), canvas
 
 
 @torch.no_grad()
 def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int, force: bool) -> Slow:
     tokens, source = torch.tensor([sentence]), torch.tensor([len(sentence)])
     output = model(tokens, source, target_lengths=torch.tensor([2]))
-    assert output.length_logits is not None
-    length = max(2, len(sentence) + int(output.length_logits.argmax()) - 6)
+    if output.length_logits is None:
+        length = int(output.canvas_lengths)
+    else:
+        length = max(2, len(sentence) + int(output.length_logits.argmax()) - 6)
 
     def predict(revealed: list[int]) -> tuple[list[int], list[float]]:
         read = torch.tensor([revealed]) if model.reads_canvas_tokens else None
-        return choose(model(tokens, source, torch.tensor([length]), read).logits[:, 0])
+        reveal: Reveal = lambda canvas, guess: Revealed(read, ~canvas.padding)  # noqa: E731
+        return choose(model(tokens, source, torch.tensor([length]), reveal).logits)
 
     text, scores = predict([MASK] * length)
     slow = Slow([text], [scores])
@@ -99,12 +101,18 @@ def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int
         slow.scores.append(scores)
         if text == slow.texts[-2] and not force:
             break
-    return without_padding(slow)
+    return written(slow, model)
 
 
-def without_padding(slow: Slow) -> Slow:
-    """Drop what a model trained with AXE leaves out: [PAD]."""
-    kept = [[a for a, token in enumerate(text) if token != PAD] for text in slow.texts]
+def written(slow: Slow, model: BnbTransformer) -> Slow:
+    """Collapse what CTC predicted; else drop what a model trained with AXE leaves out, [PAD]."""
+    kept = []
+    for text in slow.texts:
+        if model.uses_ctc:
+            runs = [list(run) for _, run in itertools.groupby(range(len(text)), key=text.__getitem__)]
+            kept.append([run[0] for run in runs if text[run[0]] != model.blank])
+        else:
+            kept.append([a for a, token in enumerate(text) if token != PAD])
     texts = [[text[a] for a in places] for text, places in zip(slow.texts, kept, strict=True)]
     scores = [[row[a] for a in places] for row, places in zip(slow.scores, kept, strict=True)]
     return Slow(texts, scores)
@@ -163,8 +171,12 @@ def test_one_pass_under_length_classification(options: dict[str, Any], make_mode
 @pytest.mark.parametrize("seed", [3, 4, 5])
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("refinements", [1, 3, 6])
-def test_mask_predict_against_a_slow_loop(refinements: int, force: bool, seed: int, make_model: MakeModel) -> None:
-    model = lively(make_model(seed=seed, **REFINING))
+@pytest.mark.parametrize("control", ["length", "ctc"])
+def test_mask_predict_against_a_slow_loop(
+    control: str, refinements: int, force: bool, seed: int, make_model: MakeModel
+) -> None:
+    options = REFINING if control == "length" else {**CTC["new"], "canvas_tokens": True}
+    model = lively(make_model(seed=seed, **options))
     references = [slow_refinement(model, sentence, refinements, force) for sentence in SENTENCES]
     assert any(slow.texts[0] != slow.texts[-1] for slow in references)
     hypotheses = generate(model, sample(), refinements, force, True)

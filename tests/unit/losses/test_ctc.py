@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bnb_fairseq.losses.ctc import (
     CtcLoss,
-    canvas_mean,
     ctc_loss,
+    known_scores,
     needed_positions,
     uniform_divergence,
     words_to_score,
@@ -168,23 +168,37 @@ def test_loss_does_not_depend_on_padding() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_uniform_divergence_by_hand(dtype: torch.dtype) -> None:
     """KL((1/2, 1/2) || (1/4, 3/4)) = ln(2)/2 + ln(2/3)/2 = ln(4/3)/2."""
-    skew, uniform, padding = (0.25, 0.75), (0.5, 0.5), (1e-9, 1 - 1e-9)
-    probabilities = torch.tensor(
-        [[skew, skew, uniform], [uniform, padding, uniform], [uniform, padding, padding]], dtype=dtype
-    )
-    divergence = uniform_divergence(probabilities.log().mean(dim=2), 2, torch.tensor([3, 1, 2]))
+    skew, uniform = (0.25, 0.75), (0.5, 0.5)
+    probabilities = torch.tensor([[skew, uniform], [uniform, skew]], dtype=dtype)
+    divergence = uniform_divergence(probabilities.log().mean(dim=2), 2)
     assert divergence.dtype == dtype
     half = math.log(4 / 3) / 2
-    assert divergence.tolist() == pytest.approx([half / 3, half, 0.0], abs=1e-7)
+    assert divergence.flatten().tolist() == pytest.approx([half, 0.0, 0.0, half], abs=1e-7)
 
 
 def test_uniform_divergence_over_more_symbols() -> None:
     """KL(uniform || (1/2, 1/8, 1/8, 1/4)) = (ln(1/2) + ln(2) + ln(2) + ln(1)) / 4 = ln(2) / 4."""
-    probabilities = torch.tensor([[[0.5, 0.125, 0.125, 0.25]]], dtype=torch.float64)
-    divergence = uniform_divergence(probabilities.log().mean(dim=2), 4, torch.tensor([1]))
-    assert float(divergence) == pytest.approx(math.log(2) / 4)
+    probabilities = torch.tensor([0.5, 0.125, 0.125, 0.25], dtype=torch.float64)
+    assert float(uniform_divergence(probabilities.log().mean(), 4)) == pytest.approx(math.log(2) / 4)
 
 
-def test_canvas_mean_by_hand() -> None:
-    values = torch.tensor([[1.0, 5.0, 9.0], [2.0, 7.0, 100.0], [6.0, 100.0, 100.0]])
-    assert canvas_mean(values, torch.tensor([3, 2, 0])).tolist() == [3.0, 6.0, 0.0]
+def test_known_positions_leave_the_sum_over_the_alignments_that_agree_with_them() -> None:
+    """Position 1 is known to be the blank (3) in one sentence and token 1 in the other; other positions stay free."""
+    target, canvas = (0, 1, 1), 6
+    log_probs = random_log_probs(canvas, 2)
+    targets = torch.tensor([target, target])
+    words = words_to_score(targets, 3)
+    scores = log_probs.gather(2, words.expand(canvas, -1, -1)).transpose(0, 1)  # B x A x (1 + T)
+    tokens = torch.tensor([[3], [1]]).expand(-1, canvas)
+    known = torch.zeros(2, canvas, dtype=torch.bool)
+    known[:, 1] = True
+    scores = torch.where(known.unsqueeze(2), known_scores(tokens, words), scores).transpose(0, 1).requires_grad_()
+    nll = ctc_loss(scores, targets, torch.tensor([canvas, canvas]), torch.tensor([3, 3])).nll
+    for b, symbol in enumerate((3, 1)):
+        agreeing = [path for path in alignments(canvas, 3)[target] if path[1] == symbol]
+        assert 0 < len(agreeing) < len(alignments(canvas, 3)[target])
+        others = [a for a in range(canvas) if a != 1]
+        total = sum(math.exp(sum(float(log_probs[a, b, path[a]]) for a in others)) for path in agreeing)
+        assert float(nll[b]) == pytest.approx(-math.log(total), rel=1e-9)
+    (gradient,) = torch.autograd.grad(nll.sum(), scores)
+    assert bool(gradient.isfinite().all())

@@ -51,6 +51,18 @@ def test_totals_by_hand() -> None:
     assert gradient.tolist() == [1.0, 1.0, 1.0, 100.0]
 
 
+def test_means_by_hand() -> None:
+    assert Packing(POSITIONS).means(torch.tensor([1.0, 2.0, 6.0, 8.0])).tolist() == [3.0, 0.0, 8.0]
+
+
+def test_placed_by_hand() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0], requires_grad=True)
+    placed = Packing(POSITIONS).placed(values, torch.full((3, 4), -1.0))
+    assert placed.tolist() == [[1, -1, 2, 4], [-1] * 4, [-1, 8, -1, -1]]
+    (gradient,) = torch.autograd.grad((placed * torch.arange(12.0).view(3, 4)).sum(), values)
+    assert gradient.tolist() == [0, 2, 3, 9]
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (2, 0), (0, 3)])
 def test_no_position_keeps_the_graph_alive(shape: tuple[int, int]) -> None:
     packing, values = Packing(torch.zeros(shape, dtype=torch.bool)), torch.zeros(0, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Look-ups of log-probabilities against torch's own functions, and random masks by counting."""
+"""Look-ups of log-probabilities against torch's own functions."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnb_fairseq.losses.token import chosen_log_probs, random_mask
+from bnb_fairseq.losses.token import chosen_log_probs
 
 
 def random_logits(rows: int = 6, words: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -87,42 +87,3 @@ def test_chosen_log_probs_of_no_position() -> None:
     chosen, mean = chosen_log_probs(logits, torch.zeros(0, 3, dtype=torch.long))
     assert chosen.shape == (0, 3)
     torch.autograd.backward(chosen.sum() + mean.sum())
-
-
-def test_random_mask_hides_true_tokens_only_and_at_least_one() -> None:
-    torch.manual_seed(1)
-    lengths = torch.arange(1, 9).repeat(500)
-    hidden = random_mask(lengths, 10)
-    assert hidden.shape == (4000, 10)
-    assert hidden.dtype == torch.bool
-    assert not hidden[torch.arange(10) >= lengths.unsqueeze(1)].any()
-    counts = hidden.sum(dim=1)
-    for length in range(1, 9):
-        assert set(counts[lengths == length].tolist()) == set(range(1, length + 1))
-
-
-def test_random_mask_is_uniform() -> None:
-    """Every count is equally likely, and given the count every set of positions; bounds are 5 standard errors."""
-    torch.manual_seed(1)
-    draws, length = 60_000, 5
-    hidden = random_mask(torch.full((draws,), length), 7)[:, :length]
-    counts = hidden.sum(dim=1)
-    for count in range(1, length + 1):
-        chosen = counts == count
-        share = float(chosen.float().mean())
-        assert abs(share - 0.2) < 5 * (0.2 * 0.8 / draws) ** 0.5
-        for position in range(length):
-            expected = count / length
-            error = float(hidden[chosen, position].float().mean()) - expected
-            assert abs(error) <= 5 * (expected * (1 - expected) / int(chosen.sum())) ** 0.5
-    pairs = hidden[counts == 2].long() @ torch.tensor([1, 2, 4, 8, 16])
-    sets = torch.bincount(pairs, minlength=32)
-    sets = sets[sets > 0].double()
-    assert len(sets) == 10
-    assert float((sets / sets.sum() - 0.1).abs().max()) < 5 * (0.1 * 0.9 / float(sets.sum())) ** 0.5
-
-
-def test_random_mask_draws_each_sentence_for_itself() -> None:
-    torch.manual_seed(1)
-    rows = {tuple(row) for row in random_mask(torch.full((50,), 12), 12).tolist()}
-    assert len(rows) > 40

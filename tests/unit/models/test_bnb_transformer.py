@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
 from bnb_fairseq.models.config import BnbTransformerConfig
+from bnb_fairseq.modules.canvas import Canvas, Revealed
 
 MakeModel = Callable[..., BnbTransformer]
 CTC: dict[str, object] = {"length_control": "ctc"}
@@ -21,6 +22,7 @@ KINDS: dict[str, dict[str, object]] = {
     "ctc repeat": {**CTC, "ctc_canvas": "repeat", "ctc_upsample": 1.5},
     "ctc fixed canvas": {**CTC, "ctc_canvas_length": 12, "ctc_blank": "pad"},
     "ctc vae": {**CTC, "ctc_canvas": "repeat", "latent": "vae"},
+    "ctc canvas tokens": {**CTC, "canvas_tokens": True, "ctc_upsample": 1.5},
     "ctc no latent": {**CTC, "latent_size": 0, "ctc_blank": "pad", "ctc_upsample": 2.5},
     "length": LENGTH,
     "length vae": {**LENGTH, "latent": "vae"},
@@ -48,7 +50,18 @@ def run(model: BnbTransformer, chosen: list[int], extra: int = 0, gold: bool = T
     if model.reads_canvas_tokens and targets is not None:
         canvas_tokens = (torch.arange(int(targets.max())).expand(len(chosen), -1) * 3 + targets.unsqueeze(1)) % 16
     with torch.no_grad():
-        return model(tokens, lengths, target_lengths=targets, canvas_tokens=canvas_tokens)
+        return shown(model, tokens, lengths, targets, canvas_tokens)
+
+
+def shown(
+    model: BnbTransformer, tokens: Tensor, lengths: Tensor, targets: Tensor | None, canvas_tokens: Tensor | None
+) -> NarOutput:
+    """Logits for the whole canvas, A x B x V, of a decoder that is shown some tokens."""
+    if canvas_tokens is None:
+        return model(tokens, lengths, targets)
+    everywhere = torch.ones(canvas_tokens.shape, dtype=torch.bool)
+    output = model(tokens, lengths, targets, reveal=lambda canvas, guess: Revealed(canvas_tokens, everywhere))
+    return output._replace(logits=output.logits.view(*everywhere.shape, -1).transpose(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_wanted_positions_are_rows_of_the_whole(kind: str, make_model: MakeModel
     with torch.no_grad():
         whole = model(tokens, lengths, targets).logits.transpose(0, 1)
         predict = torch.rand(whole.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.5
-        some = model(tokens, lengths, targets, predict=predict).logits
+        some = model(tokens, lengths, targets, reveal=lambda canvas, guess: Revealed(None, predict)).logits
     expected = [whole[b, a] for b in range(4) for a in range(whole.size(1)) if predict[b, a]]
     assert torch.allclose(some, torch.stack(expected), rtol=0, atol=1e-5)
 
@@ -229,10 +242,28 @@ def test_canvas_tokens_default_to_masks(make_model: MakeModel) -> None:
     targets = torch.tensor([5])
     with torch.no_grad():
         silent = model(tokens, lengths, targets).logits
-        masked = model(tokens, lengths, targets, canvas_tokens=torch.full((1, 5), model.mask)).logits
-        revealed = model(tokens, lengths, targets, canvas_tokens=torch.tensor([[16, 16, 7, 16, 16]])).logits
+        masked = shown(model, tokens, lengths, targets, torch.full((1, 5), model.mask)).logits
+        revealed = shown(model, tokens, lengths, targets, torch.tensor([[16, 16, 7, 16, 16]])).logits
     assert torch.equal(silent, masked)
     assert (revealed - masked).abs().amax(dim=2).min() > 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_guess_is_what_the_model_says_when_it_is_shown_nothing(kind: str, make_model: MakeModel) -> None:
+    model = make_model(**KINDS[kind])
+    tokens, lengths = source(SENTENCES)
+    targets = None if model.uses_ctc else torch.tensor(TARGET_LENGTHS)
+    guesses = []
+
+    def reveal(canvas: Canvas, guess: Callable[[], Tensor]) -> Revealed:
+        guesses.append(guess())
+        return Revealed(None, ~canvas.padding)
+
+    output = model(tokens, lengths, targets, reveal=reveal)
+    assert output.revealed is not None
+    assert torch.allclose(guesses[0], model(tokens, lengths, targets).logits, rtol=0, atol=1e-6)
+    assert not guesses[0].requires_grad
+    assert output.logits.requires_grad
 
 
 def test_a_model_without_canvas_tokens_reads_none(make_model: MakeModel) -> None:

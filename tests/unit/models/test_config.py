@@ -54,10 +54,6 @@ def test_defaults_are_those_of_the_design() -> None:
             {"latent_size": 0, "decoder_embed_dim": 32},
             "--latent-size must be positive where encoder and decoder differ in width (16, 32), but is 0",
         ),
-        (
-            {"canvas_tokens": True},
-            "--canvas-tokens needs --length-control length, but is set with --length-control ctc",
-        ),
         ({"dropout": 1.0}, "--dropout must lie in [0, 1), but is 1.0"),
         ({"attention_dropout": -0.1}, "--attention-dropout must lie in [0, 1), but is -0.1"),
         ({"latent_dropout": 1.5}, "--latent-dropout must lie in [0, 1), but is 1.5"),
@@ -96,7 +92,6 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         decoder_attention_heads=4,
         ctc_upsample=0.5,
         latent_size=0,
-        canvas_tokens=True,
         dropout=2.0,
     )
     with pytest.raises(ValueError, match=r"^bnb_transformer: ") as refusal:
@@ -108,7 +103,6 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         "--dropout must lie in [0, 1), but is 2.0",
         "--ctc-upsample must be at least 1, but is 0.5",
         "--latent-size must be positive where encoder and decoder differ in width (16, 10), but is 0",
-        "--canvas-tokens needs --length-control length, but is set with --length-control ctc",
     ]
 
 
@@ -122,6 +116,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         {"latent": "vae", "latent_size": 1},
         {"ctc_canvas_length": 40},
         {"canvas_tokens": True, "length_control": "length"},
+        {"canvas_tokens": True, "length_control": "ctc"},
         {"dropout": 0.0, "attention_dropout": 0.0, "latent_dropout": 0.99},
     ],
 )
@@ -130,7 +125,7 @@ def test_good_options(options: dict[str, object], make_config: MakeConfig) -> No
 
 
 def test_the_model_checks_its_options(make_model: Callable[..., BnbTransformer]) -> None:
-    for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"canvas_tokens": True}):
+    for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"ctc_upsample": 0.5}):
         with pytest.raises(ValueError, match=r"^bnb_transformer: --"):
             make_model(**options)
 

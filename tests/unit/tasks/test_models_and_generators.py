@@ -36,7 +36,7 @@ def build(config: Config, arguments: list[str], *more: str) -> tuple[Translation
 def test_criterion_that_fits(architecture: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
     assert type(model) is KINDS[architecture]
-    assert (task.length_control is not None) == (architecture == "bnb_transformer")
+    assert (task.traits is not None) == (architecture == "bnb_transformer")
     assert isinstance(task.build_criterion(cfg.criterion), BnbLoss) == (architecture == "bnb_transformer")
 
 

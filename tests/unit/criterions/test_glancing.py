@@ -1,0 +1,144 @@
+"""What is shown in training: the schedule, the number of positions, and the truth on the canvas."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnb_fairseq.criterions.glancing import GlancingSchedule, Teacher, glancing_schedule
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.modules.canvas import Canvas, padding_mask
+
+from .fixed_model import batch, criterion
+
+MakeModel = Callable[..., BnbTransformer]
+PAD, MASK, BLANK = 1, 16, 17  # of the small model with a blank of its own
+TARGET = torch.tensor([[0, 5, 5, 6, 2], [0, 9, 2, PAD, PAD]])
+LENGTHS = torch.tensor([5, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        ("0.5", GlancingSchedule(0.5, 0.5, 0)),
+        (".3", GlancingSchedule(0.3, 0.3, 0)),
+        ("1", GlancingSchedule(1.0, 1.0, 0)),
+        ("0.5:0.1@200k", GlancingSchedule(0.5, 0.1, 200_000)),
+        ("0:1.0@3M", GlancingSchedule(0.0, 1.0, 3_000_000)),
+        ("0.2:0@50", GlancingSchedule(0.2, 0.0, 50)),
+    ],
+)
+def test_schedules(text: str, schedule: GlancingSchedule) -> None:
+    assert glancing_schedule(text) == schedule
+
+
+@pytest.mark.parametrize(
+    "text", ["", "half", "1.5", "-0.5", "0.5:0.1", "0.5@100", "0.5:0.1@", "0.5:2@100", "0.5:0.1@1g"]
+)
+def test_bad_schedules(text: str) -> None:
+    message = r"^--glancing must be a share from 0 to 1 or FROM:TO@UPDATES, such as 0.5:0.1@200k, but is '"
+    with pytest.raises(ValueError, match=message):
+        glancing_schedule(text)
+    with pytest.raises(ValueError, match=message):
+        criterion(glancing=text)
+
+
+def test_a_straight_line() -> None:
+    shares = [GlancingSchedule(0.5, 0.1, 40).at(update) for update in (0, 10, 30, 40, 1000)]
+    assert shares == pytest.approx([0.5, 0.4, 0.2, 0.1, 0.1])
+    assert GlancingSchedule(0.5, 0.5, 0).at(0) == 0.5
+
+
+def canvas_of(lengths: Tensor) -> Canvas:
+    return Canvas(torch.zeros(0), lengths, padding_mask(lengths, int(lengths.max())), None)
+
+
+def logits_for(tokens: Tensor, symbols: int) -> Tensor:
+    """Logits, A x B x V, whose argmax are the given tokens, B x A."""
+    return 5.0 * torch.nn.functional.one_hot(tokens, symbols).float().transpose(0, 1)
+
+
+def no_guess() -> Tensor:
+    raise AssertionError("a pass over the decoder that nobody needs")
+
+
+def test_nothing_is_shown_outside_training_or_to_a_decoder_that_reads_nothing(make_model: MakeModel) -> None:
+    models = [make_model(length_control=control, canvas_tokens=True) for control in ("ctc", "length")]
+    models += [make_model(length_control=control).train() for control in ("ctc", "length")]
+    for model in models:
+        canvas = canvas_of(torch.tensor([4, 2]))
+        revealed = Teacher(model, TARGET, LENGTHS, None)(canvas, no_guess)
+        assert revealed.tokens is None
+        assert torch.equal(revealed.hidden, ~canvas.padding)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_glancing_at_a_target_of_known_length(share: float, make_model: MakeModel) -> None:
+    """In the first sentence 4 of 5 tokens are wrong, in the second 2 of 3."""
+    model = make_model(length_control="length", canvas_tokens=True).train()
+    guess = logits_for(torch.tensor([[0, 9, 9, 9, 9], [0, 8, 8, 8, 8]]), 17)
+    teacher, canvas = Teacher(model, TARGET, LENGTHS, share), canvas_of(LENGTHS)
+    seen = set()
+    for _ in range(30):
+        tokens, hidden = teacher(canvas, lambda: guess)
+        assert tokens is not None
+        assert hidden.sum(dim=1).tolist() == [5 - int(4 * share), 3 - int(2 * share)]
+        assert not (hidden & canvas.padding).any()
+        shown = ~hidden & ~canvas.padding
+        assert torch.equal(tokens, torch.where(shown, TARGET, MASK))
+        seen.add(tuple(hidden.flatten().tolist()))
+    assert (len(seen) > 5) == (share > 0)
+
+
+def test_a_random_number_needs_no_guess_where_the_length_is_known(make_model: MakeModel) -> None:
+    model = make_model(length_control="length", canvas_tokens=True).train()
+    torch.manual_seed(1)
+    teacher, canvas = Teacher(model, TARGET, LENGTHS, None), canvas_of(LENGTHS)
+    counts = {tuple(teacher(canvas, no_guess).hidden.sum(dim=1).tolist()) for _ in range(200)}
+    assert counts == {(i, j) for i in range(1, 6) for j in range(1, 4)}
+
+
+@pytest.mark.parametrize("share", [None, 1.0])
+def test_what_ctc_shows_is_the_best_alignment(share: float | None, make_model: MakeModel) -> None:
+    """The guess is right but for positions 2 and 5 of the first sentence; the second target does not fit."""
+    model = make_model(length_control="ctc", canvas_tokens=True).train()
+    aligned = torch.tensor([[0, 5, BLANK, 5, 6, 6, 2], [0] * 7])
+    said = aligned.clone()
+    said[0, 2], said[0, 5] = 9, 9
+    guess = logits_for(said, 18)
+    guess[2, 0, BLANK] = guess[5, 0, 6] = 1.0  # of what the target allows there, the most probable
+    teacher, canvas = Teacher(model, TARGET, LENGTHS, share), canvas_of(torch.tensor([7, 2]))
+    torch.manual_seed(1)
+    for _ in range(20):
+        tokens, hidden = teacher(canvas, lambda: guess)
+        assert tokens is not None
+        shown = ~hidden & ~canvas.padding
+        assert torch.equal(tokens[0], torch.where(shown[0], aligned[0], MASK))
+        if share is not None:
+            assert int(shown[0].sum()) == 2
+
+
+@pytest.mark.parametrize("control", ["ctc", "length"])
+def test_training_sees_the_schedule(control: str, make_model: MakeModel) -> None:
+    """What is shown is not in the loss: the more of it, the less is left."""
+    model = make_model(length_control=control, canvas_tokens=True, dropout=0.0, attention_dropout=0.0).train()
+    sample = batch([[0, 5, 7, 13, 4, 4, 2], [0, 9, 6, 2]], [[0, 5, 5, 6, 2], [0, 9, 2]])
+    loss_of = criterion(glancing="0:1@100")
+    torch.manual_seed(1)
+    logs: list[dict[str, Any]] = []
+    for update in (0, 50, 100):
+        model.set_num_updates(update)
+        loss, _, log = loss_of(model, sample)
+        torch.autograd.backward(loss)
+        logs.append(log)
+    shown = [float(log["revealed_sum"]) / 2 for log in logs]
+    assert shown[0] == 0.0
+    assert shown[0] < shown[1] < shown[2] <= 1.0
+    nll = [float(log["nll_sum"]) for log in logs]
+    assert nll[0] > nll[1] > nll[2]
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+    _, _, log = loss_of(model.eval(), sample)
+    assert "revealed_sum" not in log
+    assert float(log["nll_sum"]) == pytest.approx(nll[0], rel=1e-5)
