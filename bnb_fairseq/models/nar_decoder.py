@@ -1,5 +1,7 @@
 """The non-autoregressive decoder: BERT layers over a canvas, with cross-attention and BERT's masked-word head."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import Canvas
 from ..modules.inference import SourceMemory
-from ..modules.layers import LayerSizes, init_linear
+from ..modules.layers import EMBEDDING_SCALE, LayerSizes, init_linear
 from .bert_decoder import BertDecoder
 
 
@@ -17,6 +19,9 @@ class NarDecoder(BertDecoder):
     Input: dropout(LayerNorm(gelu(W_d z) + position + type 0 [+ E(canvas token)])). Positions that upsampling added
     carry E([MASK]) in place of gelu(W_d z).
 
+    What comes of the latent starts at the scale of the token embeddings: encoder states are more than ten times as
+    large, and beside them neither the position nor a revealed token would be seen.
+
     Args:
         dictionary: the target dictionary.
         sizes: sizes of the layers.
@@ -24,7 +29,7 @@ class NarDecoder(BertDecoder):
         latent_size: Z; equal to D with ``project_latent`` off.
         positions: largest canvas length.
         extra_symbols: rows after the dictionary's in the token table (1 for a blank of its own).
-        project_latent: apply gelu(W_d z); off, z is used as it is.
+        project_latent: apply gelu(W_d z); off, z is an encoder state and is multiplied by a learned number.
     """
 
     def __init__(
@@ -41,7 +46,9 @@ class NarDecoder(BertDecoder):
         self.mask = dictionary.mask()
         self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
         if self.latent_projection is not None:
-            init_linear(self.latent_projection)
+            init_linear(self.latent_projection, gain=2 * EMBEDDING_SCALE)  # gelu halves small values
+        else:
+            self.latent_scale = nn.Parameter(torch.full((1,), EMBEDDING_SCALE))
 
     def canvas_content(self, canvas: Canvas, canvas_tokens: Tensor | None) -> Tensor:
         """Compute what the canvas positions carry before position and type are added.
@@ -56,6 +63,8 @@ class NarDecoder(BertDecoder):
         content = canvas.latent
         if self.latent_projection is not None:
             content = F.gelu(self.latent_projection(content))
+        else:
+            content = self.latent_scale * content
         if canvas.added is not None:
             added = canvas.added.unsqueeze(-1)
             filler = self.embeddings.tokens.weight[self.mask] if canvas_tokens is None else content.new_zeros(())
@@ -94,6 +103,12 @@ class NarDecoder(BertDecoder):
                 states, encoder_states, encoder_padding, self_attn_padding_mask=canvas.padding, need_attn=False
             )
         return states
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
+        """Add what checkpoints of version 0.1.0 lack: they used encoder states as they are."""
+        if self.latent_projection is None:
+            state_dict.setdefault(f"{name}.latent_scale", torch.ones(1))
+        return state_dict
 
     def read_source(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory | None:
         """Compute what all passes over a source share.

@@ -8,6 +8,7 @@ from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, Trans
 from torch import Tensor, nn
 
 INIT_STD = 0.02  # BERT's initializer range
+EMBEDDING_SCALE = 0.04  # root mean square of a trained BERT's token embeddings
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,14 @@ def init_bert_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def init_linear(layer: nn.Linear) -> None:
-    """Initialise a linear layer that BERT does not have, so that it keeps the scale of what it reads.
-
-    With BERT's deviation of 0.02 what passes a narrow latent would be lost among the position embeddings.
+def init_linear(layer: nn.Linear, gain: float = 1.0) -> None:
+    """Initialise a linear layer that BERT does not have, by the scale that its output is to have.
 
     Args:
-        layer: the linear layer; weights become normal with deviation 1 / sqrt(fan in), biases zero.
+        layer: the linear layer; weights become normal with deviation gain / sqrt(fan in), biases zero.
+        gain: root mean square of the output where that of the input is 1.
     """
-    nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    nn.init.normal_(layer.weight, std=gain * layer.in_features**-0.5)
     nn.init.zeros_(layer.bias)
 
 

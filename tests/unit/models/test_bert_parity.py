@@ -62,10 +62,11 @@ def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: Lay
 
 
 def imported_decoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> NarDecoder:
-    """A decoder whose canvas may carry BERT's own embeddings: the latent is read as it is."""
+    """A decoder whose canvas may carry BERT's own embeddings: the latent is multiplied by 1."""
     width = sizes.embed_dim
     decoder = NarDecoder(dictionary, sizes, width, width, bert.sizes["positions"], 1, project_latent=False)
     import_bert(decoder, bert, sizes.layers, match_rows(dictionary, bert.tokenizer), "decoder")
+    torch.nn.init.ones_(decoder.latent_scale)
     return decoder.eval()
 
 

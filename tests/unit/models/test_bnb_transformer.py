@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
 from bnb_fairseq.models.config import BnbTransformerConfig
+from bnb_fairseq.models.nar_decoder import NarDecoder
 from bnb_fairseq.modules.canvas import Canvas, Revealed
+from bnb_fairseq.modules.latent import Latent
+from bnb_fairseq.modules.layers import LayerSizes
 
+MakeDictionary = Callable[[int], BnbDictionary]
 MakeModel = Callable[..., BnbTransformer]
 CTC: dict[str, object] = {"length_control": "ctc"}
 LENGTH: dict[str, object] = {"length_control": "length", "length_range": 6}
@@ -357,8 +361,31 @@ def test_gradients_reach_every_parameter_that_the_logits_depend_on(kind: str, ma
     assert untouched == []
 
 
+@pytest.mark.parametrize("latent_size", [0, 8, 64])
+def test_what_comes_of_the_latent_has_the_scale_of_embeddings(
+    latent_size: int, make_dictionary: MakeDictionary
+) -> None:
+    """Encoder states have a root mean square near 1; beside them neither position nor revealed token would count."""
+    torch.manual_seed(1)
+    sizes = LayerSizes(1, 384, 8, 2, 0.0, 0.0, 1e-12)
+    latent = Latent(384, latent_size)
+    decoder = NarDecoder(make_dictionary(3), sizes, 384, latent.output_size, 9, project_latent=latent_size > 0)
+    states = torch.randn(4, 50, 384)
+    canvas = Canvas(latent(states).mean, torch.full((4,), 50), torch.zeros(4, 50, dtype=torch.bool), None)
+    content = decoder.canvas_content(canvas, None)
+    assert 0.03 < float(content.detach().square().mean().sqrt()) < 0.06
+
+
+def test_checkpoints_of_version_0_1_0_used_encoder_states_as_they_are(make_model: MakeModel) -> None:
+    model, old = make_model(**CTC, latent_size=0), make_model(**CTC, latent_size=0).state_dict()
+    del old["decoder.latent_scale"]
+    model.upgrade_state_dict(old)
+    model.load_state_dict(old)
+    assert model.decoder.latent_scale.tolist() == [1.0]
+
+
 def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransformerConfig]) -> None:
-    """Normal weights of deviation 0.02, LayerNorms 1 and 0, biases 0; the latent's projections keep the scale."""
+    """Normal weights of deviation 0.02, LayerNorms 1 and 0, biases 0; the latent's projections go by scale."""
     dictionary = BnbDictionary()
     for i in range(300):
         dictionary.add_symbol(f"w{i}")
@@ -370,9 +397,8 @@ def test_a_fresh_model_starts_as_bert_does(make_config: Callable[..., BnbTransfo
     model = BnbTransformer.build_model(config, task)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            deviation = (
-                module.weight.size(1) ** -0.5 if name.endswith(("latent.projection", "latent_projection")) else 0.02
-            )
+            gains = {"latent.projection": 1.0, "decoder.latent_projection": 0.08}
+            deviation = gains[name] * module.weight.size(1) ** -0.5 if name in gains else 0.02
             spread = 4 * deviation / math.sqrt(2 * module.weight.numel())  # four standard errors of a deviation
             assert abs(float(module.weight.detach().std()) - deviation) < spread, name
             assert abs(float(module.weight.detach().mean())) < 4 * deviation / math.sqrt(module.weight.numel()), name

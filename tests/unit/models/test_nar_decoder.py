@@ -101,7 +101,10 @@ def test_against_the_formulas(
     for b in range(2):
         content = []
         for a in range(lengths[b]):
-            x = latent[b, a] if projection is None else gelu(projection.weight @ latent[b, a] + projection.bias)
+            if projection is None:
+                x = decoder.latent_scale * latent[b, a]
+            else:
+                x = gelu(projection.weight @ latent[b, a] + projection.bias)
             if added is not None and bool(added[b, a]):
                 x = torch.zeros(WIDTH, dtype=torch.float64) if read_tokens else table[8]
             content.append(x if tokens is None else x + table[tokens[b, a]])
