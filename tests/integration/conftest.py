@@ -55,6 +55,8 @@ def with_noise(checkpoint: Path, part: str, scale: float) -> Path:
     for name, parameter in state["model"].items():
         if part in name:
             parameter += scale * torch.randn(parameter.shape, generator=noise)
+        if name.endswith("latent_scale"):
+            parameter.fill_(1.0)  # beside so much noise the source would not count
     torch.save(state, checkpoint)
     return checkpoint
 
