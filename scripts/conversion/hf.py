@@ -103,7 +103,7 @@ def bert_tensors(trained: Trained, side: str, symbols: int) -> tuple[dict[str, T
         ours = name.removeprefix(f"{side}.")
         theirs, layer = bert_name(ours), OUR_LAYER.fullmatch(ours)
         if theirs is None or (layer is not None and layer[2] in CROSS_ATTENTION_NAMES.values()):
-            what = "cross-attention" if theirs else ours.rpartition(".")[0].replace("_", " ")
+            what = "cross-attention" if theirs else ours.removesuffix(".weight").removesuffix(".bias").replace("_", " ")
             dropped += [] if what in dropped else [what]
             continue
         prefix = "bert." if side == "decoder" and not theirs.startswith("cls.") else ""

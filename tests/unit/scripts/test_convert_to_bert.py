@@ -131,7 +131,7 @@ def test_encoder_is_the_same_function(arch: str, make_checkpoint: Callable[..., 
         (
             "bnb_transformer",
             ["--length-control", "length", "--latent-size", "0"],
-            ["cross-attention"],
+            ["latent scale", "cross-attention"],
             ["length head", "length converter"],
         ),
         ("bert2bert", [], ["cross-attention"], []),
