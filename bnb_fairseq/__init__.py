@@ -1,14 +1,14 @@
 """BERT-NAR-BERT for fairseq: load it with ``--user-dir bnb_fairseq``.
 
 Importing the package registers the ``translation_bnb`` task, the ``bnb_transformer`` and ``bert2bert``
-architectures and the ``bnb_loss`` criterion.
+architectures, the ``bnb_loss`` criterion and the ``bnb_adam`` optimizer.
 
 Shape letters, used throughout: B batch, S source length, T target length, A canvas (alignment) length, D model
 width, Z latent width, V vocabulary.
 """
 
 from . import compat  # noqa: F401, I001 (first: it explains a missing fairseq)
-from . import criterions, models, tasks
+from . import criterions, models, optim, tasks
 
 __version__ = "0.1.0"
-__all__ = ["criterions", "models", "tasks"]
+__all__ = ["criterions", "models", "optim", "tasks"]

@@ -183,8 +183,7 @@ def choose(folder: Path, option: str, number: int) -> tuple[list[Checkpoint], li
         raise ValueError(f"{option} must be at least 1, but is {number}")
     if not folder.is_dir():
         raise ValueError(f"{folder}: must be the --save-dir of a training, but is no folder")
-    files = sorted(path for path in folder.iterdir() if WRITTEN_IN_TRAINING.fullmatch(path.name))
-    described = [_describe(path) for path in files]
+    described = [_describe(path) for path in sorted(folder.iterdir()) if WRITTEN_IN_TRAINING.fullmatch(path.name)]
     lines = [f"{each.path} is an average and is left out" for each in described if each.is_average]
     found = without_copies([each for each in described if not each.is_average])
     if option == "--best":

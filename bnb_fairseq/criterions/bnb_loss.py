@@ -6,7 +6,7 @@ number of target tokens, so that dividing by the tokens of all batches gives the
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +15,12 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..losses.ctc import ctc_loss, known_scores, uniform_divergence, words_to_score
 from ..losses.packing import Packing
-from ..losses.token import chosen_log_probs
 from ..models.bnb_transformer import BnbTransformer, NarOutput
 from ..modules.canvas import Revealed
+from .canvas_loss import CanvasLoss
 from .config import BnbLossConfig, check_options, kl_schedule
+from .deep_supervision import log_layers, supervise
 from .glancing import Teacher, glancing_schedule
 from .latent_statistics import latent_loss, log_latent
 from .token_loss import TokenLoss
@@ -78,6 +78,7 @@ class BnbLoss(FairseqCriterion):
         check_options(cfg)
         self.label_smoothing: float = cfg.label_smoothing
         self.length_loss_factor: float = cfg.length_loss_factor
+        self.deep_supervision: float = cfg.deep_supervision
         self.kl_schedule = kl_schedule(cfg)
         self.glancing = None if cfg.glancing is None else glancing_schedule(cfg.glancing)
         self.token_loss = TokenLoss(
@@ -128,44 +129,56 @@ class BnbLoss(FairseqCriterion):
     def _share(self, network: BnbTransformer) -> float | None:
         return None if self.glancing is None else self.glancing.at(network.num_updates)
 
+    def _supervises(self, model: BnbTransformer) -> bool:
+        return self.deep_supervision > 0 and model.training
+
+    def _with_layers(
+        self, model: BnbTransformer, output: NarOutput, per_sentence: Tensor, loss_of: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the inner layers' part to the loss of each sentence, B; ``loss_of`` computes it from logits, N x V."""
+        if not self._supervises(model):
+            return per_sentence, {}
+        head = _network(model).decoder.output_layer
+        inner, logs = supervise(output.inner_states, lambda states: loss_of(head(states)))
+        return per_sentence + self.deep_supervision * inner, logs
+
     def _ctc(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> Computed:
         network = _network(model)
-        output = model(**net_input, reveal=Teacher(network, target, target_lengths, self._share(network)))
+        teacher = Teacher(network, target, target_lengths, self._share(network))
+        output = model(**net_input, reveal=teacher, inner_states=self._supervises(model))
         revealed = _revealed(output)
-        packing, words = Packing(revealed.hidden), words_to_score(target, network.blank)
-        chosen, mean = chosen_log_probs(output.logits, packing.repeated(words))  # N x (1 + T), N
-        shown = words[:, :1].expand_as(revealed.hidden) if revealed.tokens is None else revealed.tokens
-        scores = packing.placed(chosen, known_scores(shown, words).to(chosen.dtype)).transpose(0, 1)  # A x B x (1 + T)
-        ctc = ctc_loss(scores, target, output.canvas_lengths, target_lengths)
-        counts = target_lengths * ctc.fits
-        smoothing = self.label_smoothing
-        per_sentence = (1 - smoothing) * ctc.nll
-        logs: Logs = {
-            "nll_sum": ctc.nll.detach().sum(),
-            "canvas_overflow_sum": (~ctc.fits).sum(),
-            "blank_sum": packing.means(chosen.detach()[:, 0].exp()).sum(),
-        }
-        if smoothing > 0:
-            divergence = packing.means(uniform_divergence(mean, output.logits.size(1))) * counts
-            per_sentence = per_sentence + smoothing * divergence
-            logs["uniform_kl_sum"] = divergence.detach().sum()
-        return Computed(output, per_sentence, counts, logs)
+        loss_of = CanvasLoss(
+            target,
+            target_lengths,
+            output.canvas_lengths,
+            revealed,
+            Packing(revealed.hidden),
+            network.blank,
+            self.label_smoothing,
+        )
+        per_sentence, counts, logs = loss_of(output.logits)
+        per_sentence, layer_logs = self._with_layers(model, output, per_sentence, lambda logits: loss_of(logits)[0])
+        return Computed(output, per_sentence, counts, {**logs, **layer_logs})
 
     def _tokens(
         self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
     ) -> Computed:
         network = _network(model)
         teacher = Teacher(network, target, target_lengths, self._share(network))
-        output = model(**net_input, target_lengths=target_lengths, reveal=teacher)
+        supervises = self._supervises(model)
+        output = model(**net_input, target_lengths=target_lengths, reveal=teacher, inner_states=supervises)
         packing = Packing(_revealed(output).hidden)
         # Validation compares models: it has the loss that the warm-up leads to.
         update = network.num_updates if model.training else self.token_loss.warmup_updates
         per_sentence, token_logs = self.token_loss(output.logits, packing, target, update)
+        per_sentence, layer_logs = self._with_layers(
+            model, output, per_sentence, lambda logits: self.token_loss(logits, packing, target, update)[0]
+        )
         length_nll, logs = self._length(network, output, net_input["src_lengths"], target_lengths)
         per_sentence = per_sentence + self.length_loss_factor * length_nll * packing.counts
-        logs |= token_logs
+        logs |= token_logs | layer_logs
         return Computed(output, per_sentence, packing.counts, logs)
 
     def _length(
@@ -178,7 +191,7 @@ class BnbLoss(FairseqCriterion):
         nll = F.cross_entropy(logits.to(_precise(logits)), classes, reduction="none")
         with torch.no_grad():
             chosen = network.length_head.lengths(logits, source_lengths, network.decoder.max_positions())
-            error = (chosen - target_lengths).abs()
+            error = (chosen.squeeze(1) - target_lengths).abs()
         logs: Logs = {
             "length_nll_sum": nll.detach().sum(),
             "length_correct": error.eq(0).sum(),
@@ -204,6 +217,7 @@ class BnbLoss(FairseqCriterion):
                 weight = tokens if denominator == "sample_size" else sentences
                 metrics.log_scalar(name, factor * totals[numerator] / max(weight, 1), weight, round=3)
         log_latent(logging_outputs)
+        log_layers(logging_outputs)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -45,6 +45,13 @@ class BnbLossConfig(FairseqDataclass):
             "FROM:TO@UPDATES, such as 0.5:0.1@200k (default: a uniformly drawn number of positions)"
         },
     )
+    deep_supervision: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight of the loss of tokens of the decoder's other layers, each scored through the same output "
+            "layer, their mean (0: only the last one is scored)"
+        },
+    )
     kl_factor: float = field(default=1.0, metadata={"help": "--latent vae: weight of KL(posterior || standard normal)"})
     kl_schedule: KL_SCHEDULE_CHOICES = field(  # type: ignore[valid-type]
         default="constant", metadata={"help": "--latent vae: hold --kl-factor, or rise to it again and again"}
@@ -128,7 +135,7 @@ def check_options(cfg: BnbLossConfig) -> None:
     problems = Problems("bnb_loss")
     problems.require(0 <= cfg.label_smoothing < 1, "label-smoothing", "must lie in [0, 1)", cfg.label_smoothing)
     problems.require(0 <= cfg.oaxe_margin < 1, "oaxe-margin", "must lie in [0, 1)", cfg.oaxe_margin)
-    for name in ("length_loss_factor", "axe_skip_target", "oaxe_warmup_updates", "kl_factor"):
+    for name in ("length_loss_factor", "axe_skip_target", "oaxe_warmup_updates", "deep_supervision", "kl_factor"):
         value = getattr(cfg, name)
         problems.require(value >= 0, name.replace("_", "-"), "must not be negative", value)
     if str(cfg.kl_schedule) == "cyclic":

@@ -1,5 +1,7 @@
 """From a filled canvas to sentences."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ..modules.canvas import padding_mask
@@ -53,3 +55,21 @@ def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
     packed = values.new_full((len(values), longest), fill)
     packed[~padding_mask(counts, longest)] = values[kept]
     return packed
+
+
+def same_text(tokens: Tensor, others: Tensor, lengths: Tensor, kept: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Compare the texts of two canvases, however their tokens are spread.
+
+    Args:
+        tokens: B x A.
+        others: B x A.
+        lengths: B, true lengths of both.
+        kept: marks the positions of a canvas that are part of its text, of tokens and lengths.
+
+    Returns:
+        B, bool.
+    """
+    texts = [canvas.masked_fill(~kept(canvas, lengths), -1) for canvas in (tokens, others)]
+    # A stable sort by "left out" moves what is kept to the left end, in its order.
+    first, second = (text.gather(1, text.eq(-1).to(text.dtype).argsort(dim=1, stable=True)) for text in texts)
+    return (first == second).all(dim=1)

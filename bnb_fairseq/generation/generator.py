@@ -1,107 +1,68 @@
 """The generator that ``fairseq-generate`` and ``fairseq-interactive`` run for non-autoregressive models."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
+from fairseq.models import BaseFairseqModel, FairseqEncoderDecoderModel
 from torch import Tensor
 
 from ..data.dictionary import BnbDictionary
 from ..models.bnb_transformer import BnbTransformer, Encoded
-from ..modules.canvas import Canvas
+from ..modules.canvas import Canvas, padding_mask
+from .best_symbols import best_symbols
 from .collapse import compact, kept_by_ctc, kept_on_canvas
+from .ctc_beam import PrefixScorer, ctc_beam_search
+from .hypotheses import Hypothesis, best_distinct, hypotheses_of
+from .ngram import NgramScorer, ngram_words
+from .options import GeneratorOptions, generator_options
 from .prediction import predict
+from .reranker import Reranker
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
-
-Hypothesis = dict[str, Any]
-
-# fairseq's generation options that mean nothing to one parallel pass, with the value that leaves them alone.
-UNUSED_OPTIONS = {
-    "nbest": 1,
-    "iter_decode_with_beam": 1,
-    "iter_decode_eos_penalty": 0.0,
-    "iter_decode_with_external_reranker": False,
-    "prefix_size": 0,
-    "sampling": False,
-    "lm_path": None,
-    "constraints": None,
-    "print_alignment": None,
-    "replace_unk": None,
-    "score_reference": False,
-    "no_repeat_ngram_size": 0,
-    "diverse_beam_groups": -1,
-    "match_source_len": False,
-    "lenpen": 1.0,
-    "unkpen": 0.0,
-    "unnormalized": False,
-    "temperature": 1.0,
-    "min_len": 1,
-    "max_len_a": 0.0,
-    "max_len_b": 200,
-}
+from .token_bonus import TokenBonus
 
 
-class GeneratorOptions(NamedTuple):
-    """What the generator can be asked for.
+class Texts(NamedTuple):
+    """What competes to be a sentence's output.
 
     Attributes:
-        max_iter: refinement passes after pass 0 (``--iter-decode-max-iter``).
-        force_max_iter: run all of them even where the text no longer changes (``--iter-decode-force-max-iter``).
-        retain_history: keep every pass's text (``--retain-iter-history``).
+        state: N written texts, those of one sentence after another.
+        scores: N, what they are judged by; -inf for a place that holds none.
     """
 
-    max_iter: int = 0
-    force_max_iter: bool = False
-    retain_history: bool = False
-
-
-def generator_options(args: Any) -> GeneratorOptions:
-    """Read fairseq's generation options.
-
-    Args:
-        args: fairseq's generation config, or a namespace with some of its fields.
-
-    Returns:
-        Plain values.
-
-    Raises:
-        ValueError: if an option is set that this generator would have to ignore, or is out of range.
-    """
-    problems = [
-        f"--{name.replace('_', '-')} {getattr(args, name)}"
-        for name, neutral in UNUSED_OPTIONS.items()
-        if getattr(args, name, neutral) not in (neutral, None)
-    ]
-    if problems:
-        raise ValueError(f"a non-autoregressive model decodes in parallel and cannot use {', '.join(problems)}")
-    max_iter = getattr(args, "iter_decode_max_iter", 0)
-    if max_iter < 0:
-        raise ValueError(f"--iter-decode-max-iter must not be negative, but is {max_iter}")
-    return GeneratorOptions(
-        max_iter,
-        bool(getattr(args, "iter_decode_force_max_iter", False)),
-        bool(getattr(args, "retain_iter_history", False)),
-    )
+    state: DecodingState
+    scores: Tensor
 
 
 class NarGenerator:
     """Writes whole outputs in one pass, or in one pass and a few refinements (mask-predict).
 
-    Under CTC the refinements take place on the canvas, blanks included; it is collapsed once, at the end.
+    Under CTC the refinements take place on the canvas, blanks included; it is collapsed once, at the end. With several
+    canvases a sentence, each is filled and refined by itself, and the texts compete.
 
     Args:
         models: the model, in a list as fairseq hands it over.
         dictionary: the target dictionary.
         options: what was asked for.
+        reranker: scores the texts in the model's place.
+        scorer: what the prefix beam search judges texts by, beside the model.
 
     Attributes:
         eos: id of [SEP], which fairseq's commands leave out of what they print.
 
     Raises:
-        ValueError: for several models, or refinement passes on a model that was not trained to refine.
+        ValueError: for several models, or options that the model does not have.
     """
 
-    def __init__(self, models: Sequence[BnbTransformer], dictionary: BnbDictionary, options: GeneratorOptions) -> None:
+    def __init__(
+        self,
+        models: Sequence[BnbTransformer],
+        dictionary: BnbDictionary,
+        options: GeneratorOptions,
+        reranker: Reranker | None = None,
+        scorer: PrefixScorer | None = None,
+    ) -> None:
         if len(models) != 1:
             raise ValueError(f"--path must name one checkpoint, but names {len(models)}; average them instead")
         self.model = models[0]
@@ -110,8 +71,29 @@ class NarGenerator:
                 f"--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which cannot refine, "
                 f"but is {options.max_iter}"
             )
-        self.pad, self.eos = dictionary.pad(), dictionary.eos()
+        if options.canvases > self.model.max_canvases():
+            raise ValueError(
+                f"--iter-decode-with-beam must be at most {self.model.max_canvases()}, the number of canvas lengths of "
+                f"this model, but is {options.canvases}"
+            )
+        if options.ctc_beam > 0 and not self.model.uses_ctc:
+            raise ValueError(
+                f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
+            )
+        if self.model.uses_ctc and options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0:
+            options = options._replace(
+                ctc_beam=options.nbest
+            )  # alignments may all say the same, a search's texts do not
+        candidates = options.canvases * max(options.ctc_beam, 1)
+        if max(options.nbest, 1 + options.rerank) > candidates:
+            raise ValueError(
+                f"--nbest {options.nbest}{' and the reranker' if options.rerank else ''} must have as many candidates "
+                f"to choose from, by --iter-decode-with-beam or --ctc-beam, but there are {candidates}"
+            )
+        self.bos, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
         self.options = options
+        self.reranker = reranker
+        self.scorer = scorer
 
     @torch.no_grad()
     def generate(
@@ -124,14 +106,17 @@ class NarGenerator:
         """Translate a batch.
 
         Args:
-            models: the model, in a list; the same as at construction, or a wrapper of it.
+            models: the model first; the same as at construction, or a wrapper of it.
             sample: a batch with ``net_input``.
             prefix_tokens: must be None.
             constraints: must be None.
 
         Returns:
-            For each sentence a list with one hypothesis in fairseq's form: ``tokens``, ``score`` (mean log-probability
-            of a token), ``positional_scores``, ``steps`` (passes), ``history`` and empty ``attention``, ``alignment``.
+            For each sentence its distinct hypotheses in fairseq's form, the best first, at most ``--nbest``:
+            ``tokens``, ``score``, ``positional_scores`` (log-probability of each token), ``steps`` (passes),
+            ``history`` and empty ``attention``, ``alignment``. The score is the mean log-probability of a token; of a
+            canvas position, blanks included, where several canvases or texts of a search compete under CTC; the
+            reranker's where there is one.
 
         Raises:
             ValueError: if there are prefix tokens or constraints.
@@ -140,9 +125,25 @@ class NarGenerator:
             raise ValueError("--prefix-size and --constraints cannot be used with a non-autoregressive model")
         model = models[0]
         model.eval()
-        encoded = model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
-        canvas = model.canvas(encoded)
-        return self._hypotheses([self._written(model, state) for state in self._refine(model, encoded, canvas)])
+        source = sample["net_input"]
+        encoded = model.encode(source["src_tokens"], source["src_lengths"])
+        encoded, canvas = model.canvases(encoded, self.options.canvases)
+        texts = self._search(model, encoded, canvas) if self.options.ctc_beam else self._fill(model, encoded, canvas)
+        return self._hypotheses(source, texts)
+
+    @torch.no_grad()
+    def passes(self, sample: Mapping[str, Any]) -> list[DecodingState]:
+        """Fill and refine the canvases of a batch, and return them as they are, not reduced to texts.
+
+        Args:
+            sample: a batch with ``net_input``.
+
+        Returns:
+            The states after each pass that was made; only the last one without ``--retain-iter-history``.
+        """
+        self.model.eval()
+        encoded = self.model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
+        return self._refine(self.model, *self.model.canvases(encoded, self.options.canvases))
 
     def _predict(
         self, model: BnbTransformer, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
@@ -150,8 +151,10 @@ class NarGenerator:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
-        # What is not written needs a score only where scores decide what is predicted again.
-        unscored = model.blank if model.uses_ctc and self.options.max_iter == 0 else None
+        # What is not written needs a score only where scores decide what is predicted again or which canvas is best,
+        # or where the canvas itself is looked at.
+        written_alone = self.options.max_iter == 0 and self.options.canvases == 1 and not self.options.retain_history
+        unscored = model.blank if model.uses_ctc and written_alone else None
         prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, unscored)
         filled = prediction.tokens.new_full(positions.shape, self.pad)
         filled[positions] = prediction.tokens
@@ -159,12 +162,15 @@ class NarGenerator:
         scores[positions] = prediction.scores
         return filled, scores
 
+    def _kept(self, model: BnbTransformer) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return what marks the positions of a canvas that are part of its text."""
+        if model.uses_ctc:
+            return partial(kept_by_ctc, blank=model.blank)
+        return partial(kept_on_canvas, blank=self.pad)
+
     def _written(self, model: BnbTransformer, state: DecodingState) -> DecodingState:
         """Reduce a canvas to the tokens that are part of the text."""
-        if model.uses_ctc:
-            kept = kept_by_ctc(state.tokens, state.lengths, model.blank)
-        else:
-            kept = kept_on_canvas(state.tokens, state.lengths, self.pad)
+        kept = self._kept(model)(state.tokens, state.lengths)
         tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
         return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
 
@@ -172,6 +178,7 @@ class NarGenerator:
         """Return the states after each pass (only the last one unless the history is wanted)."""
         state = first_state(*self._predict(model, encoded, canvas, ~canvas.padding), canvas.lengths)
         states = [state]
+        kept = None if self.options.force_max_iter else self._kept(model)
         for refinement in range(1, self.options.max_iter + 1):
             if bool(state.done.all()):
                 break
@@ -179,44 +186,89 @@ class NarGenerator:
             hidden = least_confident(state.scores, state.lengths, counts)
             revealed = state.tokens.masked_fill(hidden, model.mask)
             predicted = self._predict(model, encoded, canvas, hidden, revealed)
-            state = refined(state, hidden, *predicted, force=self.options.force_max_iter)
+            state = refined(state, hidden, *predicted, kept)
             states = [*states, state] if self.options.retain_history else [state]
         return states
 
-    def _hypotheses(self, states: Sequence[DecodingState]) -> list[list[Hypothesis]]:
-        """Cut the states into fairseq's hypotheses, on the CPU, once the last pass is over."""
-        cut = [_cut(state) for state in states]
-        passes = states[-1].passes.tolist()
+    def _fill(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
+        """Return the texts after each pass, one of each canvas (only the last ones unless the history is wanted)."""
+        by_canvas = model.uses_ctc and self.options.canvases > 1
+        texts = []
+        for state in self._refine(model, encoded, canvas):
+            written = self._written(model, state)
+            judged = state if by_canvas else written
+            texts.append(Texts(written, judged.scores.sum(dim=1) / judged.lengths.clamp(min=1)))
+        return texts
+
+    def _search(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
+        """Return the texts that a prefix beam search finds on each canvas, those of one canvas after another."""
+        positions = ~canvas.padding
+        states = model.decode(encoded, canvas).transpose(0, 1)[positions]  # A x B x D -> N x D
+        decoder = model.decoder
+        symbols = decoder.embeddings.tokens.num_embeddings
+        best = best_symbols(decoder.output_layer, states, symbols, model.blank, self.options.ctc_beam_symbols)
+        beam = self.options.ctc_beam
+        found = ctc_beam_search(best.on_canvas(positions), canvas.lengths, beam, self.pad, self.scorer)
+        lengths = found.lengths.flatten()
+        # Alignments that say the same add up, so that a token has no probability of its own: each gets its share.
+        shares = (found.ctc_scores.flatten() / lengths.clamp(min=1)).unsqueeze(1)
+        tokens = found.tokens.flatten(0, 1)
+        scores = shares.expand_as(tokens).masked_fill(padding_mask(lengths, tokens.size(1)), 0.0)
+        judged = found.scores / canvas.lengths.unsqueeze(1)
+        return [Texts(first_state(tokens, scores, lengths), judged.flatten())]
+
+    def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
+        """Choose among the texts of each sentence, once the last pass is over."""
+        if self.reranker is not None:
+            last, own = texts[-1]
+            scores = self.reranker.scores(source, last.tokens, last.lengths)
+            texts = [*texts[:-1], Texts(last, scores.masked_fill(own == float("-inf"), float("-inf")))]
+        cut = [hypotheses_of(text.state, text.scores.tolist()) for text in texts]
+        passes = texts[-1].state.passes.tolist()
         history = cut if self.options.retain_history else []
-        return [
-            [{**hypothesis, "steps": passes[i], "history": [step[i] for step in history]}]
+        rows = [
+            {**hypothesis, "steps": passes[i], "history": [step[i] for step in history]}
             for i, hypothesis in enumerate(cut[-1])
         ]
+        count, silent = len(rows) // len(source["src_lengths"]), (self.bos, self.pad, self.eos)
+        sentences = [rows[start : start + count] for start in range(0, len(rows), count)]
+        return [best_distinct(candidates, self.options.nbest, silent) for candidates in sentences]
 
 
-def empty_hypothesis(eos: int) -> Hypothesis:
-    """Make the translation of an empty sentence.
+def build_nar_generator(
+    models: Sequence[BaseFairseqModel], dictionary: BnbDictionary, args: Any, task: Any = None
+) -> NarGenerator:
+    """Build the generator for the checkpoints of ``--path``, at least one of which is non-autoregressive.
 
     Args:
-        eos: id of the end symbol.
+        models: the models.
+        dictionary: the target dictionary.
+        args: fairseq's generation config, or a namespace with some of its fields.
+        task: the task's options.
 
     Returns:
-        What to put over a hypothesis of fairseq's.
+        The generator.
+
+    Raises:
+        FileNotFoundError: if there is no file ``--lm-path``.
+        ImportError: if that needs KenLM, which is not installed.
+        ValueError: if the options and the models do not fit each other.
     """
-    return {"tokens": torch.tensor([eos]), "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}
-
-
-def _cut(state: DecodingState) -> list[Hypothesis]:
-    lengths = state.lengths.tolist()
-    means = (state.scores.sum(dim=1) / state.lengths.clamp(min=1)).tolist()
-    tokens, scores = state.tokens.cpu(), state.scores.cpu()
-    return [
-        {
-            "tokens": tokens[i, :length],
-            "score": means[i],
-            "positional_scores": scores[i, :length],
-            "attention": None,
-            "alignment": [],
-        }
-        for i, length in enumerate(lengths)
-    ]
+    options = generator_options(args, task)
+    reranker, parallel = None, models
+    autoregressive = [not isinstance(model, BnbTransformer) for model in models]
+    if options.rerank and autoregressive == [False, True]:
+        reranker, parallel = Reranker(cast(FairseqEncoderDecoderModel, models[1]), dictionary), models[:1]
+    elif options.rerank or any(autoregressive):
+        kinds = ", ".join("autoregressive" if other else "non-autoregressive" for other in autoregressive)
+        raise ValueError(
+            f"--iter-decode-with-external-reranker and --path must go together: a non-autoregressive checkpoint, then "
+            f"the autoregressive one that reranks; but the option is {'on' if options.rerank else 'off'} and the "
+            f"checkpoints are: {kinds}"
+        )
+    scorer: PrefixScorer | None = None
+    if options.lm_path is not None:
+        scorer = NgramScorer(options.lm_path, ngram_words(dictionary), options.lm_weight, options.ctc_token_bonus)
+    elif options.ctc_token_bonus:
+        scorer = TokenBonus(options.ctc_token_bonus)
+    return NarGenerator(cast(Sequence[BnbTransformer], parallel), dictionary, options, reranker, scorer)

@@ -39,9 +39,40 @@ def predict(
     Returns:
         Tokens and scores.
     """
-    rows = max(1, (CPU_BLOCK if states.device.type == "cpu" else DEVICE_BLOCK) // symbols)
-    blocks = [_predict_block(output_layer(block), unscored) for block in torch.split(states, rows)]
+    blocks = [
+        _predict_block(output_layer(block), unscored) for block in torch.split(states, block_rows(states, symbols))
+    ]
     return Prediction(torch.cat([block.tokens for block in blocks]), torch.cat([block.scores for block in blocks]))
+
+
+def score_tokens(output_layer: Callable[[Tensor], Tensor], states: Tensor, tokens: Tensor, symbols: int) -> Tensor:
+    """Compute the log-probabilities of given tokens.
+
+    Args:
+        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
+        states: N x D.
+        tokens: N.
+        symbols: V.
+
+    Returns:
+        N, float32.
+    """
+    rows = block_rows(states, symbols)
+    pairs = zip(torch.split(states, rows), torch.split(tokens, rows), strict=True)
+    return torch.cat([_log_probabilities(output_layer(block), chosen) for block, chosen in pairs])
+
+
+def block_rows(states: Tensor, symbols: int) -> int:
+    """Decide how many positions to treat at a time.
+
+    Args:
+        states: N x D; its device counts.
+        symbols: V.
+
+    Returns:
+        Number of positions, at least 1.
+    """
+    return max(1, (CPU_BLOCK if states.device.type == "cpu" else DEVICE_BLOCK) // symbols)
 
 
 def _predict_block(logits: Tensor, unscored: int | None) -> Prediction:

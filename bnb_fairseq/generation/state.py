@@ -1,9 +1,12 @@
 """The state of decoding, and pure functions that make the next one from it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .collapse import same_text
 
 
 class DecodingState(NamedTuple):
@@ -69,7 +72,13 @@ def least_confident(scores: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
     return rank < counts.unsqueeze(1)
 
 
-def refined(state: DecodingState, hidden: Tensor, tokens: Tensor, scores: Tensor, force: bool) -> DecodingState:
+def refined(
+    state: DecodingState,
+    hidden: Tensor,
+    tokens: Tensor,
+    scores: Tensor,
+    kept: Callable[[Tensor, Tensor], Tensor] | None,
+) -> DecodingState:
     """Put newly predicted tokens in place of hidden ones.
 
     Args:
@@ -77,18 +86,21 @@ def refined(state: DecodingState, hidden: Tensor, tokens: Tensor, scores: Tensor
         hidden: B x A, positions that were predicted anew.
         tokens: B x A, the predictions; read only where hidden.
         scores: B x A, their log-probabilities.
-        force: go on with sentences whose text did not change.
+        kept: marks the positions of a canvas that are part of its text, of tokens and lengths: a sentence whose text
+            did not change is done; None: go on with it.
 
     Returns:
         The state after the pass; sentences that were done are as before.
     """
     update = hidden & ~state.done.unsqueeze(1)
     new_tokens = torch.where(update, tokens, state.tokens)
-    unchanged = (new_tokens == state.tokens).all(dim=1)
+    unchanged = torch.zeros_like(state.done)
+    if kept is not None:
+        unchanged = same_text(state.tokens, new_tokens, state.lengths, kept)
     return DecodingState(
         tokens=new_tokens,
         scores=torch.where(update, scores, state.scores),
         lengths=state.lengths,
         passes=state.passes + (~state.done).long(),
-        done=state.done if force else state.done | unchanged,
+        done=state.done | unchanged,
     )

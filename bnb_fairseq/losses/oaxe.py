@@ -60,17 +60,3 @@ class AssignmentProblem:
         if margin > 0:
             kept &= ~(read <= math.log(margin))  # nan is kept
         return torch.where(kept, -read, 0).sum(dim=1), kept.sum(dim=1)
-
-
-def oaxe_loss(scores: Tensor, lengths: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Compute the order-agnostic cross-entropy of a batch; see ``AssignmentProblem``.
-
-    Args:
-        scores: B x T x T, log p_j(y_i) at [j, i], float32 or float64; what lies beyond the lengths has no effect.
-        lengths: B, numbers of predictions and of target tokens.
-        margin: tokens are dropped whose probability, where they are assigned, is not above it; 0 keeps all.
-
-    Returns:
-        Loss, B, nats; number of tokens kept, B.
-    """
-    return AssignmentProblem(scores, lengths).loss(margin)

@@ -6,7 +6,6 @@ from typing import Any
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
 from .bert_encoder import BertEncoder
-from .bnb_transformer import TaskWithDictionaries
 from .causal_decoder import CausalDecoder
 from .config import (
     BERT_BASE,
@@ -17,8 +16,11 @@ from .config import (
     architecture,
     complete_sizes,
     layer_sizes,
+    require_freezable,
     require_sizes,
 )
+from .freezing import freeze
+from .task_with_dictionaries import TaskWithDictionaries
 
 ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attention weights that are never computed
 
@@ -55,19 +57,26 @@ class Bert2Bert(FairseqEncoderDecoderModel):
             The model.
 
         Raises:
-            ValueError: if a size or probability is out of range.
+            ValueError: if a size or probability is out of range, or what is to be frozen does not start from a BERT.
         """
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
         problems = Problems("bert2bert")
         require_sizes(cfg, problems)
+        require_freezable(cfg, problems)
         problems.raise_if_any()
         sizes = layer_sizes(cfg, "encoder")
         encoder = BertEncoder(task.source_dictionary, sizes, int(cfg.encoder_positions or 0))
         decoder = CausalDecoder(
-            task.target_dictionary, layer_sizes(cfg, "decoder"), sizes.embed_dim, int(cfg.decoder_positions or 0)
+            task.target_dictionary,
+            layer_sizes(cfg, "decoder"),
+            sizes.embed_dim,
+            int(cfg.decoder_positions or 0),
+            tied=not cfg.untie_output,
         )
-        return cls(encoder, decoder)
+        model = cls(encoder, decoder)
+        freeze(model, cfg.freeze)
+        return model
 
 
 def refuse_attention_options(args: Any) -> None:

@@ -13,18 +13,20 @@ from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_be
 
 
 class MaskedWordHead(nn.Module):
-    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, plus a bias.
+    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, or a matrix of its own, plus a bias.
 
     Args:
         symbols: V.
         sizes: width and LayerNorm epsilon.
+        tied: whether the token embeddings are used; else there is a matrix, V x D, which its owner is to fill.
     """
 
-    def __init__(self, symbols: int, sizes: LayerSizes) -> None:
+    def __init__(self, symbols: int, sizes: LayerSizes, tied: bool = True) -> None:
         super().__init__()
         self.transform = nn.Linear(sizes.embed_dim, sizes.embed_dim)
         self.layer_norm = nn.LayerNorm(sizes.embed_dim, eps=sizes.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(symbols))
+        self.weight = None if tied else nn.Parameter(torch.zeros(symbols, sizes.embed_dim))
         self.inference: nn.Module | None = None
         self.apply(init_bert_weights)
 
@@ -34,8 +36,9 @@ class MaskedWordHead(nn.Module):
         Args:
             token_table: V x D; what ``forward`` is given later is not read any more.
         """
+        weight = token_table if self.weight is None else self.weight
         transform = InferenceLinear.of(self.transform, gelu=True)
-        output = InferenceLinear(token_table, self.bias, exact=True)  # rounded logits would tie
+        output = InferenceLinear(weight, self.bias, exact=True)  # rounded logits would tie
         self.inference = nn.Sequential(transform, self.layer_norm, output)
 
     def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ class MaskedWordHead(nn.Module):
 
         Args:
             states: ... x D.
-            token_table: V x D, the embeddings that the output layer is tied to.
+            token_table: V x D, the embeddings that the output layer is tied to, unless it has a matrix of its own.
 
         Returns:
             Logits, ... x V.
@@ -51,11 +54,12 @@ class MaskedWordHead(nn.Module):
         if self.inference is not None:
             logits: Tensor = self.inference(states)
             return logits
-        return F.linear(self.layer_norm(F.gelu(self.transform(states))), token_table, self.bias)
+        weight = token_table if self.weight is None else self.weight
+        return F.linear(self.layer_norm(F.gelu(self.transform(states))), weight, self.bias)
 
 
 class BertDecoder(FairseqDecoder):
-    """BERT as a decoder, its output layer tied to its token embeddings; subclasses say what it reads.
+    """BERT as a decoder, its output layer tied to its token embeddings or not; subclasses say what it reads.
 
     Args:
         dictionary: the target dictionary.
@@ -63,18 +67,32 @@ class BertDecoder(FairseqDecoder):
         encoder_dim: width of the encoder states.
         positions: largest number of positions.
         extra_symbols: rows after the dictionary's in the token table.
+        tied: off, the output layer has a matrix of its own, which starts as a copy of the token embeddings.
     """
 
     def __init__(
-        self, dictionary: BnbDictionary, sizes: LayerSizes, encoder_dim: int, positions: int, extra_symbols: int = 0
+        self,
+        dictionary: BnbDictionary,
+        sizes: LayerSizes,
+        encoder_dim: int,
+        positions: int,
+        extra_symbols: int = 0,
+        tied: bool = True,
     ) -> None:
         super().__init__(dictionary)
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
         self.layers = decoder_layers(sizes, encoder_dim)
-        self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes)
+        self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes, tied)
+        self.start_output_layer()
         self.inference: InferenceStack | None = None
         self._positions = positions
+
+    @torch.no_grad()
+    def start_output_layer(self) -> None:
+        """Copy the token embeddings into the output layer's matrix, if it has one of its own."""
+        if self.head.weight is not None:
+            self.head.weight.copy_(self.embeddings.tokens.weight)
 
     def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
         """Exchange layers and head for ones that only infer; fairseq's commands call this before they translate.

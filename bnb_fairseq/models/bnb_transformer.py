@@ -1,7 +1,7 @@
 """The ``bnb_transformer`` model and its named architectures."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,14 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
-from ..modules.canvas import Canvas, Revealed, padding_mask, upsample_latent, upsampled_lengths
+from ..modules.canvas import (
+    Canvas,
+    Revealed,
+    lengths_around,
+    padding_mask,
+    upsample_latent,
+    upsampled_lengths,
+)
 from ..modules.inference import SourceMemory
 from ..modules.latent import Latent, Posterior
 from ..modules.length import GaussianLengthConverter, LengthHead
@@ -24,7 +31,9 @@ from .config import (
     complete_sizes,
     layer_sizes,
 )
+from .freezing import freeze
 from .nar_decoder import NarDecoder
+from .task_with_dictionaries import TaskWithDictionaries
 
 
 class Encoded(NamedTuple):
@@ -44,6 +53,24 @@ class Encoded(NamedTuple):
     posterior: Posterior
     memory: SourceMemory | None
 
+    def selected(self, rows: Tensor) -> "Encoded":
+        """Select and repeat sentences.
+
+        Args:
+            rows: N, their indices.
+
+        Returns:
+            N sentences.
+        """
+        mean, log_variance = self.posterior
+        return Encoded(
+            self.states.index_select(1, rows),
+            self.padding.index_select(0, rows),
+            self.lengths.index_select(0, rows),
+            Posterior(mean.index_select(0, rows), None if log_variance is None else log_variance.index_select(0, rows)),
+            None if self.memory is None else self.memory.selected(rows),
+        )
+
 
 class NarOutput(NamedTuple):
     """What the criterion needs of a forward pass.
@@ -54,6 +81,7 @@ class NarOutput(NamedTuple):
         length_logits: B x (2N + 1) under length classification, else None.
         posterior: of the latent, if it is variational.
         revealed: what the decoder was shown and where it predicts, if that was asked for.
+        inner_states: of every decoder layer but the last, where ``logits`` are of the last; empty unless asked for.
     """
 
     logits: Tensor
@@ -61,22 +89,11 @@ class NarOutput(NamedTuple):
     length_logits: Tensor | None
     posterior: Posterior | None = None
     revealed: Revealed | None = None
+    inner_states: Sequence[Tensor] = ()
 
 
 # Decides, for a canvas, what the decoder is shown; may ask for the logits, A x B x V, of a pass that is shown nothing.
 Reveal = Callable[[Canvas, Callable[[], Tensor]], Revealed]
-
-
-class TaskWithDictionaries(Protocol):
-    """What the model needs of a fairseq task."""
-
-    @property
-    def source_dictionary(self) -> BnbDictionary:
-        """The source dictionary."""
-
-    @property
-    def target_dictionary(self) -> BnbDictionary:
-        """The target dictionary."""
 
 
 @register_model("bnb_transformer", dataclass=BnbTransformerConfig)
@@ -121,10 +138,12 @@ class BnbTransformer(BaseFairseqModel):
             int(cfg.decoder_positions or 0),
             extra_symbols=int(self.uses_ctc and str(cfg.ctc_blank) == "new"),
             project_latent=cfg.latent_size > 0,
+            tied=not cfg.untie_output,
         )
         if not self.uses_ctc:
             self.length_head = LengthHead(encoder_sizes.embed_dim, cfg.length_range)
             self.length_converter = GaussianLengthConverter()
+        freeze(self, cfg.freeze)
 
     @classmethod
     def build_model(cls, cfg: BnbTransformerConfig, task: TaskWithDictionaries) -> "BnbTransformer":
@@ -188,11 +207,51 @@ class BnbTransformer(BaseFairseqModel):
         if self.uses_ctc:
             return upsample_latent(latent, encoded.lengths, self.upsample, self.mask_added)
         if target_lengths is None:
-            logits = self.length_head(encoded.states.transpose(0, 1), encoded.padding)
-            target_lengths = self.length_head.lengths(logits, encoded.lengths, self.decoder.max_positions())
-        longest = int(target_lengths.max())
-        resampled = self.length_converter(latent, encoded.lengths, target_lengths, longest)
-        return Canvas(resampled, target_lengths, padding_mask(target_lengths, longest), added=None)
+            target_lengths = self._best_lengths(encoded, 1).squeeze(1)
+        return self._resampled(latent, encoded.lengths, target_lengths)
+
+    def canvases(self, encoded: Encoded, count: int) -> tuple[Encoded, Canvas]:
+        """Lay out several canvases for each sentence: of the most probable lengths, under CTC around the usual one.
+
+        Args:
+            encoded: the source, B sentences.
+            count: K, canvases a sentence; 1 if the canvas has a fixed length.
+
+        Returns:
+            The source and its canvases, B K rows; those of one sentence follow each other.
+        """
+        if count == 1:
+            return encoded, self.canvas(encoded)
+        if self.uses_ctc:
+            usual = upsampled_lengths(encoded.lengths, self.upsample)
+            lengths = lengths_around(usual, encoded.lengths, self.decoder.max_positions(), count).flatten()
+        else:
+            lengths = self._best_lengths(encoded, count).flatten()
+        sentences = torch.arange(len(encoded.lengths), device=lengths.device)
+        encoded = encoded.selected(sentences.repeat_interleave(count))
+        latent = self.latent.sample(encoded.posterior)
+        if self.uses_ctc:
+            return encoded, upsample_latent(
+                latent, encoded.lengths, lengths / encoded.lengths.double(), self.mask_added
+            )
+        return encoded, self._resampled(latent, encoded.lengths, lengths)
+
+    def max_canvases(self) -> int:
+        """Return how many canvases of different length a sentence can have, given positions enough."""
+        if self.uses_ctc:
+            return 1 if self.canvas_length else self.decoder.max_positions()
+        return 2 * self.length_head.length_range + 1
+
+    def _best_lengths(self, encoded: Encoded, count: int) -> Tensor:
+        """Choose the K most probable target lengths of each sentence: B x K."""
+        logits = self.length_head(encoded.states.transpose(0, 1), encoded.padding)
+        return self.length_head.lengths(logits, encoded.lengths, self.decoder.max_positions(), count)
+
+    def _resampled(self, latent: Tensor, source_lengths: Tensor, lengths: Tensor) -> Canvas:
+        """Lay out canvases of given lengths (B) for the latent, B x S x Z."""
+        longest = int(lengths.max())
+        resampled = self.length_converter(latent, source_lengths, lengths, longest)
+        return Canvas(resampled, lengths, padding_mask(lengths, longest), added=None)
 
     def decode(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None = None) -> Tensor:
         """Run the decoder once.
@@ -205,11 +264,14 @@ class BnbTransformer(BaseFairseqModel):
         Returns:
             States, A x B x D.
         """
+        states: Tensor = self.decoder(*self._decoder_input(encoded, canvas, canvas_tokens))
+        return states
+
+    def _decoder_input(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None) -> tuple[Any, ...]:
+        """Collect what the decoder reads; the same arguments as ``decode``'s."""
         if self.reads_canvas_tokens and canvas_tokens is None:
             canvas_tokens = torch.full_like(canvas.padding, self.mask, dtype=torch.long)
-        source = self.latent_dropout(encoded.states)
-        states: Tensor = self.decoder(canvas, source, encoded.padding, canvas_tokens, encoded.memory)
-        return states
+        return canvas, self.latent_dropout(encoded.states), encoded.padding, canvas_tokens, encoded.memory
 
     def forward(
         self,
@@ -217,6 +279,7 @@ class BnbTransformer(BaseFairseqModel):
         src_lengths: Tensor,
         target_lengths: Tensor | None = None,
         reveal: Reveal | None = None,
+        inner_states: bool = False,
     ) -> NarOutput:
         """Run the whole model once, the decoder twice if ``reveal`` wants to know what it would say by itself.
 
@@ -225,6 +288,7 @@ class BnbTransformer(BaseFairseqModel):
             src_lengths: B, true lengths.
             target_lengths: B, gold target lengths under length classification.
             reveal: decides what the decoder is shown and where it is to predict; None: nothing, and everywhere.
+            inner_states: return the states of the other decoder layers too.
 
         Returns:
             Logits for the whole canvas (A x B x V), or for the wanted positions in row-major order (N x V).
@@ -237,12 +301,16 @@ class BnbTransformer(BaseFairseqModel):
             return self.decoder.output_layer(self.decode(encoded, canvas))
 
         revealed = None if reveal is None else reveal(canvas, guess)
-        states = self.decode(encoded, canvas, None if revealed is None else revealed.tokens)
+        shown = None if revealed is None else revealed.tokens
+        if inner_states:
+            layers = list(self.decoder.layer_states(*self._decoder_input(encoded, canvas, shown)))
+        else:
+            layers = [self.decode(encoded, canvas, shown)]
         if revealed is not None:
-            states = states.transpose(0, 1)[revealed.hidden]  # A x B x D -> N x D
+            layers = [states.transpose(0, 1)[revealed.hidden] for states in layers]  # A x B x D -> N x D
         posterior = None if encoded.posterior.log_variance is None else encoded.posterior
-        logits = self.decoder.output_layer(states)
-        return NarOutput(logits, canvas.lengths, self.length_logits(encoded), posterior, revealed)
+        logits = self.decoder.output_layer(layers[-1])
+        return NarOutput(logits, canvas.lengths, self.length_logits(encoded), posterior, revealed, layers[:-1])
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remember how many updates the model has seen; fairseq calls this before each, schedules read it.

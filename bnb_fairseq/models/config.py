@@ -6,6 +6,7 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.layers import LayerSizes
+from .freezing import PARTS, split_parts
 
 LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
 CTC_CANVAS_CHOICES = ChoiceEnum(["mask", "repeat"])
@@ -59,6 +60,17 @@ class BertSeq2SeqConfig(FairseqDataclass):
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
         default="random", metadata={"help": "cross-attention starts random, or from the BERT's self-attention"}
+    )
+    freeze: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": f"parts that stay as the BERTs have them, separated by commas: {', '.join(PARTS)}; the decoder's "
+            "embeddings are its output layer too, unless --untie-output (default: everything is trained)"
+        },
+    )
+    untie_output: bool = field(
+        default=False,
+        metadata={"help": "the output layer is a matrix of its own, which starts as a copy of the token embeddings"},
     )
 
 
@@ -200,6 +212,22 @@ def require_sizes(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
         problems.require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
 
 
+def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
+    """Check ``--freeze``.
+
+    Args:
+        cfg: the options.
+        problems: takes what is wrong.
+    """
+    if cfg.freeze is None:
+        return
+    known = all(part in PARTS for part in split_parts(cfg.freeze))
+    problems.require(known, "freeze", f"must name some of {', '.join(PARTS)}", repr(cfg.freeze))
+    problems.require(
+        cfg.bert_encoder is not None, "freeze", "needs --bert-encoder: random parameters must be trained", cfg.freeze
+    )
+
+
 def check_options(cfg: BnbTransformerConfig) -> None:
     """Refuse options that do not fit each other, all at once.
 
@@ -229,6 +257,8 @@ def check_options(cfg: BnbTransformerConfig) -> None:
     )
     problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
     _require_canvas_length(cfg, problems)
+    require_freezable(cfg, problems)
+    _require_trained_blank(cfg, problems)
     problems.raise_if_any()
 
 
@@ -245,3 +275,12 @@ def _require_canvas_length(cfg: BnbTransformerConfig, problems: Problems) -> Non
         value, default = getattr(cfg, name), getattr(BnbTransformerConfig, name)
         option = name.replace("_", "-")
         problems.require(value == default, option, f"must stay {default} with --ctc-canvas-length", value)
+
+
+def _require_trained_blank(cfg: BnbTransformerConfig, problems: Problems) -> None:
+    """No BERT has a row for a blank of its own, the symbol that a CTC model writes most."""
+    has_row = (str(cfg.length_control), str(cfg.ctc_blank)) == ("ctc", "new")
+    part = "head" if cfg.untie_output else "decoder-embeddings"
+    frozen = cfg.freeze is not None and part in split_parts(cfg.freeze)
+    constraint = "must leave the output layer, where the CTC blank's row starts random, or --ctc-blank be pad or mask"
+    problems.require(not (has_row and frozen), "freeze", constraint, cfg.freeze)

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from fairseq.models import BaseFairseqModel
 
+from ..optim.bert_groups import mark_parameters
 from .bert_checkpoint import BertCheckpoint, open_bert
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
 from .config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
+from .freezing import check_frozen
 from .row_matching import match_rows
 
+OUTPUT_MATRIX = "head.weight"  # a copy of the token embeddings, where it exists
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +73,9 @@ def _contradictions(cfg: BertSeq2SeqConfig, side: str, bert: BertCheckpoint) -> 
 
 
 def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: str) -> list[ImportReport]:
-    """Copy the BERTs' weights into a freshly built model, and log what came from where.
+    """Copy the BERTs' weights into a freshly built model, and log what came from where and what stays as it is.
+
+    The parameters are marked for the optimizer: those that start from a BERT may learn at rates of their own.
 
     Args:
         model: ``BnbTransformer`` or ``Bert2Bert``, built with the sizes that ``resolve_berts`` set.
@@ -79,6 +84,9 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
 
     Returns:
         The reports for encoder and decoder.
+
+    Raises:
+        ValueError: if parameters are frozen that their BERT does not have.
     """
     reports = []
     for side, bert in berts._asdict().items():
@@ -88,6 +96,21 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
         logger.info(reports[-1].summary())
         for line in reports[-1].lines():
             logger.debug("%s %s", side, line)
+    model.decoder.start_output_layer()
     if cross_attention_init == "self":
         start_cross_attention_from_self_attention(model.decoder.layers)
+    for side, report in zip(berts._fields, reports, strict=True):
+        module = getattr(model, side)
+        started = [
+            name for name, _ in module.named_parameters() if _starts_from_bert(name, report, cross_attention_init)
+        ]
+        check_frozen(module, side, started, report.symbols - report.matched)
+        mark_parameters(module, side, started)
     return reports
+
+
+def _starts_from_bert(name: str, report: ImportReport, cross_attention_init: str) -> bool:
+    """Tell whether a parameter holds a BERT's weights, or a copy of them."""
+    if ".encoder_attn" in name:
+        return cross_attention_init == "self"
+    return name == OUTPUT_MATRIX or name not in report.new

@@ -1,5 +1,6 @@
 """The non-autoregressive decoder: BERT layers over a canvas, with cross-attention and BERT's masked-word head."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ class NarDecoder(BertDecoder):
     Input: dropout(LayerNorm(gelu(W_d z) + position + type 0 [+ E(canvas token)])). Positions that upsampling added
     carry E([MASK]) in place of gelu(W_d z).
 
-    What comes of the latent starts at the scale of the token embeddings: encoder states are more than ten times as
-    large, and beside them neither the position nor a revealed token would be seen.
+    What comes of the latent starts at the scale of the token embeddings: encoder states are far larger, and beside
+    them neither the position nor a revealed token would be seen.
 
     Args:
         dictionary: the target dictionary.
@@ -30,6 +31,7 @@ class NarDecoder(BertDecoder):
         positions: largest canvas length.
         extra_symbols: rows after the dictionary's in the token table (1 for a blank of its own).
         project_latent: apply gelu(W_d z); off, z is an encoder state and is multiplied by a learned number.
+        tied: off, the output layer has a matrix of its own.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class NarDecoder(BertDecoder):
         positions: int,
         extra_symbols: int = 0,
         project_latent: bool = True,
+        tied: bool = True,
     ) -> None:
-        super().__init__(dictionary, sizes, encoder_dim, positions, extra_symbols)
+        super().__init__(dictionary, sizes, encoder_dim, positions, extra_symbols, tied)
         self.mask = dictionary.mask()
         self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
         if self.latent_projection is not None:
@@ -93,16 +96,42 @@ class NarDecoder(BertDecoder):
         Returns:
             A x B x D.
         """
+        for states in self.layer_states(canvas, encoder_states, encoder_padding, canvas_tokens, memory):  # noqa: B007
+            pass  # a layer's states are let go once the next layer has read them
+        return states
+
+    def layer_states(
+        self,
+        canvas: Canvas,
+        encoder_states: Tensor,
+        encoder_padding: Tensor,
+        canvas_tokens: Tensor | None = None,
+        memory: SourceMemory | None = None,
+    ) -> Iterator[Tensor]:
+        """Fill the canvas layer by layer.
+
+        Args:
+            canvas: as in ``forward``.
+            encoder_states: as in ``forward``.
+            encoder_padding: as in ``forward``.
+            canvas_tokens: as in ``forward``.
+            memory: as in ``forward``.
+
+        Yields:
+            A x B x D for every layer; after ``make_generation_fast_`` for the last one only.
+        """
         states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
         if self.inference is not None:
             memory = memory or self.inference.read(encoder_states, encoder_padding)
             states, _ = self.inference(states, canvas.padding, memory)
+            yield states.transpose(0, 1)
+            return
         states = states.transpose(0, 1)  # B x A x D -> A x B x D
         for layer in self.layers:
             states, _, _ = layer(
                 states, encoder_states, encoder_padding, self_attn_padding_mask=canvas.padding, need_attn=False
             )
-        return states
+            yield states
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
         """Add what checkpoints of version 0.1.0 lack: they used encoder states as they are."""

@@ -166,6 +166,7 @@ def check_expressible(cfg: BnbTransformerConfig, pads: Sequence[int] = ()) -> No
     problems.require(blank == "pad", "ctc-blank", "must be pad", blank)
     problems.require(cfg.ctc_canvas_length > 0, "ctc-canvas-length", "must be at least 1", cfg.ctc_canvas_length)
     problems.require(not cfg.canvas_tokens, "canvas-tokens", "must be off", "on")
+    problems.require(not cfg.untie_output, "untie-output", "must be off", "on")
     problems.require(cfg.latent_size > 0, "latent-size", "must be at least 1", cfg.latent_size)
     widths = cfg.encoder_embed_dim, cfg.decoder_embed_dim
     problems.require(widths[0] == widths[1], "decoder-embed-dim", f"must be the encoder's {widths[0]}", widths[1])

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -48,12 +49,12 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)
 
 
-def upsampled_lengths(source_lengths: Tensor, upsample: float) -> Tensor:
+def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tensor:
     """Number of canvas positions under CTC: ceil(upsample x source length).
 
     Args:
         source_lengths: B.
-        upsample: positions per source token, at least 1.
+        upsample: positions per source token, at least 1; or B, float64, one for each sentence.
 
     Returns:
         B, the dtype of ``source_lengths``.
@@ -62,26 +63,50 @@ def upsampled_lengths(source_lengths: Tensor, upsample: float) -> Tensor:
     return torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
 
 
-def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float, mask_added: bool) -> Canvas:
+def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Tensor, mask_added: bool) -> Canvas:
     """Spread the latent over the CTC canvas: position a reads source position floor(a / upsample).
 
     Args:
         latent: B x S x Z.
         source_lengths: B, true source lengths.
-        upsample: canvas positions per source token, at least 1.
+        upsample: canvas positions per source token, at least 1; or B, float64, one for each sentence.
         mask_added: mark the positions that repeat their left neighbour's source position as added.
 
     Returns:
-        The canvas, A = ceil(upsample x S).
+        The canvas, A = ceil(upsample x S), or what the longest one needs.
     """
     lengths = upsampled_lengths(source_lengths, upsample)
-    longest = int(upsampled_lengths(torch.tensor([latent.size(1)]), upsample))
-    places = torch.arange(longest, device=latent.device, dtype=torch.float64)
-    sources = (places / upsample).floor().long().clamp(max=latent.size(1) - 1)
-    padding = padding_mask(lengths, longest)
+    if isinstance(upsample, Tensor):
+        longest = int(lengths.max())
+        upsample = upsample.unsqueeze(1)
+    else:
+        longest = int(upsampled_lengths(torch.tensor([latent.size(1)]), upsample))
+    places = torch.arange(longest, device=latent.device, dtype=torch.float64).unsqueeze(0)
+    # The small number makes up for rounding: 5 / (5 / 3) is 3, not a little less.
+    sources = (places / upsample + 1e-9).floor().long().clamp(max=latent.size(1) - 1)  # B x A, or 1 x A for all
     added = None
     if mask_added:
-        repeats = torch.zeros(longest, dtype=torch.bool, device=latent.device)
-        repeats[1:] = sources[1:] == sources[:-1]
-        added = repeats.expand_as(padding)
-    return Canvas(latent[:, sources], lengths, padding, added)
+        repeats = F.pad(sources[:, 1:] == sources[:, :-1], (1, 0))
+        added = repeats.expand(len(latent), -1)
+    rows = torch.arange(len(latent), device=latent.device).unsqueeze(1)
+    spread = latent[:, sources[0]] if len(sources) == 1 else latent[rows, sources]
+    return Canvas(spread, lengths, padding_mask(lengths, longest), added)
+
+
+def lengths_around(lengths: Tensor, shortest: Tensor, longest: int, count: int) -> Tensor:
+    """Vary canvas lengths: as they are, then longer and shorter by turns, in steps of a tenth, at least one position.
+
+    Args:
+        lengths: B.
+        shortest: B, lengths that must be reached.
+        longest: length that must not be exceeded.
+        count: K.
+
+    Returns:
+        B x K, the given lengths first; lengths that would be out of bounds are the bound.
+    """
+    turns = torch.arange(1, count + 1, device=lengths.device)
+    offsets = turns // 2 * torch.where(turns % 2 == 0, 1, -1)  # 0, 1, -1, 2, -2, ...
+    steps = (lengths / 10).round().long().clamp(min=1)
+    varied = lengths.unsqueeze(1) + steps.unsqueeze(1) * offsets
+    return varied.maximum(shortest.unsqueeze(1)).clamp(max=longest)

@@ -64,18 +64,23 @@ class LengthHead(nn.Module):
         classes = difference.clamp(-self.length_range, self.length_range) + self.length_range
         return classes, difference.abs() > self.length_range
 
-    def lengths(self, logits: Tensor, source_lengths: Tensor, longest: int) -> Tensor:
-        """Choose the most probable target lengths.
+    def lengths(self, logits: Tensor, source_lengths: Tensor, longest: int, count: int = 1) -> Tensor:
+        """Choose the most probable of the target lengths between 2 and ``longest``.
 
         Args:
             logits: B x (2N + 1).
             source_lengths: B.
             longest: largest length allowed.
+            count: K, how many to choose, at most 2N + 1.
 
         Returns:
-            Target lengths, B, between 2 and ``longest``.
+            B x K, the most probable first; where fewer lengths are allowed, the nearest allowed one stands again.
         """
-        return (source_lengths + logits.argmax(dim=-1) - self.length_range).clamp(MIN_LENGTH, longest)
+        differences = torch.arange(-self.length_range, self.length_range + 1, device=logits.device)
+        lengths = source_lengths.unsqueeze(1) + differences
+        forbidden = (lengths < MIN_LENGTH) | (lengths > longest)
+        best = logits.masked_fill(forbidden, float("-inf")).topk(count, dim=-1).indices
+        return lengths.gather(1, best).clamp(MIN_LENGTH, longest)
 
 
 class GaussianLengthConverter(nn.Module):

@@ -45,6 +45,20 @@ class TranslationBnbConfig(FairseqDataclass):
     eval_bleu_print_samples: bool = field(
         default=False, metadata={"help": "log one translation of each validation batch"}
     )
+    ctc_beam: int = field(
+        default=0,
+        metadata={
+            "help": "CTC: texts that the prefix beam search keeps (default: 0, the most probable alignment decides; "
+            "with --nbest N, N)"
+        },
+    )
+    ctc_beam_symbols: int = field(
+        default=10, metadata={"help": "--ctc-beam: symbols of each canvas position that the search reads"}
+    )
+    ctc_token_bonus: float = field(
+        default=0.0,
+        metadata={"help": "--ctc-beam: added to a text's log-probability for each token, against short texts"},
+    )
     float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(  # type: ignore[valid-type]
         default="highest",
         metadata={

@@ -22,7 +22,8 @@ from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_data_bin, load_dictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
 from ..data.preflight import check_lines, check_preprocessing_command
-from ..generation.generator import NarGenerator, empty_hypothesis, generator_options
+from ..generation.generator import NarGenerator, build_nar_generator
+from ..generation.hypotheses import empty_hypothesis
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
@@ -286,8 +287,8 @@ class TranslationBnbTask(TranslationTask):
         Returns:
             The generator.
         """
-        if all(isinstance(model, BnbTransformer) for model in models):
-            return NarGenerator(list(models), self.tgt_dict, generator_options(args))
+        if any(isinstance(model, BnbTransformer) for model in models):
+            return build_nar_generator(models, self.tgt_dict, args, self.cfg)
         if any(isinstance(model, Bert2Bert) for model in models):
             refuse_attention_options(args)
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)

@@ -38,6 +38,8 @@ def fairseq_to_hf(checkpoint: Path, directory: Path, data: Path | None) -> list[
         ValueError: if anything is wrong; then nothing is written.
     """
     trained = read_checkpoint(checkpoint)
+    if trained.cfg.untie_output:
+        raise ValueError(f"{checkpoint}: --untie-output must be off: a BERT's output layer is its token embeddings")
     dictionaries = dict(zip(SIDES, find_dictionaries(trained, data), strict=True))
     vocabularies = {side: wordpiece_of(dictionary, side) for side, dictionary in dictionaries.items()}
     lines = []

@@ -34,8 +34,9 @@ class FixedModel(nn.Module):
         src_lengths: Tensor,
         target_lengths: Tensor | None = None,
         reveal: Reveal | None = None,
+        inner_states: bool = False,
     ) -> NarOutput:
-        assert reveal is not None
+        assert reveal is not None and not inner_states
         lengths = self.output.canvas_lengths
         padding = padding_mask(lengths, len(self.output.logits))
         revealed = reveal(Canvas(torch.zeros(0), lengths, padding, None), lambda: self.output.logits)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import GeneratorOptions, NarGenerator
+from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bnb_transformer import BnbTransformer, Reveal
 from bnb_fairseq.modules.canvas import Revealed
 
@@ -80,7 +81,8 @@ def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int
     if output.length_logits is None:
         length = int(output.canvas_lengths)
     else:
-        length = max(2, len(sentence) + int(output.length_logits.argmax()) - 6)
+        allowed = [c for c in range(13) if len(sentence) + c - 6 >= 2]
+        length = len(sentence) + max(allowed, key=lambda c: float(output.length_logits[0, c])) - 6
 
     def predict(revealed: list[int]) -> tuple[list[int], list[float]]:
         read = torch.tensor([revealed]) if model.reads_canvas_tokens else None
@@ -99,7 +101,8 @@ def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int
             text[a], scores[a] = new_text[a], new_scores[a]
         slow.texts.append(text)
         slow.scores.append(scores)
-        if text == slow.texts[-2] and not force:
+        before, after = written(Slow(slow.texts[-2:], slow.scores[-2:]), model).texts
+        if before == after and not force:
             break
     return written(slow, model)
 

@@ -2,20 +2,18 @@
 
 import re
 from argparse import Namespace
+from typing import Any
 
 import pytest
 from fairseq.dataclass.configs import GenerationConfig
 
-from bnb_fairseq.generation.generator import UNUSED_OPTIONS, GeneratorOptions, generator_options
+from bnb_fairseq.generation.options import UNUSED_OPTIONS, GeneratorOptions, generator_options
+from bnb_fairseq.tasks.config import TranslationBnbConfig
 
 REFUSED: dict[str, tuple[object, str]] = {
-    "nbest": (4, "--nbest 4"),
-    "iter_decode_with_beam": (3, "--iter-decode-with-beam 3"),
     "iter_decode_eos_penalty": (0.5, "--iter-decode-eos-penalty 0.5"),
-    "iter_decode_with_external_reranker": (True, "--iter-decode-with-external-reranker True"),
     "prefix_size": (1, "--prefix-size 1"),
     "sampling": (True, "--sampling True"),
-    "lm_path": ("lm.pt", "--lm-path lm.pt"),
     "constraints": ("ordered", "--constraints ordered"),
     "print_alignment": ("hard", "--print-alignment hard"),
     "replace_unk": ("@@ ", "--replace-unk @@ "),
@@ -57,6 +55,47 @@ def test_values_are_taken() -> None:
     assert generator_options(config(retain_iter_history=True)) == GeneratorOptions(0, False, True)
 
 
+def test_values_of_several_canvases_are_taken() -> None:
+    found = generator_options(config(iter_decode_with_beam=5, nbest=5, iter_decode_with_external_reranker=True))
+    assert found == GeneratorOptions(canvases=5, nbest=5, rerank=True)
+    assert generator_options(config(iter_decode_with_beam=5)) == GeneratorOptions(canvases=5)
+
+
+def test_options_of_the_search_are_taken() -> None:
+    task = Namespace(ctc_beam=8, ctc_beam_symbols=20, ctc_token_bonus=0.5)
+    found = generator_options(config(lm_path="lm.arpa", lm_weight=0.25), task)
+    expected = {"ctc_beam": 8, "ctc_beam_symbols": 20, "ctc_token_bonus": 0.5, "lm_path": "lm.arpa", "lm_weight": 0.25}
+    assert found == GeneratorOptions(**expected)  # type: ignore[arg-type]
+    assert generator_options(config(), TranslationBnbConfig()) == GeneratorOptions()
+
+
+@pytest.mark.parametrize(
+    ("options", "task", "message"),
+    [
+        ({"iter_decode_with_beam": 0}, {}, "--iter-decode-with-beam must be at least 1, but is 0"),
+        ({"nbest": 0}, {}, "--nbest must be at least 1, but is 0"),
+        ({}, {"ctc_beam": -1}, "--ctc-beam must not be negative, but is -1"),
+        ({}, {"ctc_beam": 2, "ctc_beam_symbols": 0}, "--ctc-beam-symbols must be at least 1, but is 0"),
+        (
+            {"iter_decode_max_iter": 3},
+            {"ctc_beam": 2},
+            "--iter-decode-max-iter must be 0 beside --ctc-beam, which searches one pass, but is 3",
+        ),
+        ({"lm_path": "lm.pt"}, {}, "--lm-path must stand beside --ctc-beam, but is lm.pt"),
+        ({}, {"ctc_token_bonus": 1.5}, "--ctc-token-bonus must stand beside --ctc-beam, but is 1.5"),
+        ({"lm_weight": 0.5}, {"ctc_beam": 2}, "--lm-weight must stand beside --lm-path, but is 0.5"),
+        (
+            {"nbest": 0, "iter_decode_max_iter": -1},
+            {},
+            "--iter-decode-max-iter must not be negative, but is -1; --nbest must be at least 1, but is 0",
+        ),
+    ],
+)
+def test_options_that_do_not_fit(options: dict[str, Any], task: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^decoding: {re.escape(message)}$"):
+        generator_options(config(**options), Namespace(**task))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_option_without_a_meaning_is_refused_by_name(name: str) -> None:
     value, words = REFUSED[name]
@@ -75,5 +114,5 @@ def test_every_listed_option_is_tested_and_all_are_named_at_once() -> None:
 
 @pytest.mark.parametrize("value", [-1, -10])
 def test_negative_max_iter(value: int) -> None:
-    with pytest.raises(ValueError, match=f"^--iter-decode-max-iter must not be negative, but is {value}$"):
+    with pytest.raises(ValueError, match=f"^decoding: --iter-decode-max-iter must not be negative, but is {value}$"):
         generator_options(config(iter_decode_max_iter=value))

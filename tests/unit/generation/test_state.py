@@ -1,9 +1,14 @@
 """The functions that make one decoding state from another, with numbers worked out by hand."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from bnb_fairseq.generation.collapse import kept_by_ctc, kept_on_canvas
 from bnb_fairseq.generation.state import DecodingState, first_state, least_confident, refined, tokens_to_mask
+
+KEPT = partial(kept_on_canvas, blank=1)
 
 
 def make_state(done: list[bool]) -> DecodingState:
@@ -61,7 +66,7 @@ def test_ties_go_to_the_left() -> None:
 
 
 def test_refined_by_hand() -> None:
-    after = refined(make_state([False, False, False]), HIDDEN, TOKENS, SCORES, force=False)
+    after = refined(make_state([False, False, False]), HIDDEN, TOKENS, SCORES, KEPT)
     assert after.tokens.tolist() == [[5, 6, 2], [8, 9, 1], [4, 4, 4]]
     assert after.scores.tolist() == [[-1.0, -0.25, -0.5], [-0.75, -5.0, 0.0], [-0.125, -7.0, -8.0]]
     assert after.lengths.tolist() == [3, 2, 3]
@@ -71,7 +76,7 @@ def test_refined_by_hand() -> None:
 
 def test_done_sentences_stay_as_they_are() -> None:
     state = make_state([True, True, False])
-    after = refined(state, HIDDEN, TOKENS, SCORES, force=False)
+    after = refined(state, HIDDEN, TOKENS, SCORES, KEPT)
     assert after.tokens.tolist() == state.tokens.tolist()
     assert after.scores.tolist() == [*state.scores[:2].tolist(), [-0.125, -7.0, -8.0]]
     assert after.passes.tolist() == [2, 3, 3]
@@ -79,16 +84,28 @@ def test_done_sentences_stay_as_they_are() -> None:
 
 
 def test_force_never_stops() -> None:
-    after = refined(make_state([False, False, False]), HIDDEN, TOKENS, SCORES, force=True)
+    after = refined(make_state([False, False, False]), HIDDEN, TOKENS, SCORES, None)
     assert after.tokens.tolist() == [[5, 6, 2], [8, 9, 1], [4, 4, 4]]
     assert after.done.tolist() == [False, False, False]
 
 
 def test_nothing_is_changed_in_place() -> None:
-    for force in (True, False):
+    for kept in (None, KEPT):
         state, before = make_state([True, False, False]), make_state([True, False, False])
         hidden, tokens, scores = HIDDEN.clone(), TOKENS.clone(), SCORES.clone()
-        refined(state, hidden, tokens, scores, force)
+        refined(state, hidden, tokens, scores, kept)
         least_confident(state.scores, state.lengths, tokens_to_mask(state.lengths, 1, 2))
         for ours, original in zip((*state, hidden, tokens, scores), (*before, HIDDEN, TOKENS, SCORES), strict=True):
             assert torch.equal(ours, original)
+
+
+def test_a_sentence_is_done_once_its_text_stays() -> None:
+    """Blank 0: 5 0 6 6 says what 5 5 0 6 says; 5 0 5 does not say what 0 5 5 says; all blank stays empty."""
+    tokens = torch.tensor([[5, 0, 6, 6], [5, 0, 5, 0], [0, 0, 0, 0], [7, 7, 7, 1]])
+    lengths = torch.tensor([4, 4, 4, 3])
+    state = first_state(tokens, torch.zeros(4, 4), lengths)
+    new = torch.tensor([[5, 5, 0, 6], [0, 5, 5, 0], [0, 0, 0, 0], [0, 7, 0, 9]])
+    everywhere = torch.arange(4) < lengths.unsqueeze(1)
+    after = refined(state, everywhere, new, torch.ones(4, 4), partial(kept_by_ctc, blank=0))
+    assert after.done.tolist() == [True, False, True, True]
+    assert after.tokens.tolist() == [[5, 5, 0, 6], [0, 5, 5, 0], [0, 0, 0, 0], [0, 7, 0, 1]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnb_fairseq.losses.oaxe import AssignmentProblem, oaxe_loss
+from bnb_fairseq.losses.oaxe import AssignmentProblem
 
 from .parity import read_case
 
@@ -35,7 +35,7 @@ def best_permutation(scores: Tensor) -> tuple[int, ...]:
 @pytest.mark.parametrize("size", ["small", "mid"])
 def test_the_original_codes_numbers(size: str) -> None:
     case = read_case(size)
-    loss, kept = oaxe_loss(case.scores, case.lengths, 0)
+    loss, kept = AssignmentProblem(case.scores, case.lengths).loss(0)
     assert float(loss.sum()) == pytest.approx(case.expected["oaxe_sum"], rel=0, abs=1e-4)
     assert torch.equal(kept, case.lengths)
     in_order = case.scores.diagonal(dim1=1, dim2=2).sum(dim=1)  # padding is 0
@@ -46,7 +46,7 @@ def test_the_original_codes_numbers(size: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_and_gradient_are_the_best_permutations(seed: int, margin: float) -> None:
     scores, lengths = random_scores(LENGTHS, seed, fill=-0.01, extra=1)
-    loss, kept = oaxe_loss(scores.requires_grad_(), lengths, margin)
+    loss, kept = AssignmentProblem(scores.requires_grad_(), lengths).loss(margin)
     (gradient,) = torch.autograd.grad(loss.sum(), scores)
     expected = torch.zeros_like(scores)
     for b, length in enumerate(LENGTHS):
@@ -60,7 +60,8 @@ def test_loss_and_gradient_are_the_best_permutations(seed: int, margin: float) -
 
 
 def test_the_margins_above_drop_some_tokens_and_keep_some() -> None:
-    counts = [int(oaxe_loss(*random_scores(LENGTHS, 0), margin)[1].sum()) for margin in (0.0, 0.15, 0.5, 1.0)]
+    problem = AssignmentProblem(*random_scores(LENGTHS, 0))
+    counts = [int(problem.loss(margin)[1].sum()) for margin in (0.0, 0.15, 0.5, 1.0)]
     assert counts[0] == sum(LENGTHS)
     assert counts == sorted(counts, reverse=True)
     assert len(set(counts)) == 4
@@ -72,7 +73,7 @@ def test_by_hand() -> None:
     scores = torch.tensor([[[0.25, 0.5], [0.25, 0.125]]]).log()
     two = torch.tensor([2])
     for margin, value, count in ((0.0, 8, 2), (0.2, 8, 2), (0.25, 2, 1), (0.4, 2, 1), (0.5, 1, 0)):
-        loss, kept = oaxe_loss(scores, two, margin)
+        loss, kept = AssignmentProblem(scores, two).loss(margin)
         assert float(loss) == pytest.approx(math.log(value)), margin
         assert kept.tolist() == [count], margin
     assert AssignmentProblem(scores, two).solve().tolist() == [[1, 0]]
@@ -81,21 +82,23 @@ def test_by_hand() -> None:
 def test_order_does_not_matter() -> None:
     scores, lengths = random_scores([6, 6], seed=3)
     order = torch.tensor([3, 0, 5, 1, 2, 4])
-    expected, _ = oaxe_loss(scores, lengths, 0)
-    assert torch.allclose(oaxe_loss(scores[:, order], lengths, 0)[0], expected)
-    assert torch.allclose(oaxe_loss(scores[:, :, order], lengths, 0)[0], expected)
+    expected, _ = AssignmentProblem(scores, lengths).loss(0)
+    assert torch.allclose(AssignmentProblem(scores[:, order], lengths).loss(0)[0], expected)
+    assert torch.allclose(AssignmentProblem(scores[:, :, order], lengths).loss(0)[0], expected)
 
 
 def test_gradcheck() -> None:
     scores, lengths = random_scores([3, 1, 4], seed=5, fill=-1.0)
-    assert torch.autograd.gradcheck(lambda scores: oaxe_loss(scores, lengths, 0.15)[0], (scores.requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda scores: AssignmentProblem(scores, lengths).loss(0.15)[0], (scores.requires_grad_(),)
+    )
 
 
 def test_a_batch_equals_its_sentences() -> None:
     scores, lengths = random_scores(LENGTHS, seed=7)
-    together, kept = oaxe_loss(scores, lengths, 0.3)
+    together, kept = AssignmentProblem(scores, lengths).loss(0.3)
     for b, length in enumerate(LENGTHS):
-        alone, kept_alone = oaxe_loss(scores[b : b + 1, :length, :length], lengths[b : b + 1], 0.3)
+        alone, kept_alone = AssignmentProblem(scores[b : b + 1, :length, :length], lengths[b : b + 1]).loss(0.3)
         assert float(together[b]) == pytest.approx(float(alone), rel=1e-14)
         assert int(kept[b]) == int(kept_alone)
 
@@ -105,7 +108,7 @@ def test_padding_does_not_matter(fill: float) -> None:
     results = []
     for padding in (-1.0, fill):
         scores, lengths = random_scores(LENGTHS, seed=9, fill=padding, extra=2)
-        loss, kept = oaxe_loss(scores.requires_grad_(), lengths, 0.3)
+        loss, kept = AssignmentProblem(scores.requires_grad_(), lengths).loss(0.3)
         results.append((loss.detach(), kept, *torch.autograd.grad(loss.sum(), scores)))
     for found, expected in zip(*results, strict=True):
         assert torch.equal(found, expected)
@@ -117,7 +120,7 @@ def test_impossible_words_are_avoided() -> None:
     for j, i in enumerate((2, 0, 3, 1)):
         scores[0, j, i] = -50.0
     scores[0, 0, 0] = scores[0, 3, 3] = 0.0
-    loss, kept = oaxe_loss(scores.requires_grad_(), torch.tensor([4]), 0)
+    loss, kept = AssignmentProblem(scores.requires_grad_(), torch.tensor([4])).loss(0)
     assert loss.tolist() == [200.0]
     assert kept.tolist() == [4]
     (gradient,) = torch.autograd.grad(loss.sum(), scores)
@@ -128,7 +131,7 @@ def test_no_possible_assignment() -> None:
     """The loss is infinite, unless the margin drops the impossible token."""
     scores = torch.tensor([[[0.0, -math.inf], [-1.0, -math.inf]]])
     for margin, value, count in ((0.0, math.inf, 2), (0.01, 0.0, 1)):
-        loss, kept = oaxe_loss(scores, torch.tensor([2]), margin)
+        loss, kept = AssignmentProblem(scores, torch.tensor([2])).loss(margin)
         assert loss.tolist() == [value]
         assert kept.tolist() == [count]
 
@@ -136,20 +139,20 @@ def test_no_possible_assignment() -> None:
 def test_ties() -> None:
     scores = torch.full((1, 5, 5), -2.0)
     assert sorted(AssignmentProblem(scores, torch.tensor([5])).solve()[0].tolist()) == [0, 1, 2, 3, 4]
-    assert oaxe_loss(scores, torch.tensor([5]), 0)[0].tolist() == [10.0]
+    assert AssignmentProblem(scores, torch.tensor([5])).loss(0)[0].tolist() == [10.0]
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.15])
 def test_a_diverged_prediction_makes_its_sentence_nan(margin: float) -> None:
     scores, lengths = random_scores([4, 4, 4], seed=11)
     scores[1, 2] = math.nan
-    assert oaxe_loss(scores, lengths, margin)[0].isnan().tolist() == [False, True, False]
+    assert AssignmentProblem(scores, lengths).loss(margin)[0].isnan().tolist() == [False, True, False]
 
 
 def test_nothing_to_assign() -> None:
     for shape in ((2, 3, 3), (2, 0, 0), (0, 3, 3)):
         scores = torch.full(shape, math.nan, requires_grad=True)
-        loss, kept = oaxe_loss(scores, torch.zeros(shape[0], dtype=torch.long), 0.15)
+        loss, kept = AssignmentProblem(scores, torch.zeros(shape[0], dtype=torch.long)).loss(0.15)
         assert loss.tolist() == [0.0] * shape[0]
         assert kept.tolist() == [0] * shape[0]
         torch.autograd.backward(loss.sum())

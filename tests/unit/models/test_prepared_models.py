@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import GeneratorOptions, NarGenerator
+from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 MakeModel = Callable[..., BnbTransformer]

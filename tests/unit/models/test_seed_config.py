@@ -159,13 +159,15 @@ def test_every_reason_against_a_seed_checkpoint_is_told() -> None:
         ctc_blank="mask",
         ctc_canvas_length=0,
         canvas_tokens=True,
+        untie_output=True,
         latent_size=0,
         decoder_embed_dim=64,
     )
     message = (
         "a seed checkpoint cannot hold this model: --length-control must be ctc, but is length; --ctc-blank must be "
         "pad, but is mask; --ctc-canvas-length must be at least 1, but is 0; --canvas-tokens must be off, but is on; "
-        "--latent-size must be at least 1, but is 0; --decoder-embed-dim must be the encoder's 32, but is 64; "
+        "--untie-output must be off, but is on; --latent-size must be at least 1, but is 0; --decoder-embed-dim must "
+        "be the encoder's 32, but is 64; "
         "--tgtdict must have [PAD] at id 0, the original's blank, but is at 1"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

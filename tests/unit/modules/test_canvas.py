@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from bnb_fairseq.modules.canvas import padding_mask, upsample_latent, upsampled_lengths
+from bnb_fairseq.modules.canvas import lengths_around, padding_mask, upsample_latent, upsampled_lengths
 
 RATIOS = [1.0, 1.5, 2.0, 2.5, 3.0]
 
@@ -104,3 +104,34 @@ def test_gradients_add_up_over_the_copies() -> None:
     torch.autograd.backward(canvas.latent.sum())
     assert latent.grad is not None
     assert latent.grad[0, :, 0].tolist() == [3.0, 2.0, 3.0]  # positions 0-2, 3-4, 5-7
+
+
+@pytest.mark.parametrize("mask_added", [True, False])
+def test_a_ratio_for_each_sentence(mask_added: bool) -> None:
+    """Every canvas length that a source of up to 40 tokens can have, all in one batch, each as if it were alone."""
+    pairs = [(source, canvas) for source in range(1, 41) for canvas in range(source, 3 * source + 1)]
+    lengths, wanted = torch.tensor(pairs).unbind(dim=1)
+    latent = torch.arange(40.0).view(1, 40, 1).expand(len(pairs), 40, 1)
+    canvas = upsample_latent(latent, lengths, wanted / lengths.double(), mask_added)
+    assert canvas.lengths.tolist() == wanted.tolist()
+    assert canvas.latent.shape == (len(pairs), 120, 1)
+    for row, (source, length) in enumerate(pairs):
+        places = [a * source // length for a in range(length)]
+        assert canvas.latent[row, :length, 0].tolist() == places
+        assert (~canvas.padding[row]).sum() == length
+        assert set(places) == set(range(source))
+        if canvas.added is not None:
+            repeated = [a > 0 and places[a] == places[a - 1] for a in range(length)]
+            assert canvas.added[row, :length].tolist() == repeated
+
+
+def test_lengths_around_by_hand() -> None:
+    """Steps of 4, 1, 1 and 2 (a tenth of 44, 14, 4 and 20), within bounds."""
+    found = lengths_around(torch.tensor([44, 14, 4, 20]), torch.tensor([22, 13, 2, 10]), 50, 6)
+    assert found.tolist() == [
+        [44, 48, 40, 50, 36, 50],
+        [14, 15, 13, 16, 13, 17],
+        [4, 5, 3, 6, 2, 7],
+        [20, 22, 18, 24, 16, 26],
+    ]
+    assert lengths_around(torch.tensor([44]), torch.tensor([22]), 50, 1).tolist() == [[44]]

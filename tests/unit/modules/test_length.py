@@ -36,21 +36,26 @@ def test_lengths_undo_classes() -> None:
     source, target = torch.tensor(pairs).unbind(dim=1)
     classes, outside = head.classes(source, target)
     logits = torch.nn.functional.one_hot(classes, 13).float()
-    chosen = head.lengths(logits, source, 100)
+    chosen = head.lengths(logits, source, 100).squeeze(1)
     assert torch.equal(chosen[~outside], target[~outside])
     for i in outside.nonzero().flatten().tolist():
-        nearest = source[i] + (6 if target[i] > source[i] else -6)
-        assert int(chosen[i]) == max(int(nearest), 2)
+        if source[i] - 6 >= 2 or target[i] > source[i]:
+            assert int(chosen[i]) == source[i] + (6 if target[i] > source[i] else -6)
     assert outside.tolist() == [abs(t - s) > 6 for s, t in pairs]
 
 
-def test_lengths_are_clamped() -> None:
+def test_the_most_probable_lengths_that_are_allowed() -> None:
+    """N = 4, class c stands for source + c - 4."""
     head = LengthHead(4, 4)
-    shorter, longer = torch.zeros(1, 9), torch.zeros(1, 9)
-    shorter[0, 0], longer[0, 8] = 1, 1
-    logits = torch.cat([shorter, shorter, longer, longer])
-    lengths = head.lengths(logits, torch.tensor([3, 7, 6, 9]), longest=12)
-    assert lengths.tolist() == [2, 3, 10, 12]
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4, 3, 2, 1], [1.0, 2, 3, 4, 5, 6, 7, 8, 9], [0.0, 5, 0, 9, 0, 7, 0, 6, 0]])
+    source = torch.tensor([4, 9, 7])
+    assert head.lengths(logits, source, longest=12, count=3).tolist() == [[2, 3, 4], [12, 11, 10], [6, 8, 10]]
+    assert head.lengths(logits, source, longest=12).tolist() == [[2], [12], [6]]
+
+
+def test_where_no_length_is_allowed_the_nearest_is_taken() -> None:
+    head = LengthHead(4, 2)
+    assert head.lengths(torch.zeros(1, 5), torch.tensor([20]), longest=12, count=2).tolist() == [[12, 12]]
 
 
 def test_head_is_linear_in_the_mean() -> None:

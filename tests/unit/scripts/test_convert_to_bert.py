@@ -285,6 +285,20 @@ def test_what_the_original_cannot_express(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("arch", ["bnb_transformer", "bert2bert"])
+def test_an_output_layer_of_its_own(
+    arch: str,
+    make_checkpoint: Callable[..., Path],
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint = make_checkpoint(arch, "--untie-output")
+    message = f"{checkpoint}: --untie-output must be off: a BERT's output layer is its token embeddings"
+    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_architecture(
     make_checkpoint: Callable[..., Path], script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

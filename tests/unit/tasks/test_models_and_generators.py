@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bert2bert import Bert2Bert
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.tasks.config import eval_bleu_options
@@ -153,10 +154,10 @@ def test_unknown_words_never_match(config: Config) -> None:
 def test_eval_bleu_args_reach_the_generator(config: Config) -> None:
     refining = ["--length-control", "length", "--canvas-tokens", "--eval-bleu"]
     task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining)
-    assert task.sequence_generator.options == (0, False, False)
+    assert task.sequence_generator.options == GeneratorOptions()
     chosen = '{"iter_decode_max_iter": 4, "iter_decode_force_max_iter": true}'
     task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining, "--eval-bleu-args", chosen)
-    assert task.sequence_generator.options == (4, True, False)
+    assert task.sequence_generator.options == GeneratorOptions(4, True)
     task, _, _ = build(config, AUTOREGRESSIVE, "--eval-bleu", "--eval-bleu-args", '{"beam": 3, "lenpen": 0.5}')
     assert (task.sequence_generator.beam_size, task.sequence_generator.len_penalty) == (3, 0.5)
 

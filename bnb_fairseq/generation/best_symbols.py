@@ -1,0 +1,81 @@
+"""The few symbols of each position that a search reads, without ever holding a score for every word of all of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .prediction import block_rows
+
+
+class BestSymbols(NamedTuple):
+    """The best symbols of positions; shapes begin with N for a list of positions, or with B x A for a canvas.
+
+    Attributes:
+        scores: N x k, float32, log-probabilities of the best symbols that are not the blank, best first.
+        tokens: N x k, their ids, all different within a position.
+        blank_scores: N, float32, log-probability of the blank.
+    """
+
+    scores: Tensor
+    tokens: Tensor
+    blank_scores: Tensor
+
+    def on_canvas(self, positions: Tensor) -> "BestSymbols":
+        """Put a list of positions onto the canvas.
+
+        Args:
+            positions: B x A, bool, True at the N listed positions, in row-major order.
+
+        Returns:
+            The same, B x A in place of N; elsewhere scores are -inf and ids 0.
+        """
+        k = self.scores.size(1)
+        scores = self.scores.new_full((*positions.shape, k), float("-inf"))
+        tokens = self.tokens.new_zeros((*positions.shape, k))
+        blank_scores = self.blank_scores.new_full(positions.shape, float("-inf"))
+        scores[positions], tokens[positions], blank_scores[positions] = self
+        return BestSymbols(scores, tokens, blank_scores)
+
+
+def best_symbols(
+    output_layer: Callable[[Tensor], Tensor], states: Tensor, symbols: int, blank: int, k: int
+) -> BestSymbols:
+    """Choose the most probable symbols of every position, block by block while the logits are at hand.
+
+    Args:
+        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
+        states: N x D.
+        symbols: V, with the blank.
+        blank: id of the blank.
+        k: how many symbols to choose beside the blank; all of them if there are fewer.
+
+    Returns:
+        The k best symbols of the N positions, and the blank's score.
+
+    Raises:
+        ValueError: if k is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"the number of symbols to choose from each position must be at least 1, but is {k}")
+    k = min(k, symbols - 1)
+    blocks = [
+        _best_of_block(output_layer(block), blank, k) for block in torch.split(states, block_rows(states, symbols))
+    ]
+    return BestSymbols(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _best_of_block(logits: Tensor, blank: int, k: int) -> BestSymbols:
+    logits = logits.float()
+    blank_logits = logits[:, blank].clone()
+    logits[:, blank] = float("-inf")
+    best, tokens = logits.topk(k, dim=1)
+    first = best[:, 0]
+    highest, second = torch.maximum(first, blank_logits), torch.minimum(first, blank_logits)
+    logits.scatter_(1, tokens[:, :1], float("-inf"))
+    # The highest logit is left out of the sum, since beside its 1 all others would drown in rounding.
+    others = logits.sub_(highest.unsqueeze(1)).exp_().sum(dim=1) + (second - highest).exp()
+    normaliser = torch.log1p(others)
+    best, blank_logits = best - highest.unsqueeze(1), blank_logits - highest
+    return BestSymbols(best - normaliser.unsqueeze(1), tokens, blank_logits - normaliser)

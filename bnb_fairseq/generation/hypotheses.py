@@ -1,0 +1,66 @@
+"""From decoding states to hypotheses in fairseq's form, and the best of several for one sentence."""
+
+from collections.abc import Container, Iterable
+from typing import Any
+
+import torch
+
+from .state import DecodingState
+
+Hypothesis = dict[str, Any]
+
+
+def hypotheses_of(state: DecodingState, scores: list[float]) -> list[Hypothesis]:
+    """Cut a state's rows to their lengths, on the CPU.
+
+    Args:
+        state: N written texts.
+        scores: of each text.
+
+    Returns:
+        N hypotheses: ``tokens``, ``score``, ``positional_scores`` (log-probability of each token) and empty
+        ``attention``, ``alignment``.
+    """
+    lengths = state.lengths.tolist()
+    tokens, positional = state.tokens.cpu(), state.scores.cpu()
+    return [
+        {
+            "tokens": tokens[i, :length],
+            "score": scores[i],
+            "positional_scores": positional[i, :length],
+            "attention": None,
+            "alignment": [],
+        }
+        for i, length in enumerate(lengths)
+    ]
+
+
+def best_distinct(hypotheses: Iterable[Hypothesis], count: int, silent: Container[int]) -> list[Hypothesis]:
+    """Order the hypotheses of a sentence by score, and drop those whose text a better one has.
+
+    Args:
+        hypotheses: of one sentence; a score of -inf marks a place that holds none.
+        count: how many to return.
+        silent: ids that are not printed: texts that differ in these alone are equal.
+
+    Returns:
+        At most ``count``, the best first; equal scores keep their order.
+    """
+    best: dict[tuple[int, ...], Hypothesis] = {}
+    for hypothesis in sorted(hypotheses, key=lambda one: -one["score"]):
+        if hypothesis["score"] == float("-inf"):
+            break
+        best.setdefault(tuple(token for token in hypothesis["tokens"].tolist() if token not in silent), hypothesis)
+    return list(best.values())[:count]
+
+
+def empty_hypothesis(eos: int) -> Hypothesis:
+    """Make the translation of an empty sentence.
+
+    Args:
+        eos: id of the end symbol.
+
+    Returns:
+        What to put over a hypothesis of fairseq's.
+    """
+    return {"tokens": torch.tensor([eos]), "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}

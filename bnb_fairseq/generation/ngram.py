@@ -1,0 +1,174 @@
+"""An n-gram language model, read by KenLM, that judges the texts of a beam search."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.dictionary import BnbDictionary
+
+logger = logging.getLogger(__name__)
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+CACHED_PAIRS = 1 << 20  # a text's state and a token; about 200 bytes each
+
+
+def ngram_words(dictionary: BnbDictionary) -> list[str]:
+    """Spell a dictionary for an n-gram model.
+
+    Args:
+        dictionary: the target dictionary.
+
+    Returns:
+        The word of every id: its symbol, or ``<unk>`` for a special symbol, which no text contains, and for what has a
+        meaning of its own in an n-gram model.
+    """
+    special = {*dictionary.specials(), BEGIN, END, ""}
+    separators = set("\0\t\n\r ")  # an ARPA file's
+    return [
+        UNKNOWN if symbol in special or separators.intersection(symbol) else symbol for symbol in dictionary.symbols
+    ]
+
+
+class NgramScorer:
+    """Adds ``weight`` x log P(token | text) + ``token_bonus`` to a text for each token, natural logarithm.
+
+    Texts that end in the same words, as far as the model looks back, share one state; each state and token is looked up
+    once.
+
+    Args:
+        path: an ARPA file or KenLM's binary file, over the symbols of the target dictionary.
+        words: the word of every token id, from ``ngram_words``.
+        weight: weight of the model.
+        token_bonus: what each token adds, against a model's love of short texts.
+        score_end: count the probability that the text ends, too.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if KenLM is not installed.
+        ValueError: if the file is no n-gram model, or none of the dictionary's symbols, or a weight is not finite.
+    """
+
+    def __init__(
+        self, path: str, words: Sequence[str], weight: float, token_bonus: float = 0.0, score_end: bool = True
+    ) -> None:
+        if not (math.isfinite(weight) and math.isfinite(token_bonus)):
+            raise ValueError(f"--lm-weight and the token bonus must be finite, but are {weight} and {token_bonus}")
+        self._model = load_ngram_model(path)
+        self._new_state = _kenlm().State
+        self._words = list(words)
+        known = sum(word in self._model for word in set(words) - {UNKNOWN})
+        if not known:
+            raise ValueError(
+                f"--lm-path must be an n-gram model over the {len(words):,} symbols of the target dictionary, but "
+                f"{path} knows none of them; scripts/train_ngram.py makes one"
+            )
+        logger.info("%s: order %d, knows %d of %d symbols", path, self._model.order, known, len(words))
+        self._weight = weight * math.log(10)  # KenLM's logarithms are to the base 10
+        self._token_bonus = token_bonus
+        self._score_end = score_end
+        self._forget()
+
+    def _forget(self) -> None:
+        self._states: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+        self._pairs: dict[int, tuple[float, int]] = {}
+        self._ends: dict[int, float] = {}
+        empty = self._new_state()
+        self._model.BeginSentenceWrite(empty)
+        self._number(empty)
+
+    def start(self) -> int:
+        """Return the state of the empty text."""
+        if len(self._pairs) > CACHED_PAIRS:
+            self._forget()
+        return 0
+
+    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Score each next token.
+
+        Args:
+            states: B x K, int64.
+            tokens: B x k ids.
+            wanted: B x K x k, True where a score is read.
+
+        Returns:
+            What each token adds to each text, float32, and the states behind it, both B x K x k, 0 where not wanted.
+        """
+        asked = (states.unsqueeze(2) * len(self._words) + tokens.unsqueeze(1))[wanted]
+        pairs, places = torch.unique(asked, return_inverse=True)
+        found = [self._pairs.get(pair) or self._look_up(pair) for pair in pairs.tolist()]
+        gains = torch.tensor([gain for gain, _ in found], device=wanted.device)
+        behind = torch.tensor([number for _, number in found], dtype=torch.long, device=wanted.device)
+        scores = torch.zeros(wanted.shape, device=wanted.device)
+        numbers = torch.zeros_like(wanted, dtype=torch.long)
+        scores[wanted], numbers[wanted] = gains[places], behind[places]
+        return scores, numbers
+
+    def finish(self, states: Tensor) -> Tensor:
+        """Score the end of texts: states B x K -> what it adds, B x K, float32."""
+        if not self._score_end:
+            return torch.zeros(states.shape, device=states.device)
+        flat = states.flatten().tolist()
+        for number in set(flat) - self._ends.keys():
+            ended = self._model.BaseScore(self._states[number], END, self._new_state())
+            self._ends[number] = self._weight * ended
+        return torch.tensor([self._ends[number] for number in flat], device=states.device).view_as(states)
+
+    def _look_up(self, pair: int) -> tuple[float, int]:
+        """Ask the model, and remember: what the token adds behind a state, and the new state."""
+        number, token = divmod(pair, len(self._words))
+        behind = self._new_state()
+        score = self._model.BaseScore(self._states[number], self._words[token], behind)
+        self._pairs[pair] = self._weight * score + self._token_bonus, self._number(behind)
+        return self._pairs[pair]
+
+    def _number(self, state: Any) -> int:
+        number = self._numbers.setdefault(state, len(self._states))
+        if number == len(self._states):
+            self._states.append(state)
+        return number
+
+
+def _kenlm() -> Any:
+    """Import KenLM, which is needed for nothing else."""
+    try:
+        import kenlm
+    except ImportError as error:
+        raise ImportError(
+            "--lm-path needs KenLM: pip install kenlm (it is compiled, with a C++ compiler; pip brings CMake)"
+        ) from error
+    return kenlm
+
+
+def load_ngram_model(path: str) -> Any:
+    """Load a model without KenLM's own progress on standard error.
+
+    Args:
+        path: an ARPA file or KenLM's binary file.
+
+    Returns:
+        KenLM's model.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if KenLM is not installed.
+        ValueError: if the file is no n-gram model.
+    """
+    kenlm = _kenlm()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"--lm-path must be an ARPA file or KenLM's binary file, but there is no file {path!r}")
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    try:
+        return kenlm.Model(path, config)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"--lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {reason}"
+        ) from error

@@ -1,0 +1,113 @@
+"""What the generator can be asked for, read from fairseq's generation options."""
+
+from typing import Any, NamedTuple
+
+from ..models.config import Problems
+
+# fairseq's generation options that mean nothing to one parallel pass, with the value that leaves them alone.
+UNUSED_OPTIONS = {
+    "iter_decode_eos_penalty": 0.0,
+    "prefix_size": 0,
+    "sampling": False,
+    "constraints": None,
+    "print_alignment": None,
+    "replace_unk": None,
+    "score_reference": False,
+    "no_repeat_ngram_size": 0,
+    "diverse_beam_groups": -1,
+    "match_source_len": False,
+    "lenpen": 1.0,
+    "unkpen": 0.0,
+    "unnormalized": False,
+    "temperature": 1.0,
+    "min_len": 1,
+    "max_len_a": 0.0,
+    "max_len_b": 200,
+}
+
+
+class GeneratorOptions(NamedTuple):
+    """What the generator can be asked for.
+
+    Attributes:
+        max_iter: refinement passes after pass 0 (``--iter-decode-max-iter``).
+        force_max_iter: run all of them even where the text no longer changes (``--iter-decode-force-max-iter``).
+        retain_history: keep every pass's text (``--retain-iter-history``).
+        canvases: canvases of different length for each sentence (``--iter-decode-with-beam``).
+        nbest: hypotheses to return for each sentence (``--nbest``).
+        rerank: a second, autoregressive checkpoint chooses (``--iter-decode-with-external-reranker``).
+        ctc_beam: texts that the prefix beam search keeps; 0: the most probable alignment decides (``--ctc-beam``).
+        ctc_beam_symbols: symbols of a canvas position that the search reads (``--ctc-beam-symbols``).
+        ctc_token_bonus: what each token adds to a text's score in the search (``--ctc-token-bonus``).
+        lm_path: n-gram model of the search (``--lm-path``).
+        lm_weight: its weight (``--lm-weight``).
+    """
+
+    max_iter: int = 0
+    force_max_iter: bool = False
+    retain_history: bool = False
+    canvases: int = 1
+    nbest: int = 1
+    rerank: bool = False
+    ctc_beam: int = 0
+    ctc_beam_symbols: int = 10
+    ctc_token_bonus: float = 0.0
+    lm_path: str | None = None
+    lm_weight: float = 0.0
+
+
+def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
+    """Read fairseq's generation options and the task's.
+
+    Args:
+        args: fairseq's generation config, or a namespace with some of its fields.
+        task: the task's options, ``--ctc-beam`` and its kin; None: their defaults.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        ValueError: if an option is set that this generator would have to ignore, or is out of range.
+    """
+    problems = [
+        f"--{name.replace('_', '-')} {getattr(args, name)}"
+        for name, neutral in UNUSED_OPTIONS.items()
+        if getattr(args, name, neutral) not in (neutral, None)
+    ]
+    if problems:
+        raise ValueError(f"a non-autoregressive model decodes in parallel and cannot use {', '.join(problems)}")
+    options = GeneratorOptions(
+        getattr(args, "iter_decode_max_iter", 0),
+        bool(getattr(args, "iter_decode_force_max_iter", False)),
+        bool(getattr(args, "retain_iter_history", False)),
+        getattr(args, "iter_decode_with_beam", 1),
+        getattr(args, "nbest", 1),
+        bool(getattr(args, "iter_decode_with_external_reranker", False)),
+        getattr(task, "ctc_beam", 0),
+        getattr(task, "ctc_beam_symbols", 10),
+        getattr(task, "ctc_token_bonus", 0.0),
+        getattr(args, "lm_path", None),
+        getattr(args, "lm_weight", 0.0),
+    )
+    _check(options)
+    return options
+
+
+def _check(options: GeneratorOptions) -> None:
+    """Refuse numbers that are out of range and options that miss another, all at once."""
+    problems = Problems("decoding")
+    problems.require(options.max_iter >= 0, "iter-decode-max-iter", "must not be negative", options.max_iter)
+    problems.require(options.canvases >= 1, "iter-decode-with-beam", "must be at least 1", options.canvases)
+    problems.require(options.nbest >= 1, "nbest", "must be at least 1", options.nbest)
+    problems.require(options.ctc_beam >= 0, "ctc-beam", "must not be negative", options.ctc_beam)
+    problems.require(options.ctc_beam_symbols >= 1, "ctc-beam-symbols", "must be at least 1", options.ctc_beam_symbols)
+    if options.ctc_beam > 0:
+        rule = "must be 0 beside --ctc-beam, which searches one pass"
+        problems.require(options.max_iter == 0, "iter-decode-max-iter", rule, options.max_iter)
+    else:
+        for name, neutral in (("lm_path", None), ("ctc_token_bonus", 0.0)):
+            value = getattr(options, name)
+            problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
+    if options.lm_path is None:
+        problems.require(options.lm_weight == 0, "lm-weight", "must stand beside --lm-path", options.lm_weight)
+    problems.raise_if_any()

@@ -1,0 +1,86 @@
+"""n-best lists and the reranker through fairseq's commands."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import TRAIN, Setting, with_noise
+
+Command = Callable[..., str]
+BEAM = ("--iter-decode-with-beam", 5, "--nbest", 5)
+
+
+@pytest.fixture(scope="module")
+def length_checkpoint(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: Command) -> Path:
+    folder = tmp_path_factory.mktemp("length")
+    options = ["--bert-encoder", setting.bert, "--encoder-layers", 1, "--decoder-layers", 1, "--max-update", 5]
+    options += ["--length-control", "length", "--canvas-tokens", "--disable-validation", "--save-dir", folder]
+    fairseq("train", setting.data_bin, *TRAIN, *options)
+    return with_noise(folder / "checkpoint_last.pt", "embeddings", 1.0)
+
+
+@pytest.fixture(scope="module")
+def reranker(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: Command) -> Path:
+    folder = tmp_path_factory.mktemp("reranker")
+    options = ["--bert-encoder", setting.bert, "--encoder-layers", 1, "--decoder-layers", 1, "--max-update", 5]
+    options += ["--arch", "bert2bert", "--criterion", "label_smoothed_cross_entropy"]
+    fairseq("train", setting.data_bin, *TRAIN, *options, "--disable-validation", "--save-dir", folder)
+    return with_noise(folder / "checkpoint_last.pt", "embeddings", 1.0)
+
+
+def beams(output: str) -> dict[int, list[tuple[float, str]]]:
+    """Scores and texts of each sentence, in the order in which they were printed."""
+    found: dict[int, list[tuple[float, str]]] = {}
+    for number, score, text in re.findall(r"(?m)^H-(\d+)\t(\S+)\t(.*)$", output):
+        found.setdefault(int(number), []).append((float(score), text))
+    return found
+
+
+def check_order(found: dict[int, list[tuple[float, str]]]) -> None:
+    assert len(found) == 300
+    for candidates in found.values():
+        assert len({text for _, text in candidates}) == len(candidates) <= 5
+        assert [score for score, _ in candidates] == sorted((score for score, _ in candidates), reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["ctc", "length", "length, refined"])
+def test_best_five(kind: str, setting: Setting, checkpoint: Path, length_checkpoint: Path, fairseq: Command) -> None:
+    arguments = ["--path", checkpoint if kind == "ctc" else length_checkpoint, *BEAM]
+    arguments += ["--iter-decode-max-iter", 2] if kind == "length, refined" else []
+    found = beams(fairseq("generate", setting.data_bin, *arguments, "--batch-size", 64))
+    check_order(found)
+    share_of_five = sum(len(candidates) == 5 for candidates in found.values()) / len(found)
+    assert share_of_five > (0.5 if kind == "ctc" else 0.99)  # two canvases of CTC may say the same
+    other = beams(fairseq("generate", setting.data_bin, *arguments, "--batch-size", 7))
+    for number, candidates in found.items():
+        assert {text for _, text in other[number]} == {text for _, text in candidates}
+        expected = [score for score, _ in candidates]
+        assert [score for score, _ in other[number]] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_reranker_changes_the_order(
+    setting: Setting, length_checkpoint: Path, reranker: Path, fairseq: Command, tmp_path: Path
+) -> None:
+    arguments = [*BEAM, "--batch-size", 64]
+    own = beams(fairseq("generate", setting.data_bin, "--path", length_checkpoint, *arguments))
+    arguments += ["--path", f"{length_checkpoint}:{reranker}", "--iter-decode-with-external-reranker"]
+    output = fairseq("generate", setting.data_bin, *arguments)
+    reranked = beams(output)
+    check_order(reranked)
+    changed = 0
+    for number, candidates in own.items():
+        assert {text for _, text in candidates} == {text for _, text in reranked[number]}
+        changed += candidates[0][1] != reranked[number][0][1]
+    assert changed > 100
+    plain = fairseq("generate", setting.data_bin, "--path", length_checkpoint, "--batch-size", 64)
+    for letter in "ST":  # with the second checkpoint the data set is still the first one's
+        lines = re.findall(rf"(?m)^{letter}-\d+\t.*$", plain)
+        assert len(lines) == 300
+        assert sorted(lines) == sorted(re.findall(rf"(?m)^{letter}-\d+\t.*$", output))
+    source = tmp_path / "source"
+    source.write_text((setting.text / "test.en").read_text(encoding="utf-8"), encoding="utf-8")
+    told = beams(fairseq("interactive", setting.data_bin, *arguments, "--input", source, "--buffer-size", 300))
+    for number, candidates in reranked.items():
+        assert {text for _, text in told[number]} == {text for _, text in candidates}

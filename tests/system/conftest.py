@@ -1,0 +1,58 @@
+"""Random digit strings, and a tiny model that learns what to make of them."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+TRAINING, UNSEEN = 20_000, 500
+LENGTHS = (3, 10)
+BNB = ("--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss", "--length-loss-factor", "1")
+UPDATES = ("--max-update", "1500", "--total-num-update", "1500")
+Strings = dict[str, list[str]]
+Command = Callable[..., str]
+# Trains on sources and targets with options of fairseq-train, and returns what translates the test part.
+Learn = Callable[[Strings, Mapping[str, Sequence[str]], Sequence[str]], Callable[..., dict[int, str]]]
+
+
+def digit_strings(count: int, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [" ".join(generator.choices("0123456789", k=generator.randint(*LENGTHS))) for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def strings() -> Strings:
+    """Training, validation and test strings without overlap."""
+    distinct = list(dict.fromkeys(digit_strings(TRAINING + 4 * UNSEEN, seed=1)))
+    longer = [string for string in distinct if len(string.split()) > 4]  # short ones are all seen in training
+    test, valid = longer[:UNSEEN], longer[UNSEEN : 2 * UNSEEN]
+    unseen = {*test, *valid}
+    return {"test": test, "valid": valid, "train": [string for string in distinct if string not in unseen]}
+
+
+@pytest.fixture
+def learn(
+    tmp_path: Path,
+    fairseq: Command,
+    translations: Callable[[str], dict[int, str]],
+    write: Callable[[Path, Sequence[str]], Path],
+) -> Learn:
+    def train(
+        sources: Strings, targets: Mapping[str, Sequence[str]], options: Sequence[str]
+    ) -> Callable[..., dict[int, str]]:
+        for part in sources:
+            write(tmp_path / f"{part}.in", sources[part])
+            write(tmp_path / f"{part}.out", targets[part])
+        prefixes = [x for part in sources for x in (f"--{part}pref", tmp_path / part)]
+        fairseq("preprocess", "-s", "in", "-t", "out", *prefixes, "--destdir", tmp_path / "bin")
+        common = ["--dropout", "0", "--attention-dropout", "0"]
+        common += ["--batch-size", "64", "--optimizer", "adam", "--clip-norm", "1", "--seed", "1"]
+        common += ["--lr", "1e-3", "--lr-scheduler", "polynomial_decay", "--warmup-updates", "100"]
+        common += ["--data-buffer-size", "0", "--num-workers", "0"]
+        common += ["--no-epoch-checkpoints", "--no-last-checkpoints", "--save-dir", str(tmp_path)]
+        fairseq("train", tmp_path / "bin", "--label-smoothing", "0", *options, *common)
+        decoding = ["--path", str(tmp_path / "checkpoint_best.pt"), "--batch-size", "128", "--beam", "1"]
+        return lambda *more: translations(fairseq("generate", tmp_path / "bin", *decoding, *more))
+
+    return train

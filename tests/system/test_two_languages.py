@@ -1,0 +1,43 @@
+"""Multimodality: every sentence has two equally good outputs, which must not be mixed.
+
+The target copies a digit string in digits or in letters, and nothing in the source tells which. A position that is
+decided apart from the others cannot know either (Gu et al. 2018, section 3.2); one that sees some of them can.
+"""
+
+import random
+
+import pytest
+
+from .conftest import BNB, UNSEEN, UPDATES, Learn, Strings
+
+DIGITS, LETTERS = "0123456789", "abcdefghij"
+PASSES = {"length": "10", "ctc": "20"}  # enough to reveal one word after the other; blanks count under CTC
+
+
+def in_letters(string: str) -> str:
+    return string.translate(str.maketrans(DIGITS, LETTERS))
+
+
+def shares(output: dict[int, str], sources: list[str]) -> tuple[float, float]:
+    """Share of outputs that are right in one language, and of those that are right but for a mixture of both."""
+    pure = sum(output[i] in (source, in_letters(source)) for i, source in enumerate(sources))
+    right = sum(in_letters(output[i]) == in_letters(source) for i, source in enumerate(sources))
+    return pure / len(sources), (right - pure) / len(sources)
+
+
+@pytest.mark.parametrize("control", PASSES)
+@pytest.mark.parametrize("refining", [False, True])
+def test_languages_are_not_mixed(control: str, refining: bool, strings: Strings, learn: Learn) -> None:
+    choice = random.Random(1)
+    targets = {part: [choice.choice((s, in_letters(s))) for s in sources] for part, sources in strings.items()}
+    options = [*BNB, *UPDATES, "--length-control", control]
+    options += ["--canvas-tokens"] if refining else []
+    translate = learn(strings, targets, options)
+    once, mixed = shares(translate(), strings["test"])
+    print(f"{control}, refining {refining}: one pass {once:.1%} of {UNSEEN} in one language, {mixed:.1%} mixed")
+    if refining:
+        passes = ["--iter-decode-max-iter", PASSES[control]]
+        early, left = shares(translate(*passes), strings["test"])
+        print(f"{control}, {PASSES[control]} refinements, early stop: {early:.1%} in one language, {left:.1%} mixed")
+        refined, left = shares(translate(*passes, "--iter-decode-force-max-iter"), strings["test"])
+        print(f"{control}, {PASSES[control]} refinements: {refined:.1%} in one language, {left:.1%} mixed")

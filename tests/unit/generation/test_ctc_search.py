@@ -1,0 +1,139 @@
+"""The generator with a prefix beam search, against all alignments of each sentence's own probabilities."""
+
+import itertools
+import math
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.options import GeneratorOptions
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+
+MakeModel = Callable[..., BnbTransformer]
+SENTENCES = ([0, 5, 2], [0, 2], [0, 9, 6, 2])  # canvases of 3, 2 and 4 positions at a ratio of 1
+SYMBOLS = 3  # and the blank: at most 4 ** 4 alignments
+Texts = dict[tuple[int, ...], float]
+
+
+def batch() -> dict[str, Any]:
+    tokens = torch.full((3, 4), 1)
+    for row, sentence in zip(tokens, SENTENCES, strict=True):
+        row[: len(sentence)] = torch.tensor(sentence)
+    return {"net_input": {"src_tokens": tokens, "src_lengths": torch.tensor([len(s) for s in SENTENCES])}}
+
+
+@pytest.fixture
+def model(make_model: MakeModel) -> BnbTransformer:
+    found = make_model(seed=5, length_control="ctc", ctc_upsample=1.0)
+    with torch.no_grad():
+        found.decoder.embeddings.positions.weight.mul_(3)
+        found.decoder.head.bias.sub_(found(**batch()["net_input"]).logits.mean(dim=(0, 1)))
+        found.decoder.head.bias[found.blank] += 1.0
+        found.decoder.head.bias[:3] -= 1000.0  # special symbols are not printed
+    return found
+
+
+@torch.no_grad()
+def all_texts(model: BnbTransformer, sentence: list[int]) -> Texts:
+    """Log-probability of every text, summed over all alignments of the best symbols of each position."""
+    logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)])).logits[:, 0].double()
+    log_probs = logits.log_softmax(dim=-1)
+    choices = []
+    for row in log_probs:
+        words = [token for token in row.argsort(descending=True).tolist() if token != model.blank][:SYMBOLS]
+        choices.append([(token, float(row[token])) for token in [*words, model.blank]])
+    found: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    for path in itertools.product(*choices):
+        runs = [token for token, _ in itertools.groupby(token for token, _ in path)]
+        found[tuple(token for token in runs if token != model.blank)].append(sum(score for _, score in path))
+    return {text: math.log(sum(map(math.exp, scores))) for text, scores in found.items()}
+
+
+def check(hypotheses: list[dict[str, Any]], texts: Texts, bonus: float, canvas: int) -> None:
+    judged = {text: score + bonus * len(text) for text, score in texts.items()}
+    expected = sorted(judged, key=lambda text: -judged[text])[: len(hypotheses)]
+    assert [tuple(one["tokens"].tolist()) for one in hypotheses] == expected
+    for one, text in zip(hypotheses, expected, strict=True):
+        assert one["score"] == pytest.approx(judged[text] / canvas, abs=1e-5)
+        share = texts[text] / max(len(text), 1)
+        assert one["positional_scores"].tolist() == pytest.approx([share] * len(text), abs=1e-5)
+        assert one["steps"] == 1
+
+
+@pytest.mark.parametrize("bonus", [0.0, 1.5])
+def test_against_all_alignments(bonus: float, model: BnbTransformer) -> None:
+    task = Namespace(ctc_beam=256, ctc_beam_symbols=SYMBOLS, ctc_token_bonus=bonus)
+    found = build_nar_generator([model], BnbDictionary(), Namespace(nbest=9), task).generate([model], batch())
+    for sentence, hypotheses in zip(SENTENCES, found, strict=True):
+        texts = all_texts(model, sentence)
+        assert len(hypotheses) == min(9, len(texts))
+        check(hypotheses, texts, bonus, len(sentence))
+
+
+def test_an_n_best_list_needs_no_further_option(model: BnbTransformer) -> None:
+    found = build_nar_generator([model], BnbDictionary(), Namespace(nbest=4)).generate([model], batch())
+    for hypotheses in found:
+        assert len({tuple(one["tokens"].tolist()) for one in hypotheses}) == 4
+        scores = [one["score"] for one in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_the_texts_of_several_canvases_compete(model: BnbTransformer) -> None:
+    options = GeneratorOptions(canvases=3, ctc_beam=4, nbest=12)
+    found = NarGenerator([model], BnbDictionary(), options).generate([model], batch())
+    for sentence, hypotheses in zip(SENTENCES, found, strict=True):
+        single: dict[tuple[int, ...], float] = {}
+        for length in (len(sentence), len(sentence) + 1):  # a canvas cannot be shorter than the source
+            model.upsample = length / len(sentence)
+            alone = NarGenerator([model], BnbDictionary(), GeneratorOptions(ctc_beam=4, nbest=4))
+            tokens = {"src_tokens": torch.tensor([sentence]), "src_lengths": torch.tensor([len(sentence)])}
+            for one in alone.generate([model], {"net_input": tokens})[0]:
+                text = tuple(one["tokens"].tolist())
+                single[text] = max(single.get(text, -math.inf), one["score"])
+        model.upsample = 1.0
+        expected = sorted(single, key=lambda text: -single[text])
+        assert [tuple(one["tokens"].tolist()) for one in hypotheses] == expected
+        assert [one["score"] for one in hypotheses] == pytest.approx([single[t] for t in expected], abs=1e-5)
+
+
+def test_a_language_model_decides(model: BnbTransformer, tmp_path: Any, make_dictionary: Any) -> None:
+    """A model that likes one word, and no empty text."""
+    pytest.importorskip("kenlm")
+    dictionary = make_dictionary(12)
+    texts = all_texts(model, SENTENCES[2])
+    liked = next(text[0] for text in sorted(texts, key=lambda text: texts[text]) if len(text) == 1)
+    words = [symbol for symbol in dictionary.symbols if not symbol.startswith("[")]
+    rows = [f"{-0.1 if word == dictionary.symbols[liked] else -4}\t{word}" for word in words]
+    unigrams = "\n".join(["-9\t<unk>", "-99\t<s>\t0", "-0.1\t</s>", *rows])
+    counts = f"ngram 1={len(rows) + 3}\nngram 2=1"
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(f"\\data\\\n{counts}\n\n\\1-grams:\n{unigrams}\n\n\\2-grams:\n-9\t<s> </s>\n\n\\end\\\n", "utf-8")
+    args = Namespace(lm_path=str(arpa), lm_weight=3.0)
+    task = Namespace(ctc_beam=64, ctc_beam_symbols=12, ctc_token_bonus=8.0)
+    found = build_nar_generator([model], dictionary, args, task).generate([model], batch())
+    assert set(found[2][0]["tokens"].tolist()) == {liked}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nbest": 3, "max_iter": 1}, "--nbest 3 must have as many candidates to choose from, .*, but there are 1$"),
+        ({"rerank": True}, "--nbest 1 and the reranker must have as many candidates to choose from, .* there are 1$"),
+        ({"nbest": 7, "canvases": 2, "ctc_beam": 3}, "--nbest 7 must have as many candidates .*, but there are 6$"),
+    ],
+)
+def test_too_few_candidates(options: dict[str, Any], message: str, make_model: MakeModel) -> None:
+    refining = make_model(length_control="ctc", canvas_tokens=True)
+    with pytest.raises(ValueError, match=message):
+        NarGenerator([refining], BnbDictionary(), GeneratorOptions(**options))
+
+
+def test_length_control_has_no_alignments_to_search(make_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match=r"--ctc-beam must be 0 for a model .* length, but is 4"):
+        NarGenerator([make_model(length_control="length")], BnbDictionary(), GeneratorOptions(ctc_beam=4))

@@ -1,0 +1,173 @@
+"""The command that shows how a canvas is filled, and what it refuses."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from matplotlib import image
+from omegaconf import OmegaConf
+from torch import nn
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .refinement.html_tables import Page
+
+TEXT = "w1 w3 w9 w0 w0"
+SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 40}
+
+
+@pytest.fixture(scope="module")
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("picture_refinement")
+
+
+@pytest.fixture
+def make_checkpoint(
+    tmp_path: Path,
+    make_dictionary: Callable[[int], BnbDictionary],
+    random_parameters: Callable[[nn.Module, int], None],
+) -> Callable[..., list[str]]:
+    """Write a checkpoint of a random model and its data-bin; the beginning of a command line for them."""
+
+    def make(arch: str, *more: str) -> list[str]:
+        data = tmp_path / "data"
+        data.mkdir()
+        for language, words in (("xx", 10), ("yy", 12)):
+            make_dictionary(words).save(str(data / f"dict.{language}.txt"))
+        sizes = [x for s in ("encoder", "decoder") for name, n in SIZES.items() for x in (f"--{s}-{name}", str(n))]
+        criterion = "bnb_loss" if arch.startswith("bnb") else "cross_entropy"
+        line = [str(data), "--task", "translation_bnb", "-s", "xx", "-t", "yy", "--arch", arch, *sizes, *more]
+        line += ["--criterion", criterion, "--optimizer", "adam"]
+        cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), line))
+        task = TranslationBnbTask.setup_task(cfg.task)
+        model = task.build_model(cfg.model, from_checkpoint=True)
+        random_parameters(model, 5)
+        state = {
+            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+            "model": model.state_dict(),
+            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
+            "extra_state": {"train_iterator": {"epoch": 1}},
+            "task_state": task.state_dict(),
+        }
+        torch.save(state, tmp_path / "model.pt")
+        return [str(data), "--path", str(tmp_path / "model.pt"), "--cpu"]
+
+    return make
+
+
+def test_command(
+    script: ModuleType,
+    make_checkpoint: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = make_checkpoint("bnb_transformer", "--canvas-tokens")
+    outputs = ["--output", str(tmp_path / "a.png"), "--html", str(tmp_path / "a.html")]
+    passes = ["--iter-decode-max-iter", "3", "--iter-decode-force-max-iter"]
+    monkeypatch.setattr("sys.argv", ["picture", *line, *outputs, *passes])
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TEXT}\nw2 w2\n"))
+    script.main()
+    printed = capsys.readouterr().out
+    assert re.findall(r"(?m)^pass (\d)\t", printed) == list("0123") * 2
+    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert page.seen["h2"] == [TEXT, "w2 w2"]
+    assert [len(rows) for _, rows in page.tables] == [8, 8, 8, 5]
+    assert image.imread(tmp_path / "a.png").std() > 0.1
+    (tmp_path / "a.png").unlink()
+    monkeypatch.setattr("sys.argv", ["picture", *line, *outputs[2:], "--sentence", "w2 w2", "--alignment-layer", "0"])
+    script.main()
+    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert [len(rows) for _, rows in page.tables] == [2, 5]
+    assert "decoder layer 0" in page.seen["p"][-1]
+    assert not (tmp_path / "a.png").exists()
+
+
+def refuse(script: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    monkeypatch.setattr("sys.argv", ["picture", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert str(ended.value) == f"picture_refinement: {message}"
+
+
+def test_what_is_refused_at_once(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [str(tmp_path / "x"), "--path", str(tmp_path / "no.pt"), "--iter-decode-max-iter", "-1"]
+    wrong = [
+        f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/x",
+        "--iter-decode-max-iter must not be negative, but is -1",
+    ]
+    nothing = "--output or --html must be given, else there is nothing to write"
+    refuse(script, monkeypatch, line, "; ".join([*wrong, nothing]))
+    paths = [
+        f"--output must lie in a folder that exists, but {tmp_path}/no is none",
+        f"--html must be a file, but {tmp_path} is a folder",
+        f"--output must end in .png, .pdf, .svg, but is {tmp_path}/no/a.gif",
+    ]
+    outputs = ["--output", f"{tmp_path}/no/a.gif", "--html", str(tmp_path)]
+    refuse(script, monkeypatch, [*line, *outputs], "; ".join([*wrong, *paths]))
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments", "message"),
+    [
+        (
+            "bnb_transformer",
+            ["--iter-decode-max-iter", "2"],
+            "--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which cannot refine, but "
+            "is 2",
+        ),
+        ("bnb_transformer", ["--alignment-layer", "2"], "--alignment-layer must lie between 0 and 1, but is 2"),
+        ("bnb_transformer", ["--alignment-layer", "-1"], "--alignment-layer must lie between 0 and 1, but is -1"),
+        (
+            "bnb_transformer",
+            ["--sentence", " "],
+            "--sentence: a sentence must not be empty, but number 2 is ' '",
+        ),
+        (
+            "bnb_transformer",
+            ["--sentence", "w1 " * 30],
+            "--sentence must have 3 to 20 pieces, special symbols counted, but " + repr(("w1 " * 30)[:60]) + " has 32",
+        ),
+        (
+            "bert2bert",
+            [],
+            "--path must be a checkpoint of the non-autoregressive bnb_transformer, but CHECKPOINT holds a Bert2Bert, "
+            "which has no canvas",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_model(
+    arch: str,
+    arguments: list[str],
+    message: str,
+    script: ModuleType,
+    make_checkpoint: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = [*make_checkpoint(arch), "--html", str(tmp_path / "a.html"), "--sentence", TEXT, *arguments]
+    refuse(script, monkeypatch, line, " ".join(message.replace("CHECKPOINT", line[2]).split()))
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_files_and_input(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [str(tmp_path), "--html", str(tmp_path / "a.html"), "--path", str(tmp_path / "no.pt")]
+    missing = f"--path {tmp_path}/no.pt: must be a checkpoint of fairseq, but there is no such file"
+    refuse(script, monkeypatch, [*line, "--sentence", TEXT], missing)
+    for text, number, found in (("", 1, "''"), ("w1\n\t\nw2\n", 2, r"'\t'")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        message = f"standard input: a sentence must not be empty, but number {number} is {found}"
+        refuse(script, monkeypatch, line, message)
+    monkeypatch.setattr("sys.stdin", io.StringIO("w1 \udcff\n"))
+    monkeypatch.setattr("sys.argv", ["picture", *line])
+    with pytest.raises(
+        SystemExit, match=r"^picture_refinement: standard input: line 1 of the buffer is not valid UTF-8"
+    ):
+        script.main()
