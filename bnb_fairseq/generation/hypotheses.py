@@ -63,4 +63,10 @@ def empty_hypothesis(eos: int) -> Hypothesis:
     Returns:
         What to put over a hypothesis of fairseq's.
     """
-    return {"tokens": torch.tensor([eos]), "score": 0.0, "positional_scores": torch.zeros(1), "alignment": []}
+    return {
+        "tokens": torch.tensor([eos]),
+        "score": 0.0,
+        "positional_scores": torch.zeros(1),
+        "alignment": [],
+        "history": [],
+    }

@@ -28,6 +28,7 @@ from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
 from .config import TranslationBnbConfig, eval_bleu_options
+from .history import print_history
 from .validation_bleu import log_bleu
 
 logger = logging.getLogger(__name__)
@@ -313,16 +314,15 @@ class TranslationBnbTask(TranslationTask):
         Returns:
             Hypotheses of each sentence.
         """
-        if isinstance(generator, NarGenerator):
-            hypotheses = generator.generate(models, sample, prefix_tokens, constraints)
-        else:
-            with torch.no_grad():
-                hypotheses = generator.generate(
-                    models, sample, prefix_tokens=prefix_tokens, constraints=constraints, bos_token=self.tgt_dict.bos()
-                )
+        more = {} if isinstance(generator, NarGenerator) else {"bos_token": self.tgt_dict.bos()}
+        with torch.no_grad():
+            hypotheses = generator.generate(
+                models, sample, prefix_tokens=prefix_tokens, constraints=constraints, **more
+            )
         empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
         for i in empty.nonzero().flatten().tolist():
             hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
+        print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 
     def build_bpe(self, args: Any) -> Detokenizer:

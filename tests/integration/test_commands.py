@@ -116,6 +116,13 @@ def test_refinement(setting: Setting, fairseq: Command, translations: Translatio
         if size == 1:
             alone = shorter
     assert alone == shorter
+    arguments[arguments.index("--batch-size") + 1] = 2
+    arguments += ["--buffer-size", 2, "--retain-iter-history", "--iter-decode-force-max-iter"]
+    told = fairseq("interactive", setting.data_bin, *arguments, stdin="Open the file.\nThe cell.\n")
+    assert re.findall(r"(?m)^E-(.)\t", told) == [*"S0123S0123"]
+    assert sorted(re.findall(r"(?m)^E-S\t(.*)$", told)) == ["open the file.", "the cell."]
+    last = re.findall(r"(?m)^E-3\t(.*)$", told)
+    assert sorted(re.findall(r"(?m)^D-\d+\t\S+\t(.*)$", told)) == sorted(last)
 
 
 def test_autoregressive_architecture(

@@ -1,6 +1,6 @@
 """Which criterion and generator go with which architecture, and validation BLEU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +118,31 @@ def test_empty_source_gets_an_empty_translation(architecture: str, config: Confi
         assert hypotheses[i][0]["tokens"].tolist() != [task.tgt_dict.eos()]
 
 
+def test_interactive_prints_the_history(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids of "die zellen." and "die"; batches of fairseq-generate have ids, and it prints for itself."""
+    task, _, model = build(config, NON_AUTOREGRESSIVE)
+    texts = [torch.tensor(ids) for ids in ([2, 5, 3], [2, 5, 6, 7, 10, 3])]
+    histories: list[list[dict[str, Tensor]]] = [[{"tokens": text} for text in texts], [], []]
+    echo = Echo([[2, 5, 6, 7, 10, 3]] * 3, histories)
+    tokens, lengths = task.get_interactive_tokens_and_lengths(["the cell opens", "the", ""], lambda line: line)
+    dataset = task.build_dataset_for_inference(tokens, lengths)
+    batch = dataset.collater([dataset[i] for i in range(3)])
+    task.inference_step(echo, [model], {"net_input": batch["net_input"]})
+    assert capsys.readouterr().out == "E-S\tthe cell opens\nE-0\tdie\nE-1\tdie zellen.\n"
+    task.inference_step(echo, [model], {"net_input": batch["net_input"], "id": torch.arange(3)})
+    assert capsys.readouterr().out == ""
+
+
 class Echo:
     """A generator that "translates" to given token ids."""
 
-    def __init__(self, outputs: list[list[int]]) -> None:
+    def __init__(self, outputs: list[list[int]], histories: Sequence[list[dict[str, Tensor]]] = ()) -> None:
         self.outputs = outputs
+        self.histories = histories or [[]] * len(outputs)
 
-    def generate(self, models: object, sample: object, **options: object) -> list[list[dict[str, Tensor]]]:
-        return [[{"tokens": torch.tensor(output)}] for output in self.outputs]
+    def generate(self, models: object, sample: object, **options: object) -> list[list[dict[str, Any]]]:
+        pairs = zip(self.outputs, self.histories, strict=True)
+        return [[{"tokens": torch.tensor(output), "history": history}] for output, history in pairs]
 
 
 def test_bleu_is_that_of_detokenised_text(config: Config, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +164,8 @@ def test_bleu_is_that_of_detokenised_text(config: Config, caplog: pytest.LogCapt
 
 def test_unknown_words_never_match(config: Config) -> None:
     task, _, model = build(config, NON_AUTOREGRESSIVE)
-    batch = {"net_input": {"src_lengths": torch.tensor([4])}, "target": torch.tensor([[2, 1, 1, 3]])}
+    target = torch.tensor([[2, 1, 1, 3]])
+    batch = {"id": torch.tensor([0]), "net_input": {"src_lengths": torch.tensor([4])}, "target": target}
     assert task._inference_with_bleu(Echo([[2, 1, 1, 3]]), batch, model).counts == [0, 0, 0, 0]
 
 

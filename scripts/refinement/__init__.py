@@ -1,0 +1,1 @@
+"""How a canvas is filled, pass by pass: what the model did, as a record, a picture and a page."""

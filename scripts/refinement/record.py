@@ -1,0 +1,170 @@
+"""What a model did with one sentence: the canvas after each pass, and where the decoder looked in the last one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.generation.collapse import kept_by_ctc, kept_on_canvas
+from bnb_fairseq.generation.generator import NarGenerator
+from bnb_fairseq.generation.state import DecodingState, least_confident, tokens_to_mask
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+
+BLANK = "·"
+
+
+class Slot(NamedTuple):
+    """One position of the canvas after a pass.
+
+    Attributes:
+        piece: the symbol as the dictionary writes it, or ``BLANK``.
+        probability: of the symbol, when it was last predicted.
+        again: whether the pass hid the position and predicted it again; nowhere in pass 0, which predicts them all.
+        kept: whether the symbol is part of the text: neither a blank nor merged with its left neighbour.
+    """
+
+    piece: str
+    probability: float
+    again: bool
+    kept: bool
+
+
+class Pass(NamedTuple):
+    """The canvas after one pass, and its text, collapsed and detokenised."""
+
+    slots: list[Slot]
+    text: str
+
+
+class Refinement(NamedTuple):
+    """One sentence.
+
+    Attributes:
+        sentence: raw source text.
+        source: S pieces, special symbols included.
+        passes: those that were made, pass 0 first.
+        allowed: how many there were to be at most, pass 0 included.
+        layer: the decoder layer that ``attention`` is of; 0 is the lowest.
+        attention: A x S, float32, of the last pass: each canvas position's weights on the source, mean over heads.
+    """
+
+    sentence: str
+    source: list[str]
+    passes: list[Pass]
+    allowed: int
+    layer: int
+    attention: Tensor
+
+    @property
+    def settled(self) -> int:
+        """The last pass that changed the text; 0 if no other did."""
+        texts = [made.text for made in self.passes]
+        return max((i for i in range(1, len(texts)) if texts[i] != texts[i - 1]), default=0)
+
+    @property
+    def summary(self) -> str:
+        """What the passes came to."""
+        made = f"{len(self.passes)} of at most {self.allowed} passes made"
+        changed = f"pass {self.settled} was the last to change the text" if self.settled else "pass 0 wrote the text"
+        return f"{made}; {changed}"
+
+
+def hidden_before(states: Sequence[DecodingState], refinements: int) -> list[Tensor]:
+    """Find the positions that each pass after pass 0 hid and predicted again.
+
+    Args:
+        states: the states after each pass.
+        refinements: how many passes after pass 0 were asked for.
+
+    Returns:
+        B x A, bool, one fewer than states.
+    """
+    found = []
+    for refinement, state in enumerate(states[:-1], start=1):
+        counts = tokens_to_mask(state.lengths, refinement, refinements)
+        found.append(least_confident(state.scores, state.lengths, counts) & ~state.done.unsqueeze(1))
+    return found
+
+
+@torch.no_grad()
+def source_attention(model: BnbTransformer, source: Mapping[str, Tensor], shown: Tensor | None, layer: int) -> Tensor:
+    """Run the decoder as it is, one layer of it asked for its cross-attention.
+
+    Args:
+        model: with its layers as trained, not prepared for inference.
+        source: ``src_tokens`` (B x S) and ``src_lengths`` (B).
+        shown: B x A, what the decoder reads; None: [MASK] everywhere, if it reads tokens.
+        layer: the layer.
+
+    Returns:
+        B x A x S, mean over heads; S may be larger than that of ``src_tokens`` where the canvas has a fixed length.
+    """
+    collected: list[Tensor] = []
+
+    def ask(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "need_attn": True}
+
+    def collect(_: nn.Module, __: Any, output: Sequence[Tensor]) -> None:
+        collected.append(output[1])
+
+    asked = model.decoder.layers[layer]
+    handles = [asked.register_forward_pre_hook(ask, with_kwargs=True), asked.register_forward_hook(collect)]
+    try:
+        encoded = model.encode(source["src_tokens"], source["src_lengths"])
+        model.decode(encoded, model.canvas(encoded), shown)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return collected[0]
+
+
+def record(
+    generator: NarGenerator,
+    dictionaries: tuple[BnbDictionary, BnbDictionary],
+    sample: Mapping[str, Any],
+    sentence: str,
+    layer: int,
+) -> Refinement:
+    """Translate a sentence and keep what happened.
+
+    Args:
+        generator: retains its history.
+        dictionaries: of source and target.
+        sample: a batch with this sentence alone.
+        sentence: its raw text.
+        layer: the decoder layer whose cross-attention is wanted.
+
+    Returns:
+        The record, on the CPU.
+    """
+    model, (source_dictionary, dictionary) = generator.model, dictionaries
+    states = generator.passes(sample)
+    hidden = hidden_before(states, generator.options.max_iter)
+    shown = states[-2].tokens.masked_fill(hidden[-1], model.mask) if hidden else None
+    source = sample["net_input"]
+    pieces = source["src_tokens"][0, : int(source["src_lengths"][0])].tolist()
+    attention = source_attention(model, source, shown, layer)[0, :, : len(pieces)]
+    again = [torch.zeros_like(states[0].tokens, dtype=torch.bool), *hidden]
+    return Refinement(
+        sentence,
+        [source_dictionary[i] for i in pieces],
+        [_pass(model, dictionary, state, one) for state, one in zip(states, again, strict=True)],
+        generator.options.max_iter + 1,
+        layer,
+        attention.float().cpu(),
+    )
+
+
+def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
+    """Read one sentence's canvas; what CTC's blank is to a CTC model, [PAD] is to one trained with AXE."""
+    blank = model.blank if model.uses_ctc else dictionary.pad()
+    kept = (kept_by_ctc if model.uses_ctc else kept_on_canvas)(state.tokens, state.lengths, blank)[0]
+    tokens, scores = state.tokens[0], state.scores[0]
+    columns = (tokens.tolist(), scores.exp().tolist(), again[0].tolist(), kept.tolist())
+    slots = [
+        Slot(BLANK if token == blank else dictionary[token], probability, hidden, part)
+        for token, probability, hidden, part in zip(*columns, strict=True)
+    ]
+    return Pass(slots, dictionary.text(tokens[kept], dictionary.unk_word))

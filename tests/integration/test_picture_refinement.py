@@ -1,0 +1,53 @@
+"""Pictures of a trained checkpoint as a user makes them, beside what fairseq-interactive writes."""
+
+import html
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .conftest import TRAIN, Setting, with_noise
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "picture_refinement.py"
+SENTENCES = ["This page describes the <files> & options.", "The file is open."]
+Command = Callable[..., str]
+
+
+def picture(*arguments: object, stdin: str = "", fails: bool = False) -> str:
+    line = [sys.executable, str(SCRIPT), *map(str, arguments), "--cpu"]
+    done = subprocess.run(line, input=stdin, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
+    return done.stderr if fails else done.stdout
+
+
+def test_last_texts_are_those_of_interactive(
+    setting: Setting, tmp_path: Path, fairseq: Command, translations: Callable[[str], dict[int, str]]
+) -> None:
+    model = ["--bert-encoder", setting.bert, "--encoder-layers", 1, "--decoder-layers", 2, "--canvas-tokens"]
+    fairseq("train", setting.data_bin, *TRAIN, *model, "--max-update", 3, "--save-dir", tmp_path)
+    checkpoint = with_noise(tmp_path / "checkpoint_last.pt", "embeddings", 1.0)
+    common = [setting.data_bin, "--path", checkpoint, "--iter-decode-max-iter", 2]
+    lines = "".join(f"{sentence}\n" for sentence in SENTENCES)
+    output = picture(*common, "--output", tmp_path / "a.png", "--html", tmp_path / "a.html", stdin=lines)
+    expected = translations(fairseq("interactive", *common, stdin=lines))
+    assert len(expected) == 2 and all(expected.values())
+    last = [block.splitlines()[-2].split("\t", 1)[1] for block in output.rstrip("\n").split("\n\n")]
+    assert last == [expected[0], expected[1]]
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    shown = [html.unescape(text) for text in re.findall(r'<td class="text" colspan="\d+">(.*?)</td>', page)]
+    assert [text for text in last if text not in shown] == []
+    assert html.escape(SENTENCES[0]) in page
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
+    line = [setting.data_bin, "--path", checkpoint, "--html", tmp_path / "a.html", "--sentence", "The file is open."]
+    error = picture(*line, "--iter-decode-max-iter", 3, fails=True)
+    assert error == (
+        "picture_refinement: --iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which "
+        "cannot refine, but is 3\n"
+    )
+    picture(*line)
+    assert "1 of at most 1 passes made" in (tmp_path / "a.html").read_text(encoding="utf-8")
