@@ -114,9 +114,9 @@ class NarGenerator:
         Returns:
             For each sentence its distinct hypotheses in fairseq's form, the best first, at most ``--nbest``:
             ``tokens``, ``score``, ``positional_scores`` (log-probability of each token), ``steps`` (passes),
-            ``history`` and empty ``attention``, ``alignment``. The score is the mean log-probability of a token; of a
-            canvas position, blanks included, where several canvases or texts of a search compete under CTC; the
-            reranker's where there is one.
+            ``history`` and empty ``attention``, ``alignment``. The score is the log-probability divided by the number
+            of tokens; where several canvases or texts compete under CTC, blanks are part of it; the reranker's where
+            there is one.
 
         Raises:
             ValueError: if there are prefix tokens or constraints.
@@ -192,12 +192,12 @@ class NarGenerator:
 
     def _fill(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
         """Return the texts after each pass, one of each canvas (only the last ones unless the history is wanted)."""
-        by_canvas = model.uses_ctc and self.options.canvases > 1
+        with_blanks = model.uses_ctc and self.options.canvases > 1
         texts = []
         for state in self._refine(model, encoded, canvas):
             written = self._written(model, state)
-            judged = state if by_canvas else written
-            texts.append(Texts(written, judged.scores.sum(dim=1) / judged.lengths.clamp(min=1)))
+            totals = (state if with_blanks else written).scores.sum(dim=1)
+            texts.append(Texts(written, totals / written.lengths.clamp(min=1)))
         return texts
 
     def _search(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
@@ -214,8 +214,7 @@ class NarGenerator:
         shares = (found.ctc_scores.flatten() / lengths.clamp(min=1)).unsqueeze(1)
         tokens = found.tokens.flatten(0, 1)
         scores = shares.expand_as(tokens).masked_fill(padding_mask(lengths, tokens.size(1)), 0.0)
-        judged = found.scores / canvas.lengths.unsqueeze(1)
-        return [Texts(first_state(tokens, scores, lengths), judged.flatten())]
+        return [Texts(first_state(tokens, scores, lengths), found.means.flatten())]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
         """Choose among the texts of each sentence, once the last pass is over."""

@@ -17,7 +17,7 @@ MODELS = {
     "ctc, fixed canvas": [*CTC, "--ctc-canvas-length", "24", "--ctc-blank", "pad", "--label-smoothing", "0.1", *LONGER],
     "ctc, no latent": [*CTC, "--latent-size", "0", "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
-    "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0.5:0.1@1000"],
+    "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@1000"],
     "length, no latent": [*LENGTH, "--latent-size", "0", "--label-smoothing", "0.1"],
     "length, vae": [*LENGTH, *VAE],
     "length, canvas tokens": [*LENGTH, "--canvas-tokens"],

@@ -12,6 +12,7 @@ from .conftest import BNB, UNSEEN, UPDATES, Learn, Strings
 
 DIGITS, LETTERS = "0123456789", "abcdefghij"
 PASSES = {"length": "10", "ctc": "20"}  # enough to reveal one word after the other; blanks count under CTC
+REFINING = {"length": ["--canvas-tokens"], "ctc": ["--canvas-tokens"]}
 
 
 def in_letters(string: str) -> str:
@@ -31,7 +32,7 @@ def test_languages_are_not_mixed(control: str, refining: bool, strings: Strings,
     choice = random.Random(1)
     targets = {part: [choice.choice((s, in_letters(s))) for s in sources] for part, sources in strings.items()}
     options = [*BNB, *UPDATES, "--length-control", control]
-    options += ["--canvas-tokens"] if refining else []
+    options += REFINING[control] if refining else []
     translate = learn(strings, targets, options)
     once, mixed = shares(translate(), strings["test"])
     print(f"{control}, refining {refining}: one pass {once:.1%} of {UNSEEN} in one language, {mixed:.1%} mixed")

@@ -55,12 +55,12 @@ def all_texts(model: BnbTransformer, sentence: list[int]) -> Texts:
     return {text: math.log(sum(map(math.exp, scores))) for text, scores in found.items()}
 
 
-def check(hypotheses: list[dict[str, Any]], texts: Texts, bonus: float, canvas: int) -> None:
-    judged = {text: score + bonus * len(text) for text, score in texts.items()}
+def check(hypotheses: list[dict[str, Any]], texts: Texts, bonus: float) -> None:
+    judged = {text: (score + bonus * len(text)) / max(len(text), 1) for text, score in texts.items()}
     expected = sorted(judged, key=lambda text: -judged[text])[: len(hypotheses)]
     assert [tuple(one["tokens"].tolist()) for one in hypotheses] == expected
     for one, text in zip(hypotheses, expected, strict=True):
-        assert one["score"] == pytest.approx(judged[text] / canvas, abs=1e-5)
+        assert one["score"] == pytest.approx(judged[text], abs=1e-5)
         share = texts[text] / max(len(text), 1)
         assert one["positional_scores"].tolist() == pytest.approx([share] * len(text), abs=1e-5)
         assert one["steps"] == 1
@@ -73,7 +73,7 @@ def test_against_all_alignments(bonus: float, model: BnbTransformer) -> None:
     for sentence, hypotheses in zip(SENTENCES, found, strict=True):
         texts = all_texts(model, sentence)
         assert len(hypotheses) == min(9, len(texts))
-        check(hypotheses, texts, bonus, len(sentence))
+        check(hypotheses, texts, bonus)
 
 
 def test_an_n_best_list_needs_no_further_option(model: BnbTransformer) -> None:

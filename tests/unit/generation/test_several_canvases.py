@@ -129,7 +129,8 @@ def test_each_canvas_is_as_if_it_were_alone(kind: str, count: int, make_model: M
         expected: dict[tuple[int, ...], tuple[float, dict[str, Any]]] = {}
         for length in wanted_lengths(model, sentence, count):
             hypothesis, on_canvas = alone(model, sentence, length, single)
-            mean = float(on_canvas.mean()) if model.uses_ctc else hypothesis["score"]
+            written = max(len(hypothesis["tokens"]), 1)
+            mean = float(on_canvas.sum()) / written if model.uses_ctc else hypothesis["score"]
             text = tuple(token for token in hypothesis["tokens"].tolist() if token > 2)
             if text not in expected or expected[text][0] < mean - 1e-6:
                 expected[text] = (mean, hypothesis)
