@@ -249,7 +249,7 @@ def build_nar_generator(
         The generator.
 
     Raises:
-        FileNotFoundError: if there is no file ``--lm-path``.
+        FileNotFoundError: if there is no file ``--ctc-lm-path``.
         ImportError: if that needs KenLM, which is not installed.
         ValueError: if the options and the models do not fit each other.
     """
@@ -266,8 +266,10 @@ def build_nar_generator(
             f"checkpoints are: {kinds}"
         )
     scorer: PrefixScorer | None = None
-    if options.lm_path is not None:
-        scorer = NgramScorer(options.lm_path, ngram_words(dictionary), options.lm_weight, options.ctc_token_bonus)
+    if options.ctc_lm_path is not None:
+        scorer = NgramScorer(
+            options.ctc_lm_path, ngram_words(dictionary), options.ctc_lm_weight, options.ctc_token_bonus
+        )
     elif options.ctc_token_bonus:
         scorer = TokenBonus(options.ctc_token_bonus)
     return NarGenerator(cast(Sequence[BnbTransformer], parallel), dictionary, options, reranker, scorer)

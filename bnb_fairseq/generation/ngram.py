@@ -57,14 +57,14 @@ class NgramScorer:
         self, path: str, words: Sequence[str], weight: float, token_bonus: float = 0.0, score_end: bool = True
     ) -> None:
         if not (math.isfinite(weight) and math.isfinite(token_bonus)):
-            raise ValueError(f"--lm-weight and the token bonus must be finite, but are {weight} and {token_bonus}")
+            raise ValueError(f"--ctc-lm-weight and the token bonus must be finite, but are {weight} and {token_bonus}")
         self._model = load_ngram_model(path)
         self._new_state = _kenlm().State
         self._words = list(words)
         known = sum(word in self._model for word in set(words) - {UNKNOWN})
         if not known:
             raise ValueError(
-                f"--lm-path must be an n-gram model over the {len(words):,} symbols of the target dictionary, but "
+                f"--ctc-lm-path must be an n-gram model over the {len(words):,} symbols of the target dictionary, but "
                 f"{path} knows none of them; scripts/train_ngram.py makes one"
             )
         logger.info("%s: order %d, knows %d of %d symbols", path, self._model.order, known, len(words))
@@ -140,7 +140,7 @@ def _kenlm() -> Any:
         import kenlm
     except ImportError as error:
         raise ImportError(
-            "--lm-path needs KenLM: pip install kenlm (it is compiled, with a C++ compiler; pip brings CMake)"
+            "--ctc-lm-path needs KenLM: pip install kenlm (it is compiled, with a C++ compiler; pip brings CMake)"
         ) from error
     return kenlm
 
@@ -161,7 +161,9 @@ def load_ngram_model(path: str) -> Any:
     """
     kenlm = _kenlm()
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--lm-path must be an ARPA file or KenLM's binary file, but there is no file {path!r}")
+        raise FileNotFoundError(
+            f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but there is no file {path!r}"
+        )
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
@@ -170,5 +172,5 @@ def load_ngram_model(path: str) -> Any:
     except OSError as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"--lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {reason}"
+            f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {reason}"
         ) from error

@@ -7,6 +7,7 @@ from ..models.config import Problems
 # fairseq's generation options that mean nothing to one parallel pass, with the value that leaves them alone.
 UNUSED_OPTIONS = {
     "iter_decode_eos_penalty": 0.0,
+    "lm_path": None,  # fairseq loads it as a neural model of its own
     "prefix_size": 0,
     "sampling": False,
     "constraints": None,
@@ -39,8 +40,8 @@ class GeneratorOptions(NamedTuple):
         ctc_beam: texts that the prefix beam search keeps; 0: the most probable alignment decides (``--ctc-beam``).
         ctc_beam_symbols: symbols of a canvas position that the search reads (``--ctc-beam-symbols``).
         ctc_token_bonus: what each token adds to a text's score in the search (``--ctc-token-bonus``).
-        lm_path: n-gram model of the search (``--lm-path``).
-        lm_weight: its weight (``--lm-weight``).
+        ctc_lm_path: n-gram model of the search (``--ctc-lm-path``).
+        ctc_lm_weight: its weight (``--ctc-lm-weight``).
     """
 
     max_iter: int = 0
@@ -52,8 +53,8 @@ class GeneratorOptions(NamedTuple):
     ctc_beam: int = 0
     ctc_beam_symbols: int = 10
     ctc_token_bonus: float = 0.0
-    lm_path: str | None = None
-    lm_weight: float = 0.0
+    ctc_lm_path: str | None = None
+    ctc_lm_weight: float = 0.0
 
 
 def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
@@ -86,8 +87,8 @@ def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
         getattr(task, "ctc_beam", 0),
         getattr(task, "ctc_beam_symbols", 10),
         getattr(task, "ctc_token_bonus", 0.0),
-        getattr(args, "lm_path", None),
-        getattr(args, "lm_weight", 0.0),
+        getattr(task, "ctc_lm_path", None),
+        getattr(task, "ctc_lm_weight", 0.0),
     )
     _check(options)
     return options
@@ -105,9 +106,11 @@ def _check(options: GeneratorOptions) -> None:
         rule = "must be 0 beside --ctc-beam, which searches one pass"
         problems.require(options.max_iter == 0, "iter-decode-max-iter", rule, options.max_iter)
     else:
-        for name, neutral in (("lm_path", None), ("ctc_token_bonus", 0.0)):
+        for name, neutral in (("ctc_lm_path", None), ("ctc_token_bonus", 0.0)):
             value = getattr(options, name)
             problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
-    if options.lm_path is None:
-        problems.require(options.lm_weight == 0, "lm-weight", "must stand beside --lm-path", options.lm_weight)
+    if options.ctc_lm_path is None:
+        problems.require(
+            options.ctc_lm_weight == 0, "lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight
+        )
     problems.raise_if_any()

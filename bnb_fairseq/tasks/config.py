@@ -55,6 +55,11 @@ class TranslationBnbConfig(FairseqDataclass):
     ctc_beam_symbols: int = field(
         default=10, metadata={"help": "--ctc-beam: symbols of each canvas position that the search reads"}
     )
+    ctc_lm_path: Optional[str] = field(
+        default=None,
+        metadata={"help": "--ctc-beam: n-gram model over the target dictionary, ARPA or KenLM's binary"},
+    )
+    ctc_lm_weight: float = field(default=0.0, metadata={"help": "--ctc-lm-path: weight of its log-probability"})
     ctc_token_bonus: float = field(
         default=0.0,
         metadata={"help": "--ctc-beam: added to a text's log-probability for each token, against short texts"},

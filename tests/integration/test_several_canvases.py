@@ -1,6 +1,8 @@
 """n-best lists and the reranker through fairseq's commands."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +86,19 @@ def test_the_reranker_changes_the_order(
     told = beams(fairseq("interactive", setting.data_bin, *arguments, "--input", source, "--buffer-size", 300))
     for number, candidates in reranked.items():
         assert {text for _, text in told[number]} == {text for _, text in candidates}
+
+
+def test_a_language_model_takes_part_in_the_search(
+    setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("kenlm")
+    script = Path(__file__).parents[2] / "scripts" / "train_ngram.py"
+    subprocess.run([sys.executable, script, setting.data_bin, "--order", "2", "--output", tmp_path / "lm"], check=True)
+    arguments = ["--path", checkpoint, "--batch-size", 64, "--ctc-beam", 5, "--nbest", 5]
+    plain = beams(fairseq("generate", setting.data_bin, *arguments))
+    arguments += ["--ctc-lm-path", tmp_path / "lm", "--ctc-lm-weight", 2, "--ctc-token-bonus", 5]
+    helped = beams(fairseq("generate", setting.data_bin, *arguments))
+    for found in (plain, helped):
+        check_order(found)
+        assert all(len(candidates) == 5 for candidates in found.values())
+    assert sum(plain[i][0][1] != helped[i][0][1] for i in plain) > 100

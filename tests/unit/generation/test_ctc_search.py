@@ -114,9 +114,8 @@ def test_a_language_model_decides(model: BnbTransformer, tmp_path: Any, make_dic
     counts = f"ngram 1={len(rows) + 3}\nngram 2=1"
     arpa = tmp_path / "lm.arpa"
     arpa.write_text(f"\\data\\\n{counts}\n\n\\1-grams:\n{unigrams}\n\n\\2-grams:\n-9\t<s> </s>\n\n\\end\\\n", "utf-8")
-    args = Namespace(lm_path=str(arpa), lm_weight=3.0)
-    task = Namespace(ctc_beam=64, ctc_beam_symbols=12, ctc_token_bonus=8.0)
-    found = build_nar_generator([model], dictionary, args, task).generate([model], batch())
+    task = Namespace(ctc_beam=64, ctc_beam_symbols=12, ctc_token_bonus=8.0, ctc_lm_path=str(arpa), ctc_lm_weight=3.0)
+    found = build_nar_generator([model], dictionary, Namespace(), task).generate([model], batch())
     assert set(found[2][0]["tokens"].tolist()) == {liked}
 
 

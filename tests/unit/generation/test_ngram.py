@@ -177,7 +177,7 @@ def test_words_of_a_dictionary() -> None:
 
 def test_without_kenlm(arpa: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kenlm", None)
-    with pytest.raises(ImportError, match="--lm-path needs KenLM: pip install kenlm"):
+    with pytest.raises(ImportError, match="--ctc-lm-path needs KenLM: pip install kenlm"):
         NgramScorer(str(arpa), WORDS, 1.0)
 
 
@@ -185,7 +185,7 @@ def test_without_kenlm(arpa: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_file(arpa: Path, broken: str) -> None:
     pytest.importorskip("kenlm")
     arpa.write_text(broken, encoding="utf-8")
-    message = f"--lm-path must be an ARPA file or KenLM's binary file, but {arpa} is none: "
+    message = f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {arpa} is none: "
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         NgramScorer(str(arpa), WORDS, 1.0)
 
@@ -193,19 +193,19 @@ def test_broken_file(arpa: Path, broken: str) -> None:
 @pytest.mark.parametrize("name", ["missing.arpa", "."])
 def test_missing_file(tmp_path: Path, name: str) -> None:
     pytest.importorskip("kenlm")
-    with pytest.raises(FileNotFoundError, match=r"--lm-path must be an ARPA file .* there is no file '.*"):
+    with pytest.raises(FileNotFoundError, match=r"--ctc-lm-path must be an ARPA file .* there is no file '.*"):
         NgramScorer(str(tmp_path / name), WORDS, 1.0)
 
 
 def test_model_of_other_words(arpa: Path) -> None:
     pytest.importorskip("kenlm")
     with pytest.raises(
-        ValueError, match=r"--lm-path must be .* 3 symbols of the target dictionary, but .* none of them"
+        ValueError, match=r"--ctc-lm-path must be .* 3 symbols of the target dictionary, but .* none of them"
     ):
         NgramScorer(str(arpa), ["<unk>", "x", "y"], 1.0)
 
 
 @pytest.mark.parametrize(("weight", "bonus"), [(math.nan, 0.0), (1.0, math.inf)])
 def test_weights_must_be_finite(arpa: Path, weight: float, bonus: float) -> None:
-    with pytest.raises(ValueError, match="--lm-weight and the token bonus must be finite"):
+    with pytest.raises(ValueError, match="--ctc-lm-weight and the token bonus must be finite"):
         NgramScorer(str(arpa), WORDS, weight, bonus)

@@ -11,6 +11,7 @@ from bnb_fairseq.generation.options import UNUSED_OPTIONS, GeneratorOptions, gen
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 
 REFUSED: dict[str, tuple[object, str]] = {
+    "lm_path": ("lm.pt", "--lm-path lm.pt"),
     "iter_decode_eos_penalty": (0.5, "--iter-decode-eos-penalty 0.5"),
     "prefix_size": (1, "--prefix-size 1"),
     "sampling": (True, "--sampling True"),
@@ -62,9 +63,8 @@ def test_values_of_several_canvases_are_taken() -> None:
 
 
 def test_options_of_the_search_are_taken() -> None:
-    task = Namespace(ctc_beam=8, ctc_beam_symbols=20, ctc_token_bonus=0.5)
-    found = generator_options(config(lm_path="lm.arpa", lm_weight=0.25), task)
-    expected = {"ctc_beam": 8, "ctc_beam_symbols": 20, "ctc_token_bonus": 0.5, "lm_path": "lm.arpa", "lm_weight": 0.25}
+    expected = {"ctc_beam": 8, "ctc_beam_symbols": 20, "ctc_token_bonus": 0.5, "ctc_lm_path": "lm", "ctc_lm_weight": 2}
+    found = generator_options(config(), Namespace(**expected))
     assert found == GeneratorOptions(**expected)  # type: ignore[arg-type]
     assert generator_options(config(), TranslationBnbConfig()) == GeneratorOptions()
 
@@ -81,9 +81,9 @@ def test_options_of_the_search_are_taken() -> None:
             {"ctc_beam": 2},
             "--iter-decode-max-iter must be 0 beside --ctc-beam, which searches one pass, but is 3",
         ),
-        ({"lm_path": "lm.pt"}, {}, "--lm-path must stand beside --ctc-beam, but is lm.pt"),
+        ({}, {"ctc_lm_path": "lm.pt"}, "--ctc-lm-path must stand beside --ctc-beam, but is lm.pt"),
         ({}, {"ctc_token_bonus": 1.5}, "--ctc-token-bonus must stand beside --ctc-beam, but is 1.5"),
-        ({"lm_weight": 0.5}, {"ctc_beam": 2}, "--lm-weight must stand beside --lm-path, but is 0.5"),
+        ({}, {"ctc_lm_weight": 0.5, "ctc_beam": 2}, "--ctc-lm-weight must stand beside --ctc-lm-path, but is 0.5"),
         (
             {"nbest": 0, "iter_decode_max_iter": -1},
             {},
