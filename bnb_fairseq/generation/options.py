@@ -111,6 +111,6 @@ def _check(options: GeneratorOptions) -> None:
             problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
     if options.ctc_lm_path is None:
         problems.require(
-            options.ctc_lm_weight == 0, "lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight
+            options.ctc_lm_weight == 0, "ctc-lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight
         )
     problems.raise_if_any()
