@@ -59,8 +59,10 @@ def test_train_refuses(
     ("options", "message"),
     [
         (["--iter-decode-max-iter", "4"], ["--iter-decode-max-iter must be 0", "--canvas-tokens", "is 4"]),
-        (["--nbest", "3"], ["cannot use --nbest 3"]),
-        (["--iter-decode-with-beam", "5"], ["cannot use --iter-decode-with-beam 5"]),
+        (["--lenpen", "0.6"], ["cannot use --lenpen 0.6"]),
+        (["--iter-decode-with-beam", "999"], ["--iter-decode-with-beam must be at most", "but is 999"]),
+        (["--ctc-lm-path", "lm.arpa"], ["--ctc-lm-path must stand beside --ctc-beam", "lm.arpa"]),
+        (["--ctc-beam", "5", "--ctc-lm-path", "missing.arpa"], ["--ctc-lm-path must be", "no file 'missing.arpa'"]),
         (["--prefix-size", "1"], ["cannot use --prefix-size 1"]),
     ],
 )
