@@ -81,9 +81,8 @@ class NarGenerator:
                 f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
             )
         if self.model.uses_ctc and options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0:
-            options = options._replace(
-                ctc_beam=options.nbest
-            )  # alignments may all say the same, a search's texts do not
+            # The alignments of several canvases may say the same, the texts of a search do not.
+            options = options._replace(ctc_beam=options.nbest)
         candidates = options.canvases * max(options.ctc_beam, 1)
         if max(options.nbest, 1 + options.rerank) > candidates:
             raise ValueError(
