@@ -8,10 +8,14 @@ import argparse
 import importlib
 import logging
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 FAIRSEQ_MISSING = (
     "bnb_fairseq is a plugin of fairseq, which is not installed in this environment. Run `bash scripts/bootstrap.sh` "
@@ -101,6 +105,24 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, gelu: bool) -> Tensor
     activation = "gelu" if gelu else "none"
     x, bias = x.to(packed.dtype), bias.to(packed.dtype)
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none").float()
+
+
+def multiplying_in_bfloat16(function: AnyFunction) -> AnyFunction:
+    """Let a function multiply in bfloat16 on a CPU under ``torch.set_float32_matmul_precision("medium")``.
+
+    That setting alone leaves training in float32 on processors that multiply bfloat16 only as vectors (AVX-512, without
+    AMX): oneDNN does not round by itself there. Parameters, gradients and the optimizer stay float32.
+
+    Args:
+        function: computes a loss.
+
+    Returns:
+        The function under autocast; itself, if another precision is set or the processor does not multiply bfloat16.
+    """
+    if torch.get_float32_matmul_precision() != "medium" or not _multiplies_bfloat16():
+        return function
+    under_autocast: AnyFunction = torch.autocast("cpu", torch.bfloat16)(function)
+    return under_autocast
 
 
 def _multiplies_bfloat16() -> bool:

@@ -1,41 +1,30 @@
 """The ``translation_bnb`` task: text to text, non-autoregressive or not."""
 
 import logging
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sacrebleu
-import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
-from fairseq.tasks.translation import TranslationTask
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..criterions.bnb_loss import ModelTraits, check_fits_model
-from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_data_bin, load_dictionary
-from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting, load_pair
-from ..data.preflight import check_lines, check_preprocessing_command
-from ..generation.generator import NarGenerator, build_nar_generator
-from ..generation.hypotheses import empty_hypothesis
-from ..models.bert2bert import Bert2Bert, refuse_attention_options
-from ..models.bnb_transformer import BnbTransformer
-from ..models.from_bert import load_berts, resolve_berts
-from .config import TranslationBnbConfig, eval_bleu_options
-from .history import print_history
+from ..data.dictionary import load_data_bin
+from ..data.pair_dataset import SentencePairDataset, load_pair
+from ..data.preflight import check_lines
+from .bnb_task import BnbTask
+from .config import TranslationBnbConfig
 from .validation_bleu import log_bleu
 
 logger = logging.getLogger(__name__)
 
 
 @register_task("translation_bnb", dataclass=TranslationBnbConfig)
-class TranslationBnbTask(TranslationTask):
+class TranslationBnbTask(BnbTask):
     """Translation (or any text to text) between dictionaries that take raw text.
 
     For ``bnb_transformer`` and, through fairseq's SequenceGenerator, ``bert2bert`` and fairseq's autoregressive models.
@@ -45,51 +34,6 @@ class TranslationBnbTask(TranslationTask):
         src_dict: the source dictionary.
         tgt_dict: the target dictionary.
     """
-
-    def __init__(self, cfg: TranslationBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
-        FairseqTask.__init__(self, cfg)
-        torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
-        self.src_dict = src_dict
-        self.tgt_dict = tgt_dict
-        self.traits: ModelTraits | None = ModelTraits("ctc", False)  # the model's, once there is one
-
-    @classmethod
-    def add_args(cls, parser: ArgumentParser) -> None:
-        """Add the task's options; refinement is off by default here (fairseq's default is 10 passes)."""
-        super().add_args(parser)
-        parser.set_defaults(iter_decode_max_iter=0)
-
-    @classmethod
-    def load_dictionary(cls, filename: str) -> BnbDictionary:
-        """Load what ``--srcdict`` and ``--tgtdict`` accept, or a data-bin's dictionary.
-
-        Args:
-            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
-
-        Returns:
-            The dictionary.
-        """
-        check_preprocessing_command()
-        return load_dictionary(filename)
-
-    @classmethod
-    def build_dictionary(
-        cls, filenames: Sequence[str], workers: int = 1, threshold: int = -1, nwords: int = -1, padding_factor: int = 8
-    ) -> BnbDictionary:
-        """Count the words of already split text, where ``--srcdict`` or ``--tgtdict`` is not given.
-
-        Args:
-            filenames: text files.
-            workers: processes.
-            threshold: smallest count of a word.
-            nwords: number of symbols, special ones included.
-            padding_factor: the number of symbols is made a multiple of it.
-
-        Returns:
-            A plain dictionary.
-        """
-        check_preprocessing_command()
-        return BnbDictionary.of_counts(super().build_dictionary(filenames, workers, threshold, nwords, padding_factor))
 
     @classmethod
     def setup_task(cls, cfg: TranslationBnbConfig, from_checkpoint: bool = False) -> "TranslationBnbTask":
@@ -113,24 +57,6 @@ class TranslationBnbTask(TranslationTask):
         if cfg.source_lang is None or cfg.target_lang is None:
             raise ValueError(f"--source-lang and --target-lang are needed, {folder} does not tell them")
         return cls(cfg, *load_data_bin(Path(folder), (cfg.source_lang, cfg.target_lang)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers of the task: digests of its dictionaries."""
-        sides = {"source": self.src_dict, "target": self.tgt_dict}
-        return {"dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's dictionaries with the data-bin's.
-
-        Args:
-            state_dict: what ``state_dict`` returned when the checkpoint was written.
-
-        Raises:
-            ValueError: if they differ.
-        """
-        mine = self.state_dict()["dictionaries"]
-        for side, digest in state_dict.get("dictionaries", {}).items():
-            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side], digest)
 
     def load_dataset(
         self,
@@ -203,131 +129,6 @@ class TranslationBnbTask(TranslationTask):
         if constraints is not None:
             raise ValueError("--constraints cannot be used with --task translation_bnb")
         return self._pairs(src_tokens, None, shuffle=False)
-
-    def filter_indices_by_size(
-        self,
-        indices: NDArray[np.int64],
-        dataset: SentencePairDataset,
-        max_positions: tuple[int, int] | None = None,
-        ignore_invalid_inputs: bool = False,
-    ) -> NDArray[np.int64]:
-        """Leave out sentences that are longer than the model's positions, or refuse them.
-
-        Args:
-            indices: sentences.
-            dataset: their data set.
-            max_positions: longest source and target.
-            ignore_invalid_inputs: leave out with a warning instead of an error.
-
-        Returns:
-            The sentences that fit.
-
-        Raises:
-            ValueError: naming the first sentence that does not fit, its lengths and the limits.
-        """
-        if max_positions is None:
-            return indices
-        return keep_fitting(dataset, indices, max_positions, ignore_invalid_inputs)
-
-    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build a model, from BERT if the options name one and it is not about to be loaded from a checkpoint.
-
-        Args:
-            cfg: the model's options; sizes are written into them, so that a checkpoint needs no BERT.
-            from_checkpoint: True: weights follow from a checkpoint, no BERT is read.
-
-        Returns:
-            The model.
-        """
-        has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
-        berts = resolve_berts(cfg) if has_berts else None
-        model = FairseqTask.build_model(self, cfg, from_checkpoint)
-        if berts is not None:
-            load_berts(model, berts, str(cfg.cross_attention_init))
-        is_parallel = isinstance(model, BnbTransformer)
-        self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens) if is_parallel else None
-        if self.cfg.eval_bleu:
-            self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
-        return model
-
-    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
-        """Build the criterion and see that it fits the model.
-
-        Args:
-            cfg: the criterion's options.
-            from_checkpoint: fairseq's flag.
-
-        Returns:
-            The criterion.
-
-        Raises:
-            ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round,
-                or ``bnb_loss`` has options that do not fit the model.
-        """
-        criterion = super().build_criterion(cfg, from_checkpoint)
-        check_fits_model(criterion, getattr(cfg, "_name", type(criterion).__name__), self.traits)
-        return criterion
-
-    def build_generator(
-        self,
-        models: Sequence[BaseFairseqModel],
-        args: Any,
-        seq_gen_cls: Any = None,
-        extra_gen_cls_kwargs: dict[str, Any] | None = None,
-        prefix_allowed_tokens_fn: Any = None,
-    ) -> Any:
-        """Build a ``NarGenerator``, or fairseq's SequenceGenerator for an autoregressive model.
-
-        Args:
-            models: the models.
-            args: fairseq's generation options.
-            seq_gen_cls: autoregressive models only: another generator class.
-            extra_gen_cls_kwargs: autoregressive models only: its further arguments.
-            prefix_allowed_tokens_fn: autoregressive models only: restricts the next token.
-
-        Returns:
-            The generator.
-        """
-        if any(isinstance(model, BnbTransformer) for model in models):
-            return build_nar_generator(models, self.tgt_dict, args, self.cfg)
-        if any(isinstance(model, Bert2Bert) for model in models):
-            refuse_attention_options(args)
-        return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
-
-    def inference_step(
-        self,
-        generator: Any,
-        models: Sequence[BaseFairseqModel],
-        sample: dict[str, Any],
-        prefix_tokens: Tensor | None = None,
-        constraints: Tensor | None = None,
-    ) -> list[list[dict[str, Any]]]:
-        """Translate a batch; an empty source gets an empty translation.
-
-        Args:
-            generator: what ``build_generator`` returned.
-            models: the models.
-            sample: the batch.
-            prefix_tokens: autoregressive models only: forced beginning.
-            constraints: autoregressive models only: forced words.
-
-        Returns:
-            Hypotheses of each sentence.
-        """
-        more = {} if isinstance(generator, NarGenerator) else {"bos_token": self.tgt_dict.bos()}
-        with torch.no_grad():
-            hypotheses = generator.generate(
-                models, sample, prefix_tokens=prefix_tokens, constraints=constraints, **more
-            )
-        empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
-        for i in empty.nonzero().flatten().tolist():
-            hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
-        print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
-        return hypotheses
-
-    def build_bpe(self, args: Any) -> Detokenizer:
-        """Return the detokenizer of the target side; fairseq's ``--bpe`` is not needed."""
-        return Detokenizer(self.tgt_dict)
 
     def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
         """Log what the criterion makes of its statistics, and BLEU.

@@ -1,0 +1,71 @@
+"""In which precision a training step multiplies."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from fairseq.optim import FairseqOptimizer, build_optimizer
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from bnb_fairseq import compat
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .conftest import BERT2BERT, NON_AUTOREGRESSIVE
+
+Config = Callable[..., DictConfig]
+ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "bert2bert": BERT2BERT}
+PRECISION = "--float32-matmul-precision={}"
+needs_bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor does not multiply bfloat16"
+)
+
+
+@pytest.fixture(autouse=True)
+def precision_put_back() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def one_step(cfg: DictConfig) -> tuple[float, list[Tensor], set[torch.dtype]]:
+    """Loss, gradients and the types of what the linear layers put out, of one step on both sentences."""
+    torch.manual_seed(1)
+    task = TranslationBnbTask.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    criterion = task.build_criterion(cfg.criterion)
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    optimizer: FairseqOptimizer = build_optimizer(cfg.optimizer, list(model.parameters()))
+    types: set[torch.dtype] = set()
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(lambda _module, _inputs, output: types.add(output.dtype))
+    loss, _, _ = task.train_step(dataset.collater([dataset[0], dataset[1]]), model, criterion, optimizer, 0)
+    return float(loss), [p.grad for p in model.parameters() if p.grad is not None], types
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(architecture: str, config: Config) -> None:
+    options = [*ARCHITECTURES[architecture], "--dropout=0", "--attention-dropout=0"]
+    exact, exact_gradients, exact_types = one_step(config(*options, PRECISION.format("highest")))
+    rounded, gradients, types = one_step(config(*options, PRECISION.format("medium")))
+    assert exact_types == {torch.float32}
+    assert types == {torch.bfloat16}
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded != exact
+    assert len(gradients) == len(exact_gradients)
+    norms = [sum(float(g.pow(2).sum()) for g in some) ** 0.5 for some in (exact_gradients, gradients)]
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+
+
+@pytest.mark.parametrize(("precision", "supported"), [("highest", True), ("high", True), ("medium", False)])
+def test_otherwise_the_criterion_is_called_as_it_is(
+    precision: str, supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "_multiplies_bfloat16", lambda: supported)
+    torch.set_float32_matmul_precision(precision)
+    criterion = nn.Identity()
+    assert compat.multiplying_in_bfloat16(criterion) is criterion
