@@ -12,6 +12,7 @@ from pathlib import Path
 from conversion.hf import fairseq_to_hf
 from conversion.seed import fairseq_to_seed, seed_to_fairseq
 from conversion.verification import table, verify
+from one_line_errors import one_line_errors
 
 DATA_HELP = (
     "folder of the dictionaries (default: that of the checkpoint if they lie there, else the data-bin of its training)"
@@ -101,10 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
 def main() -> None:
     """Run a command; an error is one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    try:
+    with one_line_errors("convert_checkpoint", ValueError, OSError):
         status = run(parse_arguments())
-    except (ValueError, OSError) as error:
-        raise SystemExit("convert_checkpoint: " + " ".join(str(error).split())) from error
     raise SystemExit(status)
 
 

@@ -25,6 +25,7 @@ from distill_output import Options, Output, Shard, digest, file_digest, open_out
 from distill_teacher import Corpus, Teacher, load_teacher, open_corpus, translate
 from fairseq import utils
 from numpy.typing import NDArray
+from one_line_errors import one_line_errors
 
 from bnb_fairseq.tasks.config import MATMUL_PRECISION_CHOICES
 
@@ -192,7 +193,7 @@ def main() -> None:
     arguments = parse_arguments()
     cuda = torch.cuda.is_available() and not arguments.cpu
     with ExitStack() as stack:
-        try:
+        with one_line_errors("distill", ValueError, FileNotFoundError):
             check(arguments)
             output = stack.enter_context(open_output(arguments.output, run_options(arguments, cuda)))
             if output.data_bin.is_dir():
@@ -200,8 +201,6 @@ def main() -> None:
                 return
             teacher = load_teacher(arguments, cuda)
             corpus = open_corpus(arguments, teacher)
-        except (ValueError, FileNotFoundError) as error:
-            raise SystemExit(f"distill: {error}") from error
         distil(teacher, corpus, output, arguments)
 
 

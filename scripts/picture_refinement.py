@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from average_checkpoints import load
 from fairseq import checkpoint_utils, utils
+from one_line_errors import one_line_errors
 from refinement.drawing import draw
 from refinement.page import page
 from refinement.record import Refinement, record
@@ -225,10 +226,8 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Run; an error is one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    try:
+    with one_line_errors("picture_refinement", ValueError, OSError):
         run(parse_arguments())
-    except (ValueError, OSError) as error:
-        raise SystemExit("picture_refinement: " + " ".join(str(error).split())) from error
 
 
 if __name__ == "__main__":

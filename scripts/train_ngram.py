@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from fairseq.data import data_utils
 from kneser_ney import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Ints, count, smooth, write_arpa
+from one_line_errors import one_line_errors
 
 from bnb_fairseq.data.dictionary import load_data_bin
 from bnb_fairseq.generation.ngram import UNKNOWN, load_ngram_model, ngram_words
@@ -224,10 +225,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run; an error is one line."""
-    try:
+    with one_line_errors("train_ngram", ValueError, OSError, ImportError):
         run(parse_arguments())
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit("train_ngram: " + " ".join(str(error).split())) from error
 
 
 if __name__ == "__main__":

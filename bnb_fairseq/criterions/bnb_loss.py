@@ -226,10 +226,17 @@ class BnbLoss(FairseqCriterion):
 
 
 class ModelTraits(NamedTuple):
-    """What the criterion must know of a non-autoregressive model: its ``--length-control`` and ``--canvas-tokens``."""
+    """What the criterion must know of a non-autoregressive model.
+
+    Attributes:
+        length_control: ``ctc`` or ``length``.
+        canvas_tokens: its decoder reads tokens.
+        decoder_layers: how many its decoder has.
+    """
 
     length_control: str
     canvas_tokens: bool
+    decoder_layers: int
 
 
 def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits | None) -> None:
@@ -241,22 +248,29 @@ def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits
         traits: the model's; None: the model is autoregressive.
 
     Raises:
-        ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round, or
-            ``bnb_loss`` has a token loss, but the model is trained with CTC, or glancing, but its decoder reads no
-            tokens.
+        ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round; or
+            naming every option of ``bnb_loss`` that does not fit the model: a token loss, but it is trained with CTC;
+            glancing, but its decoder reads no tokens; deep supervision, but its decoder has one layer.
     """
     if isinstance(criterion, BnbLoss) != (traits is not None):
         wanted = "one for autoregressive models, not bnb_loss" if traits is None else "bnb_loss"
         raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
     if not isinstance(criterion, BnbLoss) or traits is None:
         return
+    problems = []
     if traits.length_control == "ctc" and criterion.token_loss.kind != "ce":
-        raise ValueError(
+        problems.append(
             f"--token-loss {criterion.token_loss.kind} needs --length-control length, but the model has ctc, whose "
             f"loss sums over all alignments"
         )
     if criterion.glancing is not None and not traits.canvas_tokens:
-        raise ValueError("--glancing needs --canvas-tokens, by which the decoder reads what it is shown")
+        problems.append("--glancing needs --canvas-tokens, by which the decoder reads what it is shown")
+    if criterion.deep_supervision > 0 and traits.decoder_layers < 2:
+        problems.append(
+            f"--deep-supervision needs a decoder of several layers, but --decoder-layers is {traits.decoder_layers}"
+        )
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def _network(model: BnbTransformer) -> BnbTransformer:

@@ -20,18 +20,13 @@ def supervise(states: Sequence[Tensor], score: Callable[[Tensor], Tensor]) -> tu
     """Score the inner layers of a decoder.
 
     Args:
-        states: of each layer, N x D.
+        states: of each layer, N x D; of one layer at least.
         score: computes the loss of each sentence, B, from the states of a layer. It is computed once more on the way
             back: otherwise the log-probabilities of all layers, N x V each, would be kept until then.
 
     Returns:
         The mean over the layers of the loss of each sentence, B; and the loss of each layer, summed, for the log.
-
-    Raises:
-        ValueError: if the decoder has no inner layers.
     """
-    if not states:
-        raise ValueError("--deep-supervision needs a decoder of several layers, but --decoder-layers is 1")
     losses = torch.stack([checkpoint(score, layer, use_reentrant=False) for layer in states])
     logs = {f"{PREFIX}{i}{SUFFIX}": loss for i, loss in enumerate(losses.detach().sum(dim=1), start=1)}
     return losses.mean(dim=0), logs

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..losses.ctc import words_to_score
@@ -66,7 +67,8 @@ class Teacher:
 
     Nothing in evaluation, and for a decoder that reads no tokens. Else either a uniformly drawn number of tokens
     (mask-predict's training), or a share of those that the model, shown nothing, gets wrong (glancing). Under CTC the
-    truth is the most probable alignment of the target with the canvas, blanks included.
+    truth is the most probable alignment of the target with the canvas, blanks included. A share of 0 is nothing, too,
+    whatever the model would guess: it is not asked, and nothing is aligned.
 
     Args:
         model: the network.
@@ -91,6 +93,8 @@ class Teacher:
         inside = ~canvas.padding
         if not (self._model.reads_canvas_tokens and self._model.training):
             return Revealed(None, inside)
+        if self._share == 0:
+            return Revealed(torch.full_like(canvas.padding, self._model.mask, dtype=torch.long), inside)
         logits = guess() if self._model.uses_ctc or self._share is not None else None
         truth = self._target if logits is None or not self._model.uses_ctc else self._aligned(logits, canvas)
         if self._share is None or logits is None:

@@ -108,17 +108,9 @@ class NarDecoder(BertDecoder):
         canvas_tokens: Tensor | None = None,
         memory: SourceMemory | None = None,
     ) -> Iterator[Tensor]:
-        """Fill the canvas layer by layer.
+        """Fill the canvas layer by layer, given what ``forward`` is given.
 
-        Args:
-            canvas: as in ``forward``.
-            encoder_states: as in ``forward``.
-            encoder_padding: as in ``forward``.
-            canvas_tokens: as in ``forward``.
-            memory: as in ``forward``.
-
-        Yields:
-            A x B x D for every layer; after ``make_generation_fast_`` for the last one only.
+        States are A x B x D, one tensor for every layer; after ``make_generation_fast_`` for the last one only.
         """
         states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
         if self.inference is not None:

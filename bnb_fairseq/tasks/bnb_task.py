@@ -43,7 +43,7 @@ class BnbTask(TranslationTask):
         torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
         self.tgt_dict = tgt_dict
-        self.traits: ModelTraits | None = ModelTraits("ctc", False)  # the model's, once there is one
+        self.traits: ModelTraits | None = ModelTraits("ctc", False, 0)  # the model's, once there is one
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -141,8 +141,10 @@ class BnbTask(TranslationTask):
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
-        is_parallel = isinstance(model, BnbTransformer)
-        self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens) if is_parallel else None
+        self.traits = None
+        if isinstance(model, BnbTransformer):
+            layers = len(model.decoder.layers)
+            self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens, layers)
         if self.cfg.eval_bleu:
             self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
         return model

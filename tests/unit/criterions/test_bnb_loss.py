@@ -156,10 +156,20 @@ def test_a_criterion_that_does_not_fit_the_model() -> None:
     for kind in ("axe", "oaxe"):
         message = f"^--token-loss {kind} needs --length-control length, but the model has ctc, whose loss sums over all"
         with pytest.raises(ValueError, match=message):
-            check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("ctc", False))
-        check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("length", False))
-    check_fits_model(criterion(), "bnb_loss", ModelTraits("ctc", False))
+            check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("ctc", False, 6))
+        check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("length", False, 6))
+    check_fits_model(criterion(), "bnb_loss", ModelTraits("ctc", False, 1))
     for control in ("ctc", "length"):
         with pytest.raises(ValueError, match=r"^--glancing needs --canvas-tokens, by which the decoder reads"):
-            check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, False))
-        check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, True))
+            check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, False, 6))
+        check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, True, 6))
+        one_layer = r"^--deep-supervision needs a decoder of several layers, but --decoder-layers is 1$"
+        with pytest.raises(ValueError, match=one_layer):
+            check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", ModelTraits(control, False, 1))
+        check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", ModelTraits(control, False, 2))
+
+
+def test_all_that_does_not_fit_the_model_is_named() -> None:
+    wrong = criterion(token_loss="axe", glancing="0.5", deep_supervision=0.5)
+    with pytest.raises(ValueError, match=r"^--token-loss axe .*; --glancing .*; --deep-supervision [^;]*$"):
+        check_fits_model(wrong, "bnb_loss", ModelTraits("ctc", False, 1))

@@ -155,13 +155,6 @@ def test_a_batch_is_the_sum_of_its_sentences(kind: str, make_model: MakeModel) -
     assert float(loss_of(model, sample())[0].detach()) == pytest.approx(alone, rel=1e-5)
 
 
-def test_a_decoder_of_one_layer_is_refused(make_model: MakeModel) -> None:
-    model = make_model(**{**QUIET, "decoder_layers": 1}).train()
-    with pytest.raises(ValueError, match=r"^--deep-supervision needs a decoder of several layers, but .* is 1$"):
-        criterion(deep_supervision=0.5)(model, sample())
-    criterion(deep_supervision=0.5)(model.eval(), sample())
-
-
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^bnb_loss: --deep-supervision must not be negative, but is -1.0$"):
         criterion(deep_supervision=-1.0)

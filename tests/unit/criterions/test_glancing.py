@@ -121,6 +121,75 @@ def test_what_ctc_shows_is_the_best_alignment(share: float | None, make_model: M
 
 
 @pytest.mark.parametrize("control", ["ctc", "length"])
+def test_a_share_of_0_needs_no_guess(control: str, make_model: MakeModel) -> None:
+    model = make_model(length_control=control, canvas_tokens=True).train()
+    canvas = canvas_of(LENGTHS)
+    tokens, hidden = Teacher(model, TARGET, LENGTHS, 0.0)(canvas, no_guess)
+    assert tokens is not None and tokens.dtype == TARGET.dtype
+    assert tokens.tolist() == [[MASK] * 5] * 2
+    assert torch.equal(hidden, ~canvas.padding)
+    with pytest.raises(AssertionError, match=r"^a pass over the decoder that nobody needs$"):
+        Teacher(model, TARGET, LENGTHS, 1e-9)(canvas, no_guess)
+
+
+def passes(model: BnbTransformer, glancing: str | None, updates: list[int], deep_supervision: float) -> list[int]:
+    """Count the passes over the decoder that a training step makes at each update."""
+    counts: list[int] = []
+    first_layer = model.decoder.layers[0]
+    for update in updates:
+        calls: list[bool] = []
+        hook = first_layer.register_forward_hook(lambda *_, calls=calls: calls.append(torch.is_grad_enabled()))
+        model.set_num_updates(update)
+        loss_of = criterion(glancing=glancing, deep_supervision=deep_supervision)
+        loss_of(model, batch([[0, 5, 7, 13, 4, 2]], [[0, 5, 5, 6, 2]]))
+        hook.remove()
+        assert calls.count(True) == 1
+        counts.append(len(calls))
+    return counts
+
+
+@pytest.mark.parametrize("deep", [0.0, 0.5])
+@pytest.mark.parametrize(("control", "at_random"), [("ctc", 2), ("length", 1)])
+def test_the_guess_is_left_out_where_the_share_is_exactly_0(
+    control: str, at_random: int, deep: float, make_model: MakeModel
+) -> None:
+    """At update 1 of a rising schedule the share shows no token, but is not 0."""
+    model = make_model(length_control=control, canvas_tokens=True).train()
+    assert passes(model, None, [0, 5], deep) == [at_random, at_random]
+    assert passes(model, "0", [0, 5, 9000], deep) == [1, 1, 1]
+    assert passes(model, "0:0.3@1500", [0, 1, 1500], deep) == [1, 2, 2]
+    assert passes(model, "0.3:0@10", [0, 9, 10, 11], deep) == [2, 2, 1, 1]
+    assert passes(model.eval(), "0.5", [5], deep) == [1]
+
+
+@pytest.mark.parametrize("options", [{}, {"deep_supervision": 0.5, "label_smoothing": 0.0}])
+@pytest.mark.parametrize("control", ["ctc", "length"])
+def test_without_the_guess_the_result_is_the_same(control: str, options: dict[str, Any], make_model: MakeModel) -> None:
+    """A share that rounds to no token goes the whole way, over guess and alignment. Target 2 fits no canvas."""
+    model = make_model(length_control=control, canvas_tokens=True, dropout=0.0, attention_dropout=0.0).train()
+    sample = batch([[0, 5, 7, 13, 4, 4, 2], [0, 2], [0, 9, 6, 2]], [[0, 5, 5, 6, 2], [0, 7, 8, 9, 10, 2], [0, 9, 2]])
+    shown: list[Tensor] = []
+    model.register_forward_hook(lambda _, inputs, output: shown.extend(output.revealed))
+
+    def step(glancing: str) -> tuple[Tensor, int, dict[str, Any], list[Tensor | None]]:
+        model.zero_grad()
+        loss, tokens, logs = criterion(glancing=glancing, **options)(model, sample)
+        torch.autograd.backward(loss)
+        return loss.detach(), tokens, logs, [parameter.grad for parameter in model.parameters()]
+
+    (loss, tokens, logs, gradients), (long_loss, long_tokens, long_logs, long_gradients) = step("0"), step("0.000001")
+    assert torch.equal(loss, long_loss) and float(loss) > 1
+    assert tokens == long_tokens
+    assert float(logs["revealed_sum"]) == 0.0
+    assert {name: float(value) for name, value in logs.items()} == {n: float(v) for n, v in long_logs.items()}
+    for gradient, expected in zip(gradients, long_gradients, strict=True):
+        assert (gradient is None) == (expected is None)
+        assert gradient is None or expected is None or torch.equal(gradient, expected)
+    assert [each.tolist() for each in shown[:2]] == [each.tolist() for each in shown[2:]]
+    assert shown[0].eq(MASK).all()
+
+
+@pytest.mark.parametrize("control", ["ctc", "length"])
 def test_training_sees_the_schedule(control: str, make_model: MakeModel) -> None:
     """What is shown is not in the loss: the more of it, the less is left."""
     model = make_model(length_control=control, canvas_tokens=True, dropout=0.0, attention_dropout=0.0).train()

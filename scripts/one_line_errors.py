@@ -1,0 +1,24 @@
+"""How a script ends on what a user can get wrong: with one line in place of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def one_line_errors(script: str, *expected: type[Exception]) -> Iterator[None]:
+    """End the script on an expected error within the context; any other passes with its traceback.
+
+    Args:
+        script: its name, with which the line begins.
+        *expected: classes of errors.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: with the error's message as its code, which Python prints before it ends with exit status 1.
+    """
+    try:
+        yield
+    except expected as error:
+        raise SystemExit(f"{script}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,70 @@
+"""Expected errors end a script with one line; all others keep their traceback."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from .conftest import SCRIPTS
+
+# script -> the function that raises, errors that are expected of it, errors that are not
+EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
+    "train_ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
+    "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "distill": ("check", [ValueError, FileNotFoundError], [RuntimeError, ImportError, PermissionError]),
+}
+
+
+@pytest.fixture
+def raises(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Load a script that is to meet an error as soon as its arguments are read."""
+
+    def load(name: str, error: Exception) -> ModuleType:
+        def fail(*_: object) -> None:
+            raise error
+
+        script = load_script(name)
+        monkeypatch.setattr(script, "parse_arguments", lambda: argparse.Namespace(cpu=True))
+        monkeypatch.setattr(script, EXPECTED[name][0], fail)
+        return script
+
+    return load
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in EXPECTED for kind in EXPECTED[name][1]])
+def test_expected_errors_of_each_script(
+    name: str, kind: type[Exception], raises: Callable[[str, Exception], ModuleType]
+) -> None:
+    error = kind("--beam must be\n  at least 1,\tbut is 0\n")
+    with pytest.raises(SystemExit) as ended:
+        raises(name, error).main()
+    assert ended.value.code == f"{name}: --beam must be at least 1, but is 0"
+    assert ended.value.__cause__ is error
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in EXPECTED for kind in EXPECTED[name][2]])
+def test_other_errors_pass(name: str, kind: type[Exception], raises: Callable[[str, Exception], ModuleType]) -> None:
+    error = kind("a fault of the script")
+    with pytest.raises(kind) as caught:
+        raises(name, error).main()
+    assert caught.value is error
+
+
+def test_what_a_user_sees() -> None:
+    code = "from one_line_errors import one_line_errors\nwith one_line_errors('script', OSError):\n    open('no/file')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "script: [Errno 2] No such file or directory: 'no/file'\n"
+
+
+def test_without_an_error_the_script_goes_on(load_script: Callable[[str], ModuleType]) -> None:
+    steps = []
+    with load_script("one_line_errors").one_line_errors("script", ValueError):
+        steps.append("within")
+    steps.append("after")
+    assert steps == ["within", "after"]
