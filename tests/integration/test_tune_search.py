@@ -1,0 +1,81 @@
+"""The search's options, tried on a validation set, beside what fairseq-generate makes of the same."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from bnb_fairseq.data.dictionary import load_dictionary
+
+from .conftest import Setting
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "tune_search.py"
+Command = Callable[..., str]
+
+
+def tune(*arguments: object, fails: bool = False) -> str:
+    line = [sys.executable, str(SCRIPT), *map(str, arguments), "--cpu"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
+    return done.stderr if fails else done.stdout
+
+
+@pytest.fixture
+def language_model(setting: Setting, tmp_path: Path) -> Path:
+    script = ROOT / "scripts" / "train_ngram.py"
+    path = tmp_path / "lm.arpa"
+    subprocess.run(
+        [sys.executable, str(script), str(setting.data_bin), "--output", str(path), "--order", "2"], check=True
+    )
+    return path
+
+
+def test_every_combination_is_as_fairseq_generate_has_it(
+    setting: Setting,
+    checkpoint: Path,
+    language_model: Path,
+    fairseq: Command,
+    translations: Callable[[str], dict[int, str]],
+) -> None:
+    grid = ["--ctc-beam", 2, 4, "--ctc-lm-path", language_model, "--ctc-lm-weight", 0, 0.5, "--ctc-token-bonus", 0, 3]
+    output = tune(setting.data_bin, "--path", checkpoint, *grid)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()[2:-2]]
+    settings = {tuple(row[:3]) for row in rows}
+    assert settings == {(beam, weight, bonus) for beam in "24" for weight in ("0", "0.5") for bonus in "03"}
+    assert len(rows) == 8
+    scores = [float(row[3]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 1
+
+    dictionary = load_dictionary(str(setting.data_bin / "dict.de.txt"))
+    lines = (setting.text / "valid.de").read_text(encoding="utf-8").splitlines()
+    references = [dictionary.text(dictionary.encode_line(line), "UNKNOWNTOKENINREF") for line in lines]
+    best = output.splitlines()[-1]
+    assert re.fullmatch(r"best: --ctc-beam [24]( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?( --ctc-token-bonus 3)?", best)
+    for row in (rows[0], rows[-1]):
+        options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2]]
+        options += ["--ctc-lm-path", language_model, "--ctc-lm-weight", row[1]] if row[1] != "0" else []
+        generate = [setting.data_bin, "--path", checkpoint, "--gen-subset", "valid", *options]
+        output = translations(fairseq("generate", *generate))
+        texts = [output[i].replace(dictionary.unk_word, "UNKNOWNTOKENINHYP") for i in range(len(references))]
+        bleu = sacrebleu.corpus_bleu(texts, [references])
+        assert float(row[3]) == pytest.approx(bleu.score, abs=0.051)
+        assert float(row[4]) == pytest.approx(bleu.sys_len / bleu.ref_len, abs=0.0051)
+
+
+def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
+    line = [setting.data_bin, "--path", checkpoint]
+    error = tune(*line, "--ctc-beam", 4, 0, "--ctc-lm-weight", 0.3, "--batch-size", 0, fails=True)
+    assert error == (
+        "tune_search: --batch-size must be at least 1, but is 0; --ctc-beam must be at least 1, but is 0; "
+        "--ctc-lm-path and --ctc-lm-weight must be given together, but are None and [0.3]\n"
+    )
+    error = tune(*line, "--ctc-lm-path", tmp_path / "none", "--ctc-lm-weight", 0.3, fails=True)
+    assert error.startswith("tune_search: ")
+    assert "--ctc-lm-path" in error
+    assert len(error.splitlines()) == 1
