@@ -59,10 +59,10 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     assert re.fullmatch(r"best: --ctc-beam [24]( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?( --ctc-token-bonus 3)?", best)
     for row in (rows[0], rows[-1]):
         options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2]]
-        options += ["--ctc-lm-path", language_model, "--ctc-lm-weight", row[1]] if row[1] != "0" else []
+        options += ["--ctc-lm-path", str(language_model), "--ctc-lm-weight", row[1]] if row[1] != "0" else []
         generate = [setting.data_bin, "--path", checkpoint, "--gen-subset", "valid", *options]
-        output = translations(fairseq("generate", *generate))
-        texts = [output[i].replace(dictionary.unk_word, "UNKNOWNTOKENINHYP") for i in range(len(references))]
+        hypotheses = translations(fairseq("generate", *generate))
+        texts = [hypotheses[i].replace(dictionary.unk_word, "UNKNOWNTOKENINHYP") for i in range(len(references))]
         bleu = sacrebleu.corpus_bleu(texts, [references])
         assert float(row[3]) == pytest.approx(bleu.score, abs=0.051)
         assert float(row[4]) == pytest.approx(bleu.sys_len / bleu.ref_len, abs=0.0051)
