@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole job on real text: install, fetch a BERT, binarize, train, translate, score.
+# The whole job on real text: install, fetch a BERT, binarize, train, count a language model, translate, score.
 # Run again, it reuses what is done; killed, it resumes.
 #
 # DEMO_DIR      where everything that it makes lies (default: demo)
@@ -77,14 +77,16 @@ train() {
         --no-epoch-checkpoints --log-format simple --log-interval 50
 }
 
+# translate FOLDER OUTPUT OPTIONS...
 translate() {
     quietly "$demo/output/$2" fairseq-generate "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} \
-        --path "$1/checkpoint_best.pt" --batch-size 32 --scoring sacrebleu
+        --path "$1/checkpoint_best.pt" --batch-size 32 --scoring sacrebleu "${@:3}"
 }
 
 evaluate() {
     python scripts/report_translation.py --source "$demo/text/test.en" --reference "$demo/text/test.de" --samples 10 \
-        "trained=$demo/output/trained.txt" "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
+        "trained, with search=$demo/output/searched.txt" "trained=$demo/output/trained.txt" \
+        "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
 }
 
 stage bert python scripts/fetch_bert.py "$demo/bert"
@@ -92,15 +94,19 @@ stage text python scripts/prepare_text.py examples/techdoc-en-de/data "$demo/tex
 stage preprocess preprocess
 stage untrained train "$demo/untrained" 1 0
 stage training train "$demo/trained" "$updates" 5e-4
+stage language-model python scripts/train_ngram.py "$demo/data-bin" --output "$demo/lm.arpa"
 stage translate-untrained translate "$demo/untrained" untrained.txt
 stage translate translate "$demo/trained" trained.txt
+# What scripts/tune_search.py found best on the validation part.
+stage search translate "$demo/trained" searched.txt \
+    --ctc-beam 10 --ctc-lm-path "$demo/lm.arpa" --ctc-lm-weight 0.4 --ctc-token-bonus 2
 echo "== report"
 evaluate
 
 echo
 printf '%-22s%10s\n' stage seconds
 printf '%-22s%10s\n' "installation" "$installed"
-for name in bert text preprocess untrained training translate-untrained translate; do
+for name in bert text preprocess untrained training language-model translate-untrained translate search; do
     printf '%-22s%10s\n' "$name" "$(cat "$demo/stages/$name")"
 done
 echo "this run: $((SECONDS - started)) s; checkpoints, outputs and the log of the training lie in $demo/"
