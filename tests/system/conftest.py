@@ -9,7 +9,13 @@ import pytest
 TRAINING, UNSEEN = 20_000, 500
 LENGTHS = (3, 10)
 BNB = ("--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss", "--length-loss-factor", "1")
-UPDATES = ("--max-update", "1500", "--total-num-update", "1500")
+
+
+def updates(count: int) -> tuple[str, ...]:
+    """Options for so many updates, over which the learning rate falls to zero."""
+    return ("--max-update", str(count), "--total-num-update", str(count))
+
+
 Strings = dict[str, list[str]]
 Command = Callable[..., str]
 # Trains on sources and targets with options of fairseq-train, and returns what translates the test part.
