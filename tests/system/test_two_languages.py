@@ -30,8 +30,8 @@ def shares(output: dict[int, str], sources: list[str]) -> tuple[float, float]:
 def test_languages_are_not_mixed(control: str, refining: bool, strings: Strings, learn: Learn) -> None:
     choice = random.Random(1)
     targets = {part: [choice.choice((s, in_letters(s))) for s in sources] for part, sources in strings.items()}
-    options = [*BNB, "--length-control", control]
-    options += [*updates(1500), "--canvas-tokens"] if refining else updates(800)
+    options = [*BNB, *updates(1500), "--length-control", control]
+    options += ["--canvas-tokens"] if refining else []
     translate = learn(strings, targets, options)
     once, mixed = shares(translate(), strings["test"])
     print(f"{control}, refining {refining}: one pass {once:.1%} of {UNSEEN} in one language, {mixed:.1%} mixed")
