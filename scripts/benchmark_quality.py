@@ -14,107 +14,32 @@ p             of the difference in BLEU to the baseline, from the same test
 length ratio  tokens (sacrebleu's 13a, as in BLEU) of the output over those of the reference
 repetition %  share of tokens (13a) that equal their left neighbour in the same sentence
 sentences/s   as fairseq-generate prints it: generation only
+ratio         of sentences/s to the baseline's
+
+With --speed-rounds N every system runs N times in turns, round after round. The first output is scored; sentences/s is
+the median of the rounds ± half the distance between the slowest and the fastest, in percent. Rounds that were measured
+before are used again, too. --picture draws BLEU over sentences/s.
 """
 
 import argparse
 import json
 import os
-import re
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from machine import describe_machine
-from report_translation import Significance, compare, find_speed, read_lines, read_translations, repetition, score
+from quality import generation
+from quality.report import Figures, explain_speed, format_table, measure
+from quality.systems import System, parse_system, positive
+from report_translation import compare, read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATE = Path(sys.executable).with_name("fairseq-generate")
-RECORD = "# made by "
-LAST_LINES = 30
 VERSIONS = ("torch", "fairseq", "sacrebleu")
-FIXED = {"--gen-subset", "--path", "--quiet", "--results-path"}  # a system with its own could not be compared
-COPY, REFERENCE = "source copied", "reference"
-HEAD = ("system", "BLEU", "mean ± 95%", "p", "chrF", "length ratio", "repetition %", "sentences/s")
-
-
-class System(NamedTuple):
-    """A system to compare: checkpoint as ``--path`` takes it, and its own options of fairseq-generate."""
-
-    name: str
-    checkpoint: str
-    options: tuple[str, ...]
-
-    @property
-    def file(self) -> str:
-        """Name of the file that its output is kept in."""
-        return re.sub(r"[^\w.+-]+", "-", self.name).strip("-.") + ".txt"
-
-    @property
-    def checkpoints(self) -> list[Path]:
-        """Files of the checkpoint; fairseq takes an ensemble as names with colons between them."""
-        return [Path(file) for file in self.checkpoint.split(os.pathsep)]
-
-
-class Run(NamedTuple):
-    """What fairseq-generate made of a system: command, translations, sentences per second, and where it was made."""
-
-    command: str
-    translations: list[str]
-    speed: float | None
-    made: dict[str, str | int]
-
-
-class Figures(NamedTuple):
-    """A row of the table; None where a figure has no meaning."""
-
-    system: str
-    length_ratio: float
-    repetition: float
-    bleu: float | None = None
-    chrf: float | None = None
-    bootstrap: Significance | None = None
-    speed: float | None = None
-
-
-def parse_system(text: str) -> System:
-    """Read one SYSTEM of the command line.
-
-    Args:
-        text: ``NAME=CHECKPOINT`` and options, quoted as in a shell.
-
-    Returns:
-        The system.
-
-    Raises:
-        ArgumentTypeError: if it does not have this form.
-    """
-    name, equals, rest = text.partition("=")
-    name = name.strip()
-    try:
-        checkpoint, *options = shlex.split(rest)
-    except ValueError:  # nothing behind the =, or a quotation without its end
-        equals, checkpoint, options = "", "", []
-    if not equals or not re.search(r"\w", name) or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
-    if name in (COPY, REFERENCE):
-        raise argparse.ArgumentTypeError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")
-    if options and not options[0].startswith("-"):
-        raise argparse.ArgumentTypeError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
-    if taken := FIXED & {option.split("=")[0] for option in options}:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))} must be left to this script, but is in {text!r}")
-    return System(name, checkpoint, tuple(options))
-
-
-def positive(text: str) -> int:
-    """Read a number of the command line that must be 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but is {text!r}")
-    return int(text)
+FORMATS = (".png", ".pdf", ".svg")
 
 
 def find_faults(arguments: argparse.Namespace) -> list[str]:
@@ -140,8 +65,23 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
         faults.append(f"SYSTEM: every NAME needs an output file of its own, but {sharing} would share {file}")
     if arguments.baseline not in (None, *names):
         faults.append(f"--baseline must be one of {names}, but is {arguments.baseline!r}")
-    if not GENERATE.is_file():
-        faults.append(f"fairseq must be installed for the Python that runs this, but there is no {GENERATE}")
+    if not generation.GENERATE.is_file():
+        program = generation.GENERATE
+        faults.append(f"fairseq must be installed for the Python that runs this, but there is no {program}")
+    return faults + ([] if arguments.picture is None else find_picture_faults(arguments.picture, arguments.output))
+
+
+def find_picture_faults(picture: Path, output: Path) -> list[str]:
+    """Check what --picture needs; the output folder, which need not exist yet, may hold it."""
+    faults = []
+    if picture.suffix.lower() not in FORMATS:
+        faults.append(f"--picture must end in {', '.join(FORMATS)}, but is {picture}")
+    if picture.is_dir():
+        faults.append(f"--picture must be a file, but {picture} is a folder")
+    elif not picture.parent.is_dir() and picture.parent.resolve() != output.resolve():
+        faults.append(f"--picture must lie in a folder that exists, but {picture.parent} is none")
+    if find_spec("matplotlib") is None:
+        faults.append("--picture needs matplotlib, but it is not installed; pip install matplotlib")
     return faults
 
 
@@ -158,6 +98,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--bootstrap-seed", type=positive, default=12345, help="(default: 12345, sacrebleu's)")
     parser.add_argument("--gen-subset", default="test", help="part of the data to translate (default: test)")
     parser.add_argument("--batch-size", type=positive, default=64, help="sentences in a batch (default: 64)")
+    parser.add_argument("--speed-rounds", type=positive, default=1, metavar="N", help="runs of each (default: 1)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help=f"picture to write ({', '.join(FORMATS)})")
     parser.add_argument("--cpu", action="store_true", help="translate on the CPU")
     plugin = Path(os.path.relpath(ROOT / "bnb_fairseq"))
     parser.add_argument("--user-dir", type=Path, default=plugin, help=f"fairseq plugin (default: {plugin})")
@@ -168,124 +110,12 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def make_command(system: System, arguments: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
-    """Put together a system's command, and what its output is known by: that, and size and time (ns) of its files."""
-    command = ["fairseq-generate", str(arguments.data_bin), "--user-dir", str(arguments.user_dir)]
-    command += ["--task", "translation_bnb", "--path", system.checkpoint, "--gen-subset", arguments.gen_subset]
-    command += ["--batch-size", str(arguments.batch_size), *(["--cpu"] if arguments.cpu else []), *system.options]
-    beginnings = (f"{arguments.gen_subset}.", "dict.")
-    data = sorted(file for file in arguments.data_bin.iterdir() if file.name.startswith(beginnings))
-    states = {str(file): file.stat() for file in (*system.checkpoints, *data)}
-    files = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
-    return command, {"command": shlex.join(command), "files": files}
+def draw_picture(rows: Sequence[Figures], arguments: argparse.Namespace) -> None:
+    """Write the picture, and say on stderr which systems it lacks."""
+    from quality.picture import draw  # matplotlib need not be installed for the rest
 
-
-def read_run(output: Path, sentences: int) -> tuple[dict[str, Any], Run]:
-    """Read the output of a run.
-
-    Args:
-        output: its file.
-        sentences: how many translations it must hold.
-
-    Returns:
-        The record that it begins with, and the run.
-
-    Raises:
-        ValueError: if the record or a translation is missing.
-    """
-    with output.open(encoding="utf-8") as file:
-        record = json.loads(file.readline().removeprefix(RECORD))
-    made = record.pop("made")
-    return record, Run(record["command"], read_translations(output, sentences), find_speed(output), made)
-
-
-def translate(system: System, arguments: argparse.Namespace, sentences: int, made: Mapping[str, str | int]) -> Run:
-    """Run fairseq-generate for a system, unless its output is there.
-
-    Args:
-        system: the system.
-        arguments: the command line.
-        sentences: how many translations there must be.
-        made: what to note about this machine.
-
-    Returns:
-        The run.
-
-    Raises:
-        SystemExit: if the command fails, or leaves out sentences.
-    """
-    command, record = make_command(system, arguments)
-    output = arguments.output / system.file
-    partial = output.with_name(f"{output.name}.partial")
-    try:
-        found, run = read_run(output, sentences)
-        if found == record:
-            print("made before, used again", file=sys.stderr)
-            return run
-    except (OSError, ValueError, KeyError):
-        pass  # none yet, or nothing that this script has written
-    begun = time.perf_counter()
-    # Unbuffered, so that what goes to stderr cannot fall into the middle of a translation.
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-    with partial.open("w", encoding="utf-8") as file:
-        print(RECORD + json.dumps({**record, "made": made}), file=file, flush=True)
-        done = subprocess.run(
-            command, executable=GENERATE, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
-        )
-    if done.returncode:
-        tail = partial.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        ended = f"fairseq-generate ended with exit code {done.returncode}; its whole output is {partial}"
-        raise SystemExit("\n".join(["failed", *tail, f"{system.name}: {ended}, its command {record['command']}"]))
-    try:
-        _, run = read_run(partial, sentences)
-    except ValueError as error:
-        raise SystemExit(f"failed\n{system.name}: {error} (--reference has {sentences:,} lines)") from error
-    partial.replace(output)
-    print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
-    return run
-
-
-def measure(
-    runs: Mapping[str, Run], tests: Mapping[str, Significance], sources: list[str], references: list[str]
-) -> tuple[list[Figures], str]:
-    """Fill the table.
-
-    Args:
-        runs: what each system wrote.
-        tests: what the paired bootstrap says of each.
-        sources: raw source text.
-        references: raw references.
-
-    Returns:
-        A row for each system, one for the source copied and one for the reference; the signatures of both metrics.
-    """
-    rows, signatures = [], ""
-    texts = [(name, run.translations, run.speed) for name, run in runs.items()]
-    for name, lines, speed in [*texts, (COPY, sources, None)]:
-        row, signatures = score(name, lines, references, "-")
-        figures = (row.length_ratio, repetition(lines), row.bleu, row.chrf)
-        rows.append(Figures(name, *figures, tests.get(name), speed))
-    rows.append(Figures(REFERENCE, 1.0, repetition(references)))
-    return rows, signatures
-
-
-def format_table(rows: Sequence[Figures], baseline: str) -> str:
-    """Write the table in Markdown; ``baseline`` is the system that the others were tested against."""
-
-    def cell(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    lines = [HEAD, ("---", *["--:"] * (len(HEAD) - 1))]
-    for row in rows:
-        interval = p_value = "-"
-        if test := row.bootstrap:
-            interval = f"{test.mean:.1f} ± {test.interval:.1f}"
-            p_value = "baseline" if row.system == baseline else "equal"
-            p_value = p_value if test.p_value is None else f"{test.p_value:.4f}"
-        scores = (cell(row.bleu, ".1f"), interval, p_value, cell(row.chrf, ".1f"))
-        rest = (f"{row.length_ratio:.2f}", f"{row.repetition:.2f}", cell(row.speed, ",.1f"))
-        lines.append((row.system.replace("|", "\\|"), *scores, *rest))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if left_out := draw(rows, arguments.baseline, arguments.picture):
+        print(f"--picture lacks {', '.join(left_out)}: fairseq-generate printed no speed", file=sys.stderr)
 
 
 def main() -> None:
@@ -294,39 +124,43 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)
     made = describe_machine("cpu" if arguments.cpu or not torch.cuda.is_available() else "cuda", VERSIONS)
-    runs: dict[str, Run] = {}
-    for number, system in enumerate(arguments.systems, start=1):
-        print(f"[{number}/{len(arguments.systems)}] {system.name}: ", end="", file=sys.stderr, flush=True)
-        runs[system.name] = translate(system, arguments, len(references), made)
+    runs = generation.translate_in_turns(arguments.systems, arguments, len(references), made)
 
-    translations = {name: run.translations for name, run in runs.items()}
-    samples, seed = arguments.bootstrap, arguments.bootstrap_seed
-    tests, tested = compare(translations, references, arguments.baseline, samples, seed)
-    rows, signatures = measure(runs, tests, sources, references)
-    machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in run.made.items()) for run in runs.values())
+    translations = {name: rounds[0].translations for name, rounds in runs.items()}
+    baseline, samples, seed = arguments.baseline, arguments.bootstrap, arguments.bootstrap_seed
+    tests, tested = compare(translations, references, baseline, samples, seed)
+    rows, signatures = measure(runs, tests, sources, references, baseline)
+    everything = [run for rounds in runs.values() for run in rounds]
+    machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in run.made.items()) for run in everything)
     command = shlex.join(["python", *sys.argv])
     notes = [
         f"{len(references):,} sentences of {arguments.gen_subset}; `{signatures}`",
-        f"p: paired bootstrap on BLEU against {arguments.baseline}, {samples:,} samples, seed {seed} (`{tested}`); "
+        f"p: paired bootstrap on BLEU against {baseline}, {samples:,} samples, seed {seed} (`{tested}`); "
         "equal: no sample tells the two apart",
         "repetition: share of tokens (13a) that equal their left neighbour in the same sentence",
+        explain_speed(arguments.speed_rounds, baseline),
         *machines,
-        "\n".join(["```bash", command, "# runs", *[run.command for run in runs.values()], "```"]),
+        "\n".join(["```bash", command, "# runs", *[rounds[0].command for rounds in runs.values()], "```"]),
     ]
-    report = "\n\n".join([format_table(rows, arguments.baseline), *notes])
+    report = "\n\n".join([format_table(rows, baseline), *notes])
     content = {
         "command": command,
         "gen_subset": arguments.gen_subset,
         "sentences": len(references),
-        "bootstrap": {"baseline": arguments.baseline, "samples": samples, "seed": seed, "signature": tested},
+        "bootstrap": {"baseline": baseline, "samples": samples, "seed": seed, "signature": tested},
         "signatures": signatures,
-        "rows": [{**row._asdict(), "bootstrap": row.bootstrap and row.bootstrap._asdict()} for row in rows],
-        "runs": {name: {"command": run.command, **run.made} for name, run in runs.items()},
+        "rows": [row.as_json() for row in rows],
+        "runs": {
+            name: {"command": first.command, **first.made, "later_rounds": [run.made for run in later]}
+            for name, (first, *later) in runs.items()
+        },
     }
     (arguments.output / "quality.md").write_text(f"{report}\n", encoding="utf-8")
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (arguments.output / "quality.json").write_text(f"{text}\n", encoding="utf-8")
-    print(report)
+    print(report, flush=True)
+    if arguments.picture is not None:
+        draw_picture(rows, arguments)
 
 
 if __name__ == "__main__":

@@ -28,23 +28,44 @@ def benchmark(setting: Setting, device: str, tmp_path: Path) -> Benchmark:
     return run
 
 
-def test_two_systems_and_one_that_fails(benchmark: Benchmark, checkpoint: Path, tmp_path: Path) -> None:
+def shares(setting: Setting, folder: Path) -> list[list[str]]:
+    """The last table of the script that looks closer."""
+    line = [sys.executable, str(ROOT / "scripts" / "analyse_translation.py"), "quality"]
+    for option, name in (("--source", "test.en"), ("--reference", "test.de"), ("--train-text", "train.de")):
+        line += [option, str(setting.text / name)]
+    printed = subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True).stdout
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in printed.split("\n\n")[-1].splitlines()]
+    return [rows[0], *rows[2:]]
+
+
+def test_two_systems_and_one_that_fails(
+    benchmark: Benchmark, setting: Setting, checkpoint: Path, tmp_path: Path
+) -> None:
     systems = [f"batches of 64={checkpoint}", f"batches of 7={checkpoint} --batch-size 7"]
-    done = benchmark(*systems)
+    done = benchmark(*systems, "--speed-rounds", "2", "--picture", "quality/quality.png")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"\[1/2\] batches of 64: \d+ s\n\[2/2\] batches of 7: \d+ s\n", done.stderr), done.stderr
+    turns = [f"{name}, round {number} of 2" for number in (1, 2) for name in ("batches of 64", "batches of 7")]
+    progress = "".join(rf"\[{i}/4\] {turn}: \d+ s\n" for i, turn in enumerate(turns, start=1))
+    assert re.fullmatch(progress, done.stderr), done.stderr
+    assert (tmp_path / "quality" / "quality.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads((tmp_path / "quality" / "quality.json").read_text(encoding="utf-8"))
     first, second, copied, reference = content["rows"]
     assert first["bleu"] == second["bleu"] != copied["bleu"]
     assert first["repetition"] == second["repetition"] > reference["repetition"]
     assert first["bootstrap"] == second["bootstrap"]
-    assert first["speed"] > 0 < second["speed"]
+    assert all(len(row["speed_rounds"]) == 2 and min(row["speed_rounds"]) > 0 for row in (first, second))
     assert content["runs"]["batches of 7"]["command"].endswith("--batch-size 7")
     table, *_ = done.stdout.split("\n\n")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert [row[3] for row in cells] == ["p", "--:", "baseline", "equal", "-", "-"]
-    assert all(len(row) == 8 for row in cells)
+    assert all(len(row) == 9 for row in cells)
+    assert second["ratio"] == second["speed"] / first["speed"]
     assert (tmp_path / "quality" / "quality.md").read_text(encoding="utf-8") == done.stdout
+
+    head, *rows = shares(setting, tmp_path)
+    assert head == ["share, %", "batches of 64", "batches of 7", "reference"]
+    assert len(rows) == 5
+    assert all(one == other for _, one, other, _ in rows)
 
     failed = benchmark(*systems, f"refined={checkpoint} --iter-decode-max-iter 4")
     assert failed.returncode == 1

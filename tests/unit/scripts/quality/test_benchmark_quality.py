@@ -12,73 +12,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
-Main = Callable[..., str]
-Write = Callable[[Path, Sequence[str]], Path]
-
-REFERENCES = ["die Zelle ist leer .", "das Blatt hat eine Zeile .", "öffne die neue Datei .", "so , so , so geht das ."]
-SOURCES = ["the cell is empty .", "the sheet has a row .", "open the new file .", "it goes like like that ."]
-# Stands for fairseq-generate: the checkpoint holds the translations, and calls are counted beside the data.
-FAIRSEQ_GENERATE = """#!{python} -S
-import pathlib, sys
-calls = pathlib.Path(sys.argv[1]) / "calls"
-with calls.open("a") as file:
-    print(sys.argv[sys.argv.index("--path") + 1], file=file)
-print("loading model(s)", file=sys.stderr)
-if "--fail" in sys.argv:
-    print("the last line")
-    sys.exit(3)
-lines = pathlib.Path(sys.argv[sys.argv.index("--path") + 1]).read_text(encoding="utf-8").splitlines()
-for i in reversed(range(len(lines))):
-    print(f"S-{{i}}\\tx\\nD-{{i}}\\t-1.0\\t{{lines[i]}}")
-for i in range(300 if "--long" in sys.argv else 0):  # lines around the size of Python's buffer
-    print("H-0\\t" + (8000 + i) * "h")
-    print("a warning", file=sys.stderr)
-print("Translated 4 sentences (20 tokens) in 0.1s (1,034.56 sentences/s, 99.00 tokens/s)")
-"""
-
-
-@pytest.fixture(scope="module")
-def benchmark(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("benchmark_quality")
-
-
-@pytest.fixture
-def folder(benchmark: ModuleType, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Data, texts, a good and a bad checkpoint, and a fairseq-generate that needs no model; the working directory."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "plugin").mkdir()
-    write(tmp_path / "data" / "test.en-de.en.bin", ["binary"])
-    write(tmp_path / "data" / "train.en-de.en.bin", ["binary"])
-    write(tmp_path / "text.en", SOURCES)
-    write(tmp_path / "text.de", REFERENCES)
-    write(tmp_path / "good.pt", REFERENCES)
-    write(tmp_path / "bad.pt", ["x x x x x"] * 4)
-    program = tmp_path / "fairseq-generate"
-    program.write_text(FAIRSEQ_GENERATE.format(python=sys.executable), encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr(benchmark, "GENERATE", program)
-    return tmp_path
-
-
-@pytest.fixture
-def main(
-    benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Main:
-    """Run the script on the data of ``folder`` and return what it shows, stdout first."""
-
-    def run(*arguments: str) -> str:
-        texts = ["data", "--source", "text.en", "--reference", "text.de", "--output", "out", "--cpu"]
-        monkeypatch.setattr(sys, "argv", ["benchmark_quality.py", *texts, "--user-dir", "plugin", *arguments])
-        benchmark.main()
-        return "".join(capsys.readouterr())
-
-    return run
-
-
-def calls(folder: Path) -> list[str]:
-    file = folder / "data" / "calls"
-    return file.read_text(encoding="utf-8").split() if file.exists() else []
+from .conftest import REFERENCES, Main, Part, Write, calls
 
 
 @pytest.mark.parametrize(
@@ -93,15 +27,15 @@ def calls(folder: Path) -> list[str]:
         ([], 0),
     ],
 )
-def test_repetition(lines: list[str], percent: float, benchmark: ModuleType) -> None:
-    assert benchmark.repetition(lines) == pytest.approx(percent, abs=1e-12)
+def test_repetition(lines: list[str], percent: float, report: ModuleType) -> None:
+    assert report.repetition(lines) == pytest.approx(percent, abs=1e-12)
 
 
-def test_bootstrap_of_one_sentence(benchmark: ModuleType) -> None:
+def test_bootstrap_of_one_sentence(report: ModuleType) -> None:
     """Every sample is that sentence: no spread, and no sample's difference is more than the average one."""
     reference = ["the cat sat on a mat"]
     outputs = {"right": reference, "wrong": ["the cat sat on the mat"], "again": reference}
-    found, signature = benchmark.compare(outputs, reference, "right", samples=99, seed=5)
+    found, signature = report.compare(outputs, reference, "right", samples=99, seed=5)
     wrong = 100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
     assert found["right"] == pytest.approx((100, 0, None), abs=1e-9)
     assert found["wrong"] == pytest.approx((wrong, 0, 1 / 100), abs=1e-6)  # float32
@@ -109,7 +43,7 @@ def test_bootstrap_of_one_sentence(benchmark: ModuleType) -> None:
     assert signature.startswith("nrefs:1|bs:99|seed:5|")
 
 
-def test_bootstrap_against_a_slow_one(benchmark: ModuleType) -> None:
+def test_bootstrap_against_a_slow_one(report: ModuleType) -> None:
     """The same draws, each scored as a text; the baseline is not the first system."""
     references = ["a b c d e f", "g h i j k", "l m n o p q r", "s t u v w"]
     outputs = {
@@ -128,40 +62,40 @@ def test_bootstrap_against_a_slow_one(benchmark: ModuleType) -> None:
     observed = abs(bleu(outputs["half"], range(4)) - bleu(outputs["base"], range(4)))
     beyond = sum(value - sum(apart) / samples > observed for value in apart)
 
-    found, _ = benchmark.compare(outputs, references, "base", samples, seed)
+    found, _ = report.compare(outputs, references, "base", samples, seed)
     for name, ranked in scores.items():  # 95%: without the lowest and the highest 1 / 40
         assert found[name].mean == pytest.approx(sum(ranked) / samples, abs=1e-4)
         assert found[name].interval == pytest.approx((ranked[-2] - ranked[1]) / 2, abs=1e-4)
     assert 0 < beyond < samples
     assert found["half"].p_value == pytest.approx((beyond + 1) / (samples + 1), abs=1e-12)
     assert found["base"].p_value is None
-    assert benchmark.compare(outputs, references, "base", samples, seed + 1)[0] != found
+    assert report.compare(outputs, references, "base", samples, seed + 1)[0] != found
 
 
-def test_equal_scores_of_different_outputs_are_tested(benchmark: ModuleType) -> None:
+def test_equal_scores_of_different_outputs_are_tested(report: ModuleType) -> None:
     references = ["a b c d e", "f g h i j"]
     outputs = {"first": ["a b c d e", "x x x x x"], "second": ["x x x x x", "f g h i j"]}
-    found, _ = benchmark.compare(outputs, references, "first", 50, 1)
+    found, _ = report.compare(outputs, references, "first", 50, 1)
     assert found["second"].p_value > 0.2
 
 
-def test_table_layout(benchmark: ModuleType) -> None:
-    figures, significance = benchmark.Figures, benchmark.Significance
+def test_table_layout(part: Part, report: ModuleType) -> None:
+    figures, speed, significance = part("report").Figures, part("report").Speed, report.Significance
     rows = [
-        figures("a|b", 0.855, 0.946, 21.55, 52.64, significance(21.58, 1.042, None), 1072.11),
-        figures("better", 1.0, 10.0, 30.0, 60.0, significance(30.0, 0.96, 1 / 1001), 4.06),
-        figures("same", 1.0, 0.0, 21.55, 52.64, significance(21.58, 1.042, None), None),
+        figures("a|b", 0.855, 0.946, 21.55, 52.64, significance(21.58, 1.042, None), speed((1072.11,)), 1.0),
+        figures("better", 1.0, 10.0, 30.0, 60.0, significance(30.0, 0.96, 1 / 1001), speed((3.9, 4.06, 4.7)), 0.0042),
+        figures("same", 1.0, 0.0, 21.55, 52.64, significance(21.58, 1.042, None)),
         figures("source copied", 1.02, 0.2, 6.8, 24.9),
         figures("reference", 1.0, 0.18),
     ]
-    assert benchmark.format_table(rows, "a|b").split("\n") == [
-        "| system | BLEU | mean ± 95% | p | chrF | length ratio | repetition % | sentences/s |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: |",
-        r"| a\|b | 21.6 | 21.6 ± 1.0 | baseline | 52.6 | 0.85 | 0.95 | 1,072.1 |",
-        "| better | 30.0 | 30.0 ± 1.0 | 0.0010 | 60.0 | 1.00 | 10.00 | 4.1 |",
-        "| same | 21.6 | 21.6 ± 1.0 | equal | 52.6 | 1.00 | 0.00 | - |",
-        "| source copied | 6.8 | - | - | 24.9 | 1.02 | 0.20 | - |",
-        "| reference | - | - | - | - | 1.00 | 0.18 | - |",
+    assert part("report").format_table(rows, "a|b").split("\n") == [
+        "| system | BLEU | mean ± 95% | p | chrF | length ratio | repetition % | sentences/s | ratio |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        r"| a\|b | 21.6 | 21.6 ± 1.0 | baseline | 52.6 | 0.85 | 0.95 | 1,072.1 | 1.00 |",
+        "| better | 30.0 | 30.0 ± 1.0 | 0.0010 | 60.0 | 1.00 | 10.00 | 4.1 ±10% | 0.00 |",
+        "| same | 21.6 | 21.6 ± 1.0 | equal | 52.6 | 1.00 | 0.00 | - | - |",
+        "| source copied | 6.8 | - | - | 24.9 | 1.02 | 0.20 | - | - |",
+        "| reference | - | - | - | - | 1.00 | 0.18 | - | - |",
     ]
 
 
@@ -169,18 +103,21 @@ def test_whole_command(main: Main, folder: Path) -> None:
     """The bad one's 20 tokens repeat 16; the references hold 24 tokens, the sources 22, of which 1 repeats."""
     options = ["--baseline", "the bad", "--bootstrap", "99", "--bootstrap-seed", "3"]
     shown = main("good one=good.pt", "the bad=bad.pt --beam 5", "again=bad.pt", *options)
-    table, sentences, test, repetition, machine, block, *_ = shown.split("\n\n")
+    table, sentences, test, repetition, speed, machine, block, *_ = shown.split("\n\n")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
-    assert rows[0] == ["good one", "100.0", "100.0 ± 0.0", "0.0100", "100.0", "1.00", "0.00", "1,034.6"]
+    assert rows[0] == ["good one", "100.0", "100.0 ± 0.0", "0.0100", "100.0", "1.00", "0.00", "1,034.6", "1.00"]
     assert rows[1][:4] == ["the bad", "0.0", "0.0 ± 0.0", "baseline"]
-    assert rows[1][5:] == ["0.83", "80.00", "1,034.6"]
+    assert rows[1][5:] == ["0.83", "80.00", "1,034.6", "1.00"]
     assert rows[2] == ["again", *rows[1][1:3], "equal", *rows[1][4:]]
     assert rows[3][0] == "source copied"
-    assert rows[3][2:4] + rows[3][5:] == ["-", "-", "0.92", f"{100 / 22:.2f}", "-"]
-    assert rows[4] == ["reference", "-", "-", "-", "-", "1.00", "0.00", "-"]
+    assert rows[3][2:4] + rows[3][5:] == ["-", "-", "0.92", f"{100 / 22:.2f}", "-", "-"]
+    assert rows[4] == ["reference", "-", "-", "-", "-", "1.00", "0.00", "-", "-"]
     assert sentences.startswith("4 sentences of test; `BLEU nrefs:1|case:mixed|eff:no|tok:13a|")
     assert test.startswith("p: paired bootstrap on BLEU against the bad, 99 samples, seed 3 (`nrefs:1|bs:99|seed:3|")
     assert repetition.startswith("repetition: share of tokens (13a) that equal their left neighbour")
+    assert speed == (
+        "sentences/s: generation only, as fairseq-generate prints it, of one run; ratio: to that of the bad"
+    )
     assert machine.startswith("commit ")
     command = "fairseq-generate data --user-dir plugin --task translation_bnb --path {} --gen-subset test"
     listed = [line.partition(" --batch-size")[0] for line in block.splitlines()]
@@ -206,7 +143,8 @@ def test_files_in_the_output_folder(main: Main, folder: Path) -> None:
     assert good["bleu"] == pytest.approx(100)
     assert good["bootstrap"]["p_value"] is None
     assert bad["bootstrap"] == {"mean": 0, "interval": 0, "p_value": 1 / 1001}
-    assert (bad["repetition"], bad["speed"]) == (80, 1034.56)
+    assert (bad["repetition"], bad["speed"], bad["speed_rounds"], bad["ratio"]) == (80, 1034.56, [1034.56], 1)
+    assert copied["speed"] is copied["speed_rounds"] is reference["ratio"] is None
     assert copied["bootstrap"] is reference["bootstrap"] is reference["bleu"] is None
     assert content["runs"]["bad"]["command"].endswith("--path bad.pt --gen-subset test --batch-size 64 --cpu --beam 5")
     assert {"commit", "CPU", "threads", "torch", "fairseq", "sacrebleu"} < content["runs"]["bad"].keys()
@@ -351,11 +289,11 @@ def test_refused_before_anything_runs(
 
 
 def test_all_faults_at_once(
-    benchmark: ModuleType, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    part: Part, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "text.de").unlink()
     (folder / "data").rename(folder / "moved")
-    monkeypatch.setattr(benchmark, "GENERATE", Path("bin/fairseq-generate"))
+    monkeypatch.setattr(part("generation"), "GENERATE", Path("bin/fairseq-generate"))
     with pytest.raises(SystemExit):
         main("x=a.pt", "--baseline", "y")
     faults = capsys.readouterr().err.partition("error: ")[2].splitlines()
@@ -368,8 +306,8 @@ def test_all_faults_at_once(
     ]
 
 
-def test_systems_of_the_command_line(benchmark: ModuleType) -> None:
-    system = benchmark.parse_system(" größe, beam 5 = a.pt:b.pt --beam 5 --remove-bpe='@@ ' ")
+def test_systems_of_the_command_line(part: Part) -> None:
+    system = part("systems").parse_system(" größe, beam 5 = a.pt:b.pt --beam 5 --remove-bpe='@@ ' ")
     assert system == ("größe, beam 5", "a.pt:b.pt", ("--beam", "5", "--remove-bpe=@@ "))
     assert system.file == "größe-beam-5.txt"
     assert system.checkpoints == [Path("a.pt"), Path("b.pt")]

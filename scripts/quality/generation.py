@@ -1,0 +1,140 @@
+"""Runs of fairseq-generate, whose outputs are kept and used again."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from report_translation import find_speed, read_translations
+
+from .systems import System
+
+GENERATE = Path(sys.executable).with_name("fairseq-generate")
+RECORD = "# made by "
+LAST_LINES = 30
+
+
+class Run(NamedTuple):
+    """What fairseq-generate made of a system: command, translations, sentences per second, and where it was made."""
+
+    command: str
+    translations: list[str]
+    speed: float | None
+    made: dict[str, str | int]
+
+
+def translate_in_turns(
+    systems: Sequence[System], arguments: argparse.Namespace, sentences: int, made: Mapping[str, str | int]
+) -> dict[str, list[Run]]:
+    """Run every system once a round, so that a slow moment of the machine meets all of them.
+
+    The outputs of the first round lie in the output folder, those of round 2 in ``round-2`` there, and so on.
+
+    Args:
+        systems: the systems.
+        arguments: the command line.
+        sentences: how many translations there must be.
+        made: what to note about this machine.
+
+    Returns:
+        The runs of each system, one a round.
+
+    Raises:
+        SystemExit: if a command fails, or leaves out sentences.
+    """
+    runs: dict[str, list[Run]] = {system.name: [] for system in systems}
+    rounds = arguments.speed_rounds
+    turns = [(number, system) for number in range(1, rounds + 1) for system in systems]
+    for i, (number, system) in enumerate(turns, start=1):
+        place = f", round {number} of {rounds}" if rounds > 1 else ""
+        print(f"[{i}/{len(turns)}] {system.name}{place}: ", end="", file=sys.stderr, flush=True)
+        folder = arguments.output if number == 1 else arguments.output / f"round-{number}"
+        folder.mkdir(exist_ok=True)
+        runs[system.name].append(translate(system, arguments, folder, sentences, made))
+    return runs
+
+
+def translate(
+    system: System, arguments: argparse.Namespace, folder: Path, sentences: int, made: Mapping[str, str | int]
+) -> Run:
+    """Run fairseq-generate for a system, unless its output is there.
+
+    Args:
+        system: the system.
+        arguments: the command line.
+        folder: where its output is kept.
+        sentences: how many translations there must be.
+        made: what to note about this machine.
+
+    Returns:
+        The run.
+
+    Raises:
+        SystemExit: if the command fails, or leaves out sentences.
+    """
+    command, record = make_command(system, arguments)
+    output = folder / system.file
+    partial = output.with_name(f"{output.name}.partial")
+    try:
+        found, run = read_run(output, sentences)
+        if found == record:
+            print("made before, used again", file=sys.stderr)
+            return run
+    except (OSError, ValueError, KeyError):
+        pass  # none yet, or nothing that this script has written
+    begun = time.perf_counter()
+    # Unbuffered, so that what goes to stderr cannot fall into the middle of a translation.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    with partial.open("w", encoding="utf-8") as file:
+        print(RECORD + json.dumps({**record, "made": made}), file=file, flush=True)
+        done = subprocess.run(
+            command, executable=GENERATE, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
+        )
+    if done.returncode:
+        tail = partial.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        ended = f"fairseq-generate ended with exit code {done.returncode}; its whole output is {partial}"
+        raise SystemExit("\n".join(["failed", *tail, f"{system.name}: {ended}, its command {record['command']}"]))
+    try:
+        _, run = read_run(partial, sentences)
+    except ValueError as error:
+        raise SystemExit(f"failed\n{system.name}: {error} (--reference has {sentences:,} lines)") from error
+    partial.replace(output)
+    print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
+    return run
+
+
+def make_command(system: System, arguments: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
+    """Put together a system's command, and what its output is known by: that, and size and time (ns) of its files."""
+    command = ["fairseq-generate", str(arguments.data_bin), "--user-dir", str(arguments.user_dir)]
+    command += ["--task", "translation_bnb", "--path", system.checkpoint, "--gen-subset", arguments.gen_subset]
+    command += ["--batch-size", str(arguments.batch_size), *(["--cpu"] if arguments.cpu else []), *system.options]
+    beginnings = (f"{arguments.gen_subset}.", "dict.")
+    data = sorted(file for file in arguments.data_bin.iterdir() if file.name.startswith(beginnings))
+    states = {str(file): file.stat() for file in (*system.checkpoints, *data)}
+    files = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    return command, {"command": shlex.join(command), "files": files}
+
+
+def read_run(output: Path, sentences: int) -> tuple[dict[str, Any], Run]:
+    """Read the output of a run.
+
+    Args:
+        output: its file.
+        sentences: how many translations it must hold.
+
+    Returns:
+        The record that it begins with, and the run.
+
+    Raises:
+        ValueError: if the record or a translation is missing.
+    """
+    with output.open(encoding="utf-8") as file:
+        record = json.loads(file.readline().removeprefix(RECORD))
+    made = record.pop("made")
+    return record, Run(record["command"], read_translations(output, sentences), find_speed(output), made)
