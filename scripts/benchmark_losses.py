@@ -1,7 +1,9 @@
-"""Compare the time that the token losses take, forward and backward, on the same logits.
+"""Compare the time that the losses take, forward and backward, on the same logits.
 
-The losses as the criterion computes them, label smoothing included, and torch's cross-entropy, the measure of all, are
-run in turns. Prints a table.
+The token losses as the criterion computes them, label smoothing included, and torch's cross-entropy, the measure of
+all, are run in turns. So is what a training step under CTC computes on a canvas of which the decoder is shown nothing:
+the loss, which is the measure there, torch's cross-entropy on the same logits, and the most probable alignment of the
+target, which glancing reveals a part of. Prints a table of each.
 """
 
 import argparse
@@ -9,37 +11,28 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from machine import describe_machine
 from speed.clock import synchronise
+from speed.loss_samples import BLANK, CanvasSample, Sample, make_canvas_sample, make_sample
 from torch import Tensor
 
+from bnb_fairseq.criterions.canvas_loss import CanvasLoss
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.losses.ctc import words_to_score
+from bnb_fairseq.losses.ctc_alignment import best_alignment
 from bnb_fairseq.losses.packing import Packing
+from bnb_fairseq.modules.canvas import Revealed
 
 REFERENCE = "cross-entropy (torch)"
+CTC = "CTC loss, forward and backward"
 SMOOTHING = 0.1
-BLANK = 0
 VERSIONS = ("torch", "scipy", "numpy")
 
 Loss = Callable[[Tensor], Tensor]
-
-
-class Sample(NamedTuple):
-    """What the losses are computed from.
-
-    Attributes:
-        logits: N x V, float32, for the true tokens in row-major order.
-        positions: B x T, True at true tokens.
-        targets: B x T ids.
-    """
-
-    logits: Tensor
-    positions: Tensor
-    targets: Tensor
+Step = Callable[[], object]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +48,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
     parser.add_argument("--sentences", type=int, default=32, help="in the batch")
-    parser.add_argument("--tokens", type=int, default=64, help="of the longest target, and of its canvas")
+    parser.add_argument("--tokens", type=int, default=64, help="of the longest target; of its source, too, under CTC")
+    parser.add_argument("--ctc-upsample", type=float, default=2.0, help="canvas positions per token, under CTC")
     parser.add_argument("--vocabulary", type=int, default=30_522, help="words, special symbols counted")
     parser.add_argument("--repetitions", type=int, default=9, help="counted runs of each loss; one more goes ahead")
     parser.add_argument("--random-lengths", action="store_true", help="1 to --tokens; default: all of full length")
@@ -67,6 +61,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} must be at least 1, but is {getattr(options, name)}")
     if options.vocabulary < 2:
         parser.error(f"--vocabulary must be at least 2, but is {options.vocabulary}")
+    if not 1 <= options.ctc_upsample < float("inf"):
+        parser.error(f"--ctc-upsample must be at least 1 and finite, but is {options.ctc_upsample}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda needs a GPU, but torch sees none")
     return options
@@ -75,26 +71,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def say(text: str) -> None:
     """Show progress."""
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
-
-
-def make_sample(options: argparse.Namespace) -> Sample:
-    """Draw logits and targets.
-
-    Args:
-        options: of the command line.
-
-    Returns:
-        The sample on the device; the logits take a gradient.
-    """
-    generator = torch.Generator().manual_seed(options.seed)
-    lengths = torch.full((options.sentences,), options.tokens)
-    if options.random_lengths:
-        lengths = torch.randint(1, options.tokens + 1, (options.sentences,), generator=generator)
-    positions = torch.arange(options.tokens) < lengths.unsqueeze(1)
-    targets = torch.randint(BLANK + 1, options.vocabulary, positions.shape, generator=generator)
-    logits = 2 * torch.randn(int(positions.sum()), options.vocabulary, generator=generator)
-    positions, targets = positions.to(options.device), targets.to(options.device)
-    return Sample(logits.to(options.device).requires_grad_(), positions, targets)
 
 
 def make_losses(sample: Sample) -> dict[str, Loss]:
@@ -123,12 +99,56 @@ def make_losses(sample: Sample) -> dict[str, Loss]:
     }
 
 
-def time_once(loss: Loss, logits: Tensor, device: str) -> float:
-    """Compute a loss and its gradient.
+def make_canvas_steps(sample: CanvasSample) -> dict[str, Step]:
+    """List what a training step under CTC consists of, but for the network.
+
+    Args:
+        sample: the data.
+
+    Returns:
+        Functions by name.
+    """
+    targets, lengths, canvas_lengths = sample.targets, sample.target_lengths, sample.canvas_lengths
+    anything = torch.arange(len(sample.predicted), device=targets.device) % sample.predicted.size(1)
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits, anything, reduction="sum")
+
+    def ctc(logits: Tensor) -> Tensor:
+        revealed, packing = Revealed(None, sample.positions), Packing(sample.positions)
+        loss = CanvasLoss(targets, lengths, canvas_lengths, revealed, packing, BLANK, SMOOTHING)
+        return loss(logits)[0].sum()
+
+    def align() -> Tensor:
+        words = words_to_score(targets, BLANK)
+        scores = sample.guessed.gather(2, words.expand(len(sample.guessed), -1, -1)).float()
+        return words.gather(1, best_alignment(scores, targets, canvas_lengths, lengths))
+
+    return {
+        f"{REFERENCE}, forward and backward": with_gradient(cross_entropy, sample.predicted),
+        CTC: with_gradient(ctc, sample.predicted),
+        "Viterbi alignment, forward only": align,
+    }
+
+
+def with_gradient(loss: Loss, logits: Tensor) -> Step:
+    """Make a step of a loss.
 
     Args:
         loss: the loss.
         logits: N x V.
+
+    Returns:
+        What computes the gradient over the logits, and returns it.
+    """
+    return lambda: torch.autograd.grad(loss(logits), logits)
+
+
+def time_once(step: Step, device: str) -> float:
+    """Run a step, and forget what it returns.
+
+    Args:
+        step: the step.
         device: ``cpu`` or ``cuda``.
 
     Returns:
@@ -136,61 +156,80 @@ def time_once(loss: Loss, logits: Tensor, device: str) -> float:
     """
     synchronise(device)
     begun = time.perf_counter()
-    torch.autograd.grad(loss(logits), logits)
+    step()
     synchronise(device)
     return time.perf_counter() - begun
 
 
-def measure(losses: dict[str, Loss], logits: Tensor, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Time the losses in turns, so that a slow moment of the machine meets all of them.
+def measure(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Time steps in turns, so that a slow moment of the machine meets all of them.
 
     Args:
-        losses: by name.
-        logits: N x V.
+        steps: by name.
         options: of the command line.
 
     Returns:
-        Seconds of each loss, one value a repetition.
+        Seconds of each step, one value a repetition.
     """
-    warm = sum(time_once(loss, logits, options.device) for loss in losses.values())
-    seconds: dict[str, list[float]] = {name: [] for name in losses}
+    warm = sum(time_once(step, options.device) for step in steps.values())
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repetition in range(options.repetitions):
         say(f"repetition {repetition + 1} of {options.repetitions}, about {warm:.1f} s")
-        for name, loss in losses.items():
-            seconds[name].append(time_once(loss, logits, options.device))
+        for name, step in steps.items():
+            seconds[name].append(time_once(step, options.device))
     return seconds
 
 
-def table(seconds: dict[str, list[float]]) -> str:
+def table(
+    seconds: dict[str, list[float]], reference: str = REFERENCE, head: str = "loss | ms, forward and backward"
+) -> str:
     """Lay the figures out as a Markdown table.
 
     Args:
-        seconds: of each loss; the reference among them.
+        seconds: of each loss or step; the reference among them.
+        reference: name of what ratios are to.
+        head: of the first two columns.
 
     Returns:
         Median milliseconds, half the distance between the slowest and the fastest run as a share of them, and the
         ratio of the medians.
     """
-    reference = statistics.median(seconds[REFERENCE])
-    lines = ["| loss | ms, forward and backward | ratio |", "| --- | ---: | ---: |"]
+    base = statistics.median(seconds[reference])
+    lines = [f"| {head} | ratio |", "| --- | ---: | ---: |"]
     for name, values in seconds.items():
         median = statistics.median(values)
         spread = (max(values) - min(values)) / 2 / median
-        lines.append(f"| {name} | {1000 * median:.1f} ±{100 * spread:.0f}% | {median / reference:.2f} |")
+        lines.append(f"| {name} | {1000 * median:.1f} ±{100 * spread:.0f}% | {median / base:.2f} |")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse()
-    torch.set_num_threads(options.threads)
+def compare_losses(options: argparse.Namespace) -> None:
+    """Measure the token losses and print."""
     sample = make_sample(options)
-    seconds = measure(make_losses(sample), sample.logits, options)
+    steps = {name: with_gradient(loss, sample.logits) for name, loss in make_losses(sample).items()}
+    seconds = measure(steps, options)
     about = ", ".join(f"{name} {value}" for name, value in describe_machine(options.device, VERSIONS).items())
     lengths = "random lengths" if options.random_lengths else "full length"
     size = f"{options.sentences} sentences of {options.tokens} tokens ({lengths}: {len(sample.logits)} positions)"
     print(f"{about}; {size}, {options.vocabulary} words, float32; {options.repetitions} repetitions in turns.\n")
     print(table(seconds))
+
+
+def compare_canvas_steps(options: argparse.Namespace) -> None:
+    """Measure what a training step under CTC consists of and print."""
+    sample = make_canvas_sample(options)
+    seconds = measure(make_canvas_steps(sample), options)
+    canvas, positions = len(sample.guessed), len(sample.predicted)
+    print(f"\nUnder CTC the same targets, on canvases of up to {canvas} positions ({positions} in all).\n")
+    print(table(seconds, CTC, "of a training step | ms"))
+
+
+def main() -> None:
+    """Measure and print, one set of logits after the other."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    compare_losses(options)
+    compare_canvas_steps(options)
 
 
 if __name__ == "__main__":

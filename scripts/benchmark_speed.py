@@ -1,8 +1,8 @@
 """Compare the speed of one-pass translation with what could be used instead, all systems doing the same work.
 
 Every system translates the same random sentences of one length into outputs of one length, in turns, at several batch
-sizes: this project's models, the autoregressive baseline, fairseq's own models, CTranslate2, and the bare forward pass
-as the floor. Prints a table; writes table.md, speed.json and speed.png.
+sizes: this project's models, with refinement and search too, the autoregressive baseline, fairseq's own models,
+CTranslate2, and the bare forward pass as the floor. Prints a table; writes table.md, speed.json and speed.png.
 """
 
 import argparse
@@ -18,13 +18,15 @@ import torch
 from fetch_bert import fetch
 from machine import describe_machine
 from speed.clock import largest_batch, peak_memory, time_in_turns
-from speed.report import MEMORY, TIMED, Result, Row, as_json, picture, table
-from speed.systems import FAMILIES, System
+from speed.families import FAMILIES
+from speed.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
+from speed.systems import System
 from speed.workload import PRECISIONS, Workload, make_workload
 
 REAL_BERT = Path("demo/bert")
 LARGEST = "largest"
-VERSIONS = ("torch", "fairseq", "ctranslate2", "numpy")
+OPTIONAL = ("ctranslate2", "kenlm")
+VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
 
 
 class Preset(NamedTuple):
@@ -126,9 +128,9 @@ def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, Sy
                 say(f"built {system.name}")
                 yield family, system
         except ModuleNotFoundError as error:
-            if error.name != "ctranslate2":
+            if error.name not in OPTIONAL:
                 raise
-            say(f"left out: {family}; pip install ctranslate2")
+            say(f"left out: what of {family} needs {error.name}; pip install {error.name}")
 
 
 def measure_memory(family: str, system: str, workload: Workload, options: argparse.Namespace) -> float | None:
@@ -210,7 +212,8 @@ def report(results: Sequence[Result], options: argparse.Namespace) -> str:
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     lengths = f"{options.source_tokens} source tokens, {options.target_tokens} target tokens"
     text = [f"{heading}; {lengths}; {options.runs} runs in turns.", ""]
-    text += [TIMED, MEMORY.format(batch=options.memory_batch), ""]
+    notes = [SEARCHED] if "bnb-ctc-search" in options.systems else []
+    text += [TIMED, *notes, MEMORY.format(batch=options.memory_batch), ""]
     for result in results:
         text += [f"### {result.size}, {result.precision}", "", table(result), ""]
     options.output.mkdir(parents=True, exist_ok=True)

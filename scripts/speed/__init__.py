@@ -1,1 +1,1 @@
-"""What ``benchmark_speed.py`` is made of: the systems, the clock and the report."""
+"""What the benchmarks of speed are made of: the systems or the losses' data, the clock and the report."""

@@ -10,7 +10,7 @@ from .workload import Sample
 
 @torch.no_grad()
 def fix_length_classes(model: BnbTransformer, difference: int) -> None:
-    """Let the length head choose one class.
+    """Let the length head choose one class, and the classes around it next.
 
     Args:
         model: with length control ``length``.
@@ -25,8 +25,8 @@ def fix_length_classes(model: BnbTransformer, difference: int) -> None:
             f"--target-tokens must be within {head.length_range} of --source-tokens, but differs by {difference}"
         )
     head.projection.weight.zero_()
-    head.projection.bias.zero_()
-    head.projection.bias[difference + head.length_range] = 1.0
+    classes = torch.arange(len(head.projection.bias))
+    head.projection.bias.copy_(-(classes - difference - head.length_range).abs())
 
 
 @torch.no_grad()

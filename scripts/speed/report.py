@@ -13,6 +13,12 @@ TIMED = (
     "under CTC, scores and the beam search; not tokenization. The floors: encoder, decoder and head on a ready canvas, "
     "and the argmax, which stays on the device."
 )
+SEARCHED = (
+    "Under CTC, refinement makes all its passes, after which random weights fill nearly the whole canvas. The beam "
+    "search takes the same time whatever the scores are, but for the n-grams, of which different scores ask for more "
+    "or fewer: their model is counted on random text, a bonus for tokens makes up for its love of short texts, and "
+    "each batch looks all of them up anew."
+)
 MARKERS = "osD^v<>PX"
 MEMORY = "Peak memory: a process of its own that loads the system and translates a batch of {batch}, all counted."
 

@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -58,15 +57,24 @@ def _on_device(sample: Sample, workload: Workload) -> Sample:
     return utils.move_to_cuda(sample) if workload.device == "cuda" else sample
 
 
-def _ready(model: BaseFairseqModel, workload: Workload, fast: bool = True) -> BaseFairseqModel:
-    """Move a model to where it runs and prepare it as fairseq-generate does (``fast``), or leave its layers."""
+def ready(model: BaseFairseqModel, workload: Workload, fast: bool = True) -> BaseFairseqModel:
+    """Move a model to where it runs and prepare it for inference.
+
+    Args:
+        model: on the CPU.
+        workload: where it runs.
+        fast: replace its layers by those for inference, as fairseq-generate does; else they stay.
+
+    Returns:
+        The model.
+    """
     model = model.eval().to(workload.device, workload.dtype)
     if fast:
         model.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False)
     return model
 
 
-def _generate(
+def generate(
     name: str,
     task: TranslationBnbTask,
     model: BaseFairseqModel,
@@ -74,7 +82,19 @@ def _generate(
     workload: Workload,
     passes: float | None = None,
 ) -> System:
-    """Make a system of a model and a generator of fairseq's form; without ``passes`` it makes one for each token."""
+    """Make a system of a model and a generator of fairseq's form.
+
+    Args:
+        name: for the report.
+        task: has the dictionary.
+        model: prepared for inference.
+        generator: of the model.
+        workload: where it runs.
+        passes: that the decoder makes; None: one for each token.
+
+    Returns:
+        The system.
+    """
 
     def translate(sample: Sample) -> Outcome:
         moved = _on_device(sample, workload)
@@ -100,7 +120,18 @@ def _our_model(config: BertSeq2SeqConfig, task: TranslationBnbTask, workload: Wo
     return task.build_model(OmegaConf.structured(config)).eval()
 
 
-def _bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str, refines: bool) -> BnbTransformer:
+def bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str, refines: bool) -> BnbTransformer:
+    """Build a non-autoregressive model that writes outputs of about the wanted length.
+
+    Args:
+        workload: the setting.
+        task: has the dictionaries.
+        length_control: ``ctc`` or ``length``.
+        refines: its decoder reads the tokens of its canvas.
+
+    Returns:
+        The model, on the CPU.
+    """
     config = BnbTransformerConfig(
         _name="bnb_transformer", length_control=length_control, canvas_tokens=refines, latent_size=8
     )
@@ -152,9 +183,9 @@ def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
         The systems.
     """
     task = make_task(workload.dictionary(), workload)
-    model = _ready(_bnb_model(workload, task, length_control, refines=False), workload)
+    model = ready(bnb_model(workload, task, length_control, refines=False), workload)
     generator = task.build_generator([model], Namespace())
-    yield _generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
+    yield generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
     yield floor(f"floor of bnb {length_control}", task, model, workload)
 
 
@@ -168,8 +199,8 @@ def one_pass_on_fairseq_layers(workload: Workload) -> Iterator[System]:
         The system.
     """
     task = make_task(workload.dictionary(), workload)
-    model = _ready(_bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
-    yield _generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
+    model = ready(bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
+    yield generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
 
 
 def refinement(workload: Workload) -> Iterator[System]:
@@ -182,11 +213,11 @@ def refinement(workload: Workload) -> Iterator[System]:
         The systems.
     """
     task = make_task(workload.dictionary(), workload)
-    model = _ready(_bnb_model(workload, task, "length", refines=True), workload)
+    model = ready(bnb_model(workload, task, "length", refines=True), workload)
     for refinements in (1, 4):
         options = Namespace(iter_decode_max_iter=refinements, iter_decode_force_max_iter=True)
         name = f"bnb length, {refinements} refinement{'s'[: refinements > 1]}"
-        yield _generate(name, task, model, task.build_generator([model], options), workload, 1 + refinements)
+        yield generate(name, task, model, task.build_generator([model], options), workload, 1 + refinements)
 
 
 def _beam(task: TranslationBnbTask, model: BaseFairseqModel, beam: int, workload: Workload) -> Any:
@@ -208,9 +239,9 @@ def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, 
     """
     task = make_task(workload.dictionary(), workload)
     config = Bert2BertConfig(_name="bert2bert", decoder_layers=decoder_layers)
-    model = _ready(_our_model(config, task, workload), workload, fast)
-    yield _generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield _generate(f"{name}, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    model = ready(_our_model(config, task, workload), workload, fast)
+    yield generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
+    yield generate(f"{name}, beam 5", task, model, _beam(task, model, 5, workload), workload)
 
 
 def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
@@ -262,9 +293,9 @@ def transformer(workload: Workload) -> Iterator[System]:
         The systems.
     """
     task = make_task(plain_dictionary(workload.symbols), workload)
-    model = _ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
-    yield _generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield _generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    model = ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
+    yield generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
+    yield generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
 
 
 def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iterator[System]:
@@ -284,27 +315,4 @@ def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iter
     fix_embedded_length(model, sample, workload.target_tokens)
     generator = IterativeRefinementGenerator(task.target_dictionary, max_iter=refinements, adaptive=False)
     name = f"{architecture}, {f'{refinements} refinements' if refinements else 'one pass'}"
-    yield _generate(name, task, _ready(model, workload), generator, workload, 1 + refinements)
-
-
-def _ctranslate2(workload: Workload, precision: str) -> Iterator[System]:
-    from .ctranslate2_systems import ctranslate2_systems  # needs a package that the project does not
-
-    return ctranslate2_systems(workload, precision)
-
-
-# Each entry holds one model.
-FAMILIES: dict[str, Callable[[Workload], Iterator[System]]] = {
-    "bnb-ctc": partial(one_pass, length_control="ctc"),
-    "bnb-length": partial(one_pass, length_control="length"),
-    "bnb-refinement": refinement,
-    "bnb-on-fairseq-layers": one_pass_on_fairseq_layers,
-    "bert2bert": partial(bert2bert, name="bert2bert"),
-    "bert2bert-shallow": partial(bert2bert, name="bert2bert, 1 decoder layer", decoder_layers=1),
-    "bert2bert-on-fairseq-layers": partial(bert2bert, name="bert2bert, fairseq's layers", fast=False),
-    "transformer": transformer,
-    "nat": partial(fairseq_nat, architecture="nonautoregressive_transformer", refinements=0),
-    "cmlm": partial(fairseq_nat, architecture="cmlm_transformer", refinements=4),
-    "ctranslate2-float32": partial(_ctranslate2, precision="float32"),
-    "ctranslate2-int8": partial(_ctranslate2, precision="int8"),
-}
+    yield generate(name, task, ready(model, workload), generator, workload, 1 + refinements)

@@ -1,11 +1,15 @@
 """The benchmark of the losses: its data, that it runs the losses it names, its options and its table."""
 
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+
+from bnb_fairseq.criterions.glancing import Teacher
+from bnb_fairseq.modules.canvas import Canvas
 
 TINY = ["--device", "cpu", "--sentences", "3", "--tokens", "5", "--vocabulary", "11", "--repetitions", "2"]
 
@@ -50,6 +54,82 @@ def test_losses_are_what_they_are_called(arguments: list[str], benchmark: Module
         assert gradient.abs().sum() > 0
 
 
+@pytest.fixture(params=[[], ["--random-lengths"], ["--ctc-upsample", "1.5", "--seed", "3"]])
+def canvases(request: pytest.FixtureRequest, benchmark: ModuleType) -> Any:
+    return benchmark.make_canvas_sample(benchmark.parse([*TINY, *request.param]))
+
+
+def test_canvas_sample(benchmark: ModuleType) -> None:
+    """The targets are those of the token losses; every token has two positions, or as many as are asked for."""
+    full, random, narrow = (
+        benchmark.make_canvas_sample(benchmark.parse([*TINY, *arguments]))
+        for arguments in ([], ["--random-lengths"], ["--ctc-upsample", "1.5"])
+    )
+    assert full.predicted.shape == (30, 11)
+    assert full.guessed.shape == (10, 3, 11)
+    assert full.predicted.requires_grad
+    assert not full.guessed.requires_grad
+    assert full.predicted.data_ptr() == full.guessed.data_ptr()  # one copy of what may be half a gigabyte
+    assert full.positions.all()
+    assert torch.equal(full.targets, benchmark.make_sample(benchmark.parse(TINY)).targets)
+    assert full.target_lengths.tolist() == [5, 5, 5]
+    assert narrow.canvas_lengths.tolist() == [8, 8, 8]
+    tokens = benchmark.make_sample(benchmark.parse([*TINY, "--random-lengths"]))
+    assert random.target_lengths.tolist() == tokens.positions.sum(dim=1).tolist()
+    assert random.canvas_lengths.tolist() == [2 * length for length in random.target_lengths.tolist()]
+    assert random.positions.sum(dim=1).tolist() == random.canvas_lengths.tolist()
+    assert len(random.predicted) == int(random.canvas_lengths.sum())
+    assert len(random.guessed) == int(random.canvas_lengths.max())
+
+
+def test_the_ctc_step_is_the_gradient_of_the_loss(canvases: Any, benchmark: ModuleType) -> None:
+    """Against torch's CTC on a whole log-softmax, and the divergence from the uniform distribution written out."""
+    (gradient,) = benchmark.make_canvas_steps(canvases)[benchmark.CTC]()
+    logits = canvases.predicted.detach().clone().requires_grad_()
+    log_probs = torch.log_softmax(logits, dim=1)
+    loss = logits.new_zeros(())
+    lengths = canvases.canvas_lengths.tolist()
+    for row, own in enumerate(torch.split(log_probs, lengths)):
+        length = int(canvases.target_lengths[row])
+        target = canvases.targets[row : row + 1, :length]
+        repeats = int((target[:, 1:] == target[:, :-1]).sum())
+        if length + repeats > len(own):
+            continue
+        sizes = torch.tensor([len(own)]), torch.tensor([length])
+        loss = loss + 0.9 * F.ctc_loss(own.unsqueeze(1), target, *sizes, reduction="sum")
+        loss = loss - 0.1 * length * (own + torch.log(torch.tensor(11.0))).mean()
+    (expected,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_cross_entropy_step_is_a_gradient_at_every_position(canvases: Any, benchmark: ModuleType) -> None:
+    """The gradient of -log p(word) is p, less 1 at the word."""
+    steps = benchmark.make_canvas_steps(canvases)
+    (gradient,) = steps["cross-entropy (torch), forward and backward"]()
+    missing = torch.softmax(canvases.predicted.detach(), dim=1) - gradient
+    assert missing.sum(dim=1).tolist() == pytest.approx([1.0] * len(missing), abs=1e-5)
+    assert missing.amax(dim=1).tolist() == pytest.approx([1.0] * len(missing), abs=1e-5)
+
+
+def test_the_alignment_is_what_glancing_computes(canvases: Any, benchmark: ModuleType) -> None:
+    """Shown everything, the decoder is shown the alignment; here by a teacher who is given the same logits."""
+    aligned = benchmark.make_canvas_steps(canvases)["Viterbi alignment, forward only"]()
+    blank = int(benchmark.BLANK)
+    model: Any = SimpleNamespace(blank=blank, mask=99, reads_canvas_tokens=True, training=True, uses_ctc=True)
+    teacher = Teacher(model, canvases.targets, canvases.target_lengths, 1.0)
+    canvas = Canvas(torch.empty(0), canvases.canvas_lengths, ~canvases.positions, None)
+    shown = set()
+    for seed in range(40):  # which positions are shown is drawn
+        torch.manual_seed(seed)
+        tokens = teacher(canvas, lambda: canvases.guessed).tokens
+        assert tokens is not None
+        there = tokens != model.mask
+        assert torch.equal(tokens[there], aligned[there])
+        shown |= {tuple(place) for place in there.nonzero().tolist()}
+    assert len(shown) == int(canvases.positions.sum())
+    assert not aligned.requires_grad
+
+
 def test_table(benchmark: ModuleType) -> None:
     """The median, half the range over the median, and the ratio of the medians."""
     seconds = {benchmark.REFERENCE: [0.2, 0.1, 0.3], "AXE": [0.5, 0.5, 0.6]}
@@ -57,6 +137,9 @@ def test_table(benchmark: ModuleType) -> None:
         "| cross-entropy (torch) | 200.0 ±50% | 1.00 |",
         "| AXE | 500.0 ±10% | 2.50 |",
     ]
+    lines = benchmark.table(seconds, "AXE", "of a step | ms").splitlines()
+    assert lines[0] == "| of a step | ms | ratio |"
+    assert lines[2:] == ["| cross-entropy (torch) | 200.0 ±50% | 0.40 |", "| AXE | 500.0 ±10% | 1.00 |"]
 
 
 def test_command(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,13 +148,22 @@ def test_command(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys:
     printed = capsys.readouterr()
     assert "CPU " in printed.out
     assert "3 sentences of 5 tokens (full length: 15 positions), 11 words, float32; 2 repetitions" in printed.out
-    assert [line.split(" | ")[0] for line in printed.out.splitlines() if line.startswith("| ")][2:] == [
+    assert "on canvases of up to 10 positions (30 in all)" in printed.out
+    rows = [line.split(" | ") for line in printed.out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows if not row[0].startswith("| ---")] == [
+        "| loss",
         "| cross-entropy (torch)",
         "| label-smoothed cross-entropy (torch)",
         "| label-smoothed cross-entropy",
         "| AXE",
         "| OAXE",
+        "| of a training step",
+        "| cross-entropy (torch), forward and backward",
+        "| CTC loss, forward and backward",
+        "| Viterbi alignment, forward only",
     ]
+    ratios = {row[0].removeprefix("| "): row[2] for row in rows}
+    assert ratios[benchmark.REFERENCE] == ratios[benchmark.CTC] == "1.00 |"
     assert "repetition 2 of 2" in printed.err
 
 
@@ -82,6 +174,8 @@ def test_command(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys:
         (["--tokens", "-1"], "--tokens must be at least 1, but is -1"),
         (["--repetitions", "0"], "--repetitions must be at least 1, but is 0"),
         (["--threads", "0"], "--threads must be at least 1, but is 0"),
+        (["--ctc-upsample", "0.9"], "--ctc-upsample must be at least 1 and finite, but is 0.9"),
+        (["--ctc-upsample", "inf"], "--ctc-upsample must be at least 1 and finite, but is inf"),
         (["--vocabulary", "1"], "--vocabulary must be at least 2, but is 1"),
     ],
 )

@@ -1,0 +1,110 @@
+"""This project's models when several texts compete: refinement under CTC, several canvases, prefix beam search.
+
+Scores decide what is written, but hardly how long that takes: all passes are made, and a beam keeps as many texts, and
+reads as many symbols, under flat distributions as under peaked ones. Two things are peculiar to random weights. A model
+under CTC that is shown its own tokens no longer predicts the blank, so that refinement fills nearly the whole canvas.
+And how many n-grams are looked up depends on how alike the texts of a beam are.
+"""
+
+import math
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
+from bnb_fairseq.generation.options import GeneratorOptions
+from bnb_fairseq.tasks.config import TranslationBnbConfig
+
+from .systems import System, bnb_model, generate, make_task, ready
+from .workload import Workload, make_sample
+
+REFINEMENTS, CANVASES, BEAM = 4, 5, 10
+ORDER, LM_WEIGHT = 5, 0.3
+TEXT_SENTENCES, TEXT_SEED = 4000, 2  # of what the n-gram model is counted on
+
+
+def ctc_search(workload: Workload) -> Iterator[System]:
+    """Refinement, several canvases and beam search under CTC, all with the model that refinement needs.
+
+    Args:
+        workload: the setting.
+
+    Yields:
+        The systems.
+    """
+    task = make_task(workload.dictionary(), workload)
+    model = ready(bnb_model(workload, task, "ctc", refines=True), workload)
+    refining = Namespace(iter_decode_max_iter=REFINEMENTS, iter_decode_force_max_iter=True)
+    generator = task.build_generator([model], refining)
+    yield generate(f"bnb ctc, {REFINEMENTS} refinements", task, model, generator, workload, 1 + REFINEMENTS)
+    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
+    yield generate(f"bnb ctc, {CANVASES} canvases", task, model, generator, workload, 1)
+    config = TranslationBnbConfig(ctc_beam=BEAM)
+    generator = build_nar_generator([model], task.target_dictionary, Namespace(), config)
+    yield generate(f"bnb ctc, beam {BEAM}", task, model, generator, workload, 1)
+    scorer = random_ngrams(task.target_dictionary, workload.target_tokens)
+    generator = NarGenerator([model], task.target_dictionary, GeneratorOptions(ctc_beam=BEAM), scorer=scorer)
+    yield generate(f"bnb ctc, beam {BEAM}, {ORDER}-gram", task, model, generator, workload, 1)
+
+
+def several_lengths(workload: Workload) -> Iterator[System]:
+    """Several canvases under length control.
+
+    Args:
+        workload: the setting.
+
+    Yields:
+        The system.
+    """
+    task = make_task(workload.dictionary(), workload)
+    model = ready(bnb_model(workload, task, "length", refines=False), workload)
+    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
+    yield generate(f"bnb length, {CANVASES} lengths", task, model, generator, workload, 1)
+
+
+class ForgetfulScorer(NgramScorer):
+    """Looks up everything anew for each batch.
+
+    The benchmark translates the same sentences again and again, whose n-grams would otherwise all be known.
+    """
+
+    def start(self) -> int:
+        """Return the state of the empty text; the search calls it once a batch."""
+        self._forget()
+        return super().start()
+
+
+def random_ngrams(dictionary: BnbDictionary, tokens: int) -> ForgetfulScorer:
+    """Count an n-gram model on random sentences.
+
+    Each token gets a bonus, as much as the model takes from a random word on average: otherwise the empty text would
+    be the best, and look-ups those of short texts.
+
+    Args:
+        dictionary: of their words.
+        tokens: of a sentence, its two special symbols counted.
+
+    Returns:
+        What judges texts by it.
+
+    Raises:
+        ModuleNotFoundError: if KenLM is not installed.
+    """
+    import_module("kenlm")  # before anything is counted
+    spelt = ngram_words(dictionary)
+    words = list(dict.fromkeys([*SPECIAL_WORDS, *spelt]))
+    numbers = {word: number for number, word in enumerate(words)}
+    number_of = np.array([numbers[word] for word in spelt])
+    sample = make_sample(dictionary, TEXT_SENTENCES, tokens, TEXT_SEED)
+    sentences = number_of[sample["net_input"]["src_tokens"][:, 1:-1].numpy()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "random.arpa"
+        write_arpa(smooth(list(count(list(sentences), ORDER, len(words)))), words, path, lambda line: None)
+        return ForgetfulScorer(str(path), spelt, LM_WEIGHT, token_bonus=LM_WEIGHT * math.log(len(words)))
