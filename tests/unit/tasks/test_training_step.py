@@ -17,7 +17,7 @@ Config = Callable[..., DictConfig]
 ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "bert2bert": BERT2BERT}
 PRECISION = "--float32-matmul-precision={}"
 needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor does not multiply bfloat16"
+    not compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16"
 )
 
 
