@@ -1,4 +1,4 @@
-"""BERT as a fairseq encoder."""
+"""BERT as a fairseq encoder, of one sentence or of two segments."""
 
 from typing import Any
 
@@ -10,6 +10,21 @@ from ..modules.inference import InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes, encoder_layers
 
 EncoderOut = dict[str, list[Tensor]]
+
+
+def segment_types(tokens: Tensor, separator: int, padding: Tensor) -> Tensor:
+    """Tell the two segments of ``[CLS] A [SEP] B [SEP]`` apart, as BERT was trained with (Devlin et al. 2019).
+
+    Args:
+        tokens: B x S ids.
+        separator: id of [SEP].
+        padding: B x S, True at padding.
+
+    Returns:
+        B x S, int64: 0 to the first [SEP] and at padding, 1 elsewhere.
+    """
+    ends = tokens.eq(separator).long()
+    return ((ends.cumsum(1) - ends > 0) & ~padding).long()
 
 
 class BertEncoder(FairseqEncoder):
@@ -26,7 +41,7 @@ class BertEncoder(FairseqEncoder):
         self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int, keep_padding: bool = False
     ) -> None:
         super().__init__(dictionary)
-        self.pad = dictionary.pad()
+        self.pad, self.separator = dictionary.pad(), dictionary.eos()
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary), positions, sizes)
         self.layers = encoder_layers(sizes)
@@ -48,7 +63,7 @@ class BertEncoder(FairseqEncoder):
         """Encode source sentences.
 
         Args:
-            src_tokens: B x S, right-padded ids.
+            src_tokens: B x S, right-padded ids; what follows the first [SEP] is the second segment.
             src_lengths: B, true lengths; not needed here, the padding tells.
             return_all_hiddens: keep the state after the embeddings and after every layer.
 
@@ -60,7 +75,8 @@ class BertEncoder(FairseqEncoder):
             ValueError: if the states of all layers are asked for after ``make_generation_fast_``.
         """
         padding = src_tokens.eq(self.pad)
-        states = self.embeddings(self.embeddings.tokens(src_tokens))
+        types = segment_types(src_tokens, self.separator, padding)
+        states = self.embeddings(self.embeddings.tokens(src_tokens), types=types)
         if self.inference is not None:
             if return_all_hiddens:
                 raise ValueError("return_all_hiddens must be False after make_generation_fast_, but is True")

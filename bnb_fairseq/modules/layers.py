@@ -114,7 +114,7 @@ def init_linear(layer: nn.Linear, gain: float = 1.0) -> None:
 
 
 class BertEmbeddings(nn.Module):
-    """BERT's input: LayerNorm(content + position + type 0), then dropout.
+    """BERT's input: LayerNorm(content + position + type), then dropout.
 
     The token table is kept here too, since decoder and output head share it.
 
@@ -133,16 +133,18 @@ class BertEmbeddings(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
         self.apply(init_bert_weights)
 
-    def forward(self, content: Tensor, start: int = 0) -> Tensor:
+    def forward(self, content: Tensor, start: int = 0, types: Tensor | None = None) -> Tensor:
         """Add position and type, normalise.
 
         Args:
             content: B x L x D, token embeddings or what stands in their place.
             start: position of the first of them; the last one's lies below ``positions``.
+            types: B x L, int64, 1 in the second of two segments, 0 elsewhere; None: 0 everywhere.
 
         Returns:
             B x L x D.
         """
-        places = self.positions.weight[start : start + content.size(1)] + self.types.weight[0]
+        type_rows = self.types.weight[0] if types is None else self.types(types)
+        places = self.positions.weight[start : start + content.size(1)] + type_rows
         embedded: Tensor = self.dropout(self.layer_norm(content + places))
         return embedded

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
 from bnb_fairseq.models.bert_checkpoint import BertCheckpoint, open_bert
-from bnb_fairseq.models.bert_encoder import BertEncoder
+from bnb_fairseq.models.bert_encoder import BertEncoder, segment_types
 from bnb_fairseq.models.bert_import import import_bert, select_layers
 from bnb_fairseq.models.nar_decoder import NarDecoder
 from bnb_fairseq.models.row_matching import match_rows
@@ -144,6 +144,27 @@ def test_selected_layers_compute_what_bert_with_those_layers_computes(
         hidden = decoder_states(imported_decoder(bert, dictionary, sizes_of(bert, wanted)), tokens, kept)
         for ours, layer in zip(hidden, theirs.hidden_states, strict=True):
             assert_same(ours, layer, kept)
+
+
+@torch.no_grad()
+def test_two_segments(tmp_path: Path, write_bert: Callable[..., Path], sizes_of: SizesOf) -> None:
+    """[CLS] A [SEP] B [SEP]: what follows the first [SEP] has BERT's token type 1."""
+    bert = open_bert(str(write_bert(tmp_path, "BertModel")), "--bert-encoder")
+    dictionary = load_dictionary(str(tmp_path))
+    cls, sep, pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+    tokens = torch.tensor([[cls, 8, 9, sep, 10, 11, 12, sep], [cls, 13, sep, 9, sep, pad, pad, pad]])
+    types = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0, 0]])
+    kept = tokens != pad
+    assert torch.equal(segment_types(tokens, sep, ~kept), types)
+    encoder = imported_encoder(bert, dictionary, sizes_of(bert))
+    model = huggingface(tmp_path, "BertModel")
+    options = {"attention_mask": kept.long(), "output_hidden_states": True}
+    theirs = model(input_ids=tokens, token_type_ids=types, **options)
+    assert_encoder_parity(encoder, theirs, tokens, kept.sum(dim=1), kept)
+    untyped = model(input_ids=tokens, token_type_ids=torch.zeros_like(types), **options)
+    assert (untyped.last_hidden_state - theirs.last_hidden_state)[kept].abs().max() > 0.01
+    encoder.make_generation_fast_()
+    assert_same(encoder(tokens, kept.sum(dim=1))["encoder_out"][0], theirs.last_hidden_state, kept)
 
 
 def real_bert() -> Path:
