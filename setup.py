@@ -19,6 +19,8 @@ setup(
     install_requires=[
         "torch>=2.6",
         "numpy<2.4",
+        "regex",
+        "rouge-score>=0.1.2",
         "sacrebleu>=2.3",
         "scipy>=1.10",
         "sentencepiece>=0.2",

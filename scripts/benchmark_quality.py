@@ -16,9 +16,13 @@ repetition %  share of tokens (13a) that equal their left neighbour in the same 
 sentences/s   as fairseq-generate prints it: generation only
 ratio         of sentences/s to the baseline's
 
+--metrics chooses the columns in the middle: bleu, chrf (both by default) and rouge, for summaries:
+
+ROUGE-1/2/L   F1 of rouge-score, percent, the mean over the sentences; with a mean ± 95% and p of ROUGE-L of its own
+
 With --speed-rounds N every system runs N times in turns, round after round. The first output is scored; sentences/s is
 the median of the rounds ± half the distance between the slowest and the fastest, in percent. Rounds that were measured
-before are used again, too. --picture draws BLEU over sentences/s.
+before are used again, too. --picture draws BLEU over sentences/s, or ROUGE-L where --metrics has no bleu.
 """
 
 import argparse
@@ -26,16 +30,18 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from machine import describe_machine
 from quality import generation
-from quality.report import Figures, explain_speed, format_table, measure
+from quality.report import DEFAULT, METRICS, TESTED, Figures, explain_speed, format_table, measure
+from quality.rouge import RougeFigures, measure_rouge
 from quality.systems import System, parse_system, positive
-from report_translation import compare, read_lines
+from report_translation import Significance, compare, read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("torch", "fairseq", "sacrebleu")
@@ -68,12 +74,17 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     if not generation.GENERATE.is_file():
         program = generation.GENERATE
         faults.append(f"fairseq must be installed for the Python that runs this, but there is no {program}")
-    return faults + ([] if arguments.picture is None else find_picture_faults(arguments.picture, arguments.output))
+    if "rouge" in arguments.metrics and find_spec("rouge_score") is None:
+        faults.append("--metrics rouge needs rouge-score, but it is not installed; pip install rouge-score")
+    return faults + ([] if arguments.picture is None else find_picture_faults(arguments))
 
 
-def find_picture_faults(picture: Path, output: Path) -> list[str]:
+def find_picture_faults(arguments: argparse.Namespace) -> list[str]:
     """Check what --picture needs; the output folder, which need not exist yet, may hold it."""
-    faults = []
+    picture, output, faults = arguments.picture, arguments.output, []
+    if not TESTED.keys() & set(arguments.metrics):
+        needed, given = " or ".join(TESTED), " ".join(arguments.metrics)
+        faults.append(f"--picture needs {needed} among --metrics, but they are {given}")
     if picture.suffix.lower() not in FORMATS:
         faults.append(f"--picture must end in {', '.join(FORMATS)}, but is {picture}")
     if picture.is_dir():
@@ -94,6 +105,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="raw reference text")
     parser.add_argument("--output", type=Path, required=True, help="folder for outputs, table and JSON")
     parser.add_argument("--baseline", metavar="NAME", help="system to test the others against (default: the first)")
+    parser.add_argument(
+        "--metrics", nargs="+", choices=METRICS, default=DEFAULT, metavar="METRIC", help=f"some of {', '.join(METRICS)}"
+    )
     parser.add_argument("--bootstrap", type=positive, default=1000, help="samples of the test set (default: 1000)")
     parser.add_argument("--bootstrap-seed", type=positive, default=12345, help="(default: 12345, sacrebleu's)")
     parser.add_argument("--gen-subset", default="test", help="part of the data to translate (default: test)")
@@ -114,8 +128,50 @@ def draw_picture(rows: Sequence[Figures], arguments: argparse.Namespace) -> None
     """Write the picture, and say on stderr which systems it lacks."""
     from quality.picture import draw  # matplotlib need not be installed for the rest
 
-    if left_out := draw(rows, arguments.baseline, arguments.picture):
+    metric = next(metric for metric in TESTED if metric in arguments.metrics)
+    if left_out := draw(rows, arguments.baseline, arguments.picture, metric):
         print(f"--picture lacks {', '.join(left_out)}: fairseq-generate printed no speed", file=sys.stderr)
+
+
+def evaluate(
+    runs: Mapping[str, Sequence[generation.Run]],
+    sources: Sequence[str],
+    references: Sequence[str],
+    arguments: argparse.Namespace,
+) -> tuple[list[Figures], list[str], dict[str, Any]]:
+    """Score what the systems wrote.
+
+    Args:
+        runs: what each wrote, one a round.
+        sources: raw source text.
+        references: raw references.
+        arguments: the command line.
+
+    Returns:
+        The rows of the table; what its figures are, for the reader; and the same for the JSON.
+    """
+    translations = {name: rounds[0].translations for name, rounds in runs.items()}
+    metrics, baseline = arguments.metrics, arguments.baseline
+    samples, seed = arguments.bootstrap, arguments.bootstrap_seed
+    against = f"against {baseline}, {samples:,} samples, seed {seed}"
+    equal = "equal: no sample tells the two apart"
+    tests: dict[str, Significance] = {}
+    rouge: dict[str, RougeFigures] = {}
+    tested, notes, signatures = None, [], []
+    if "bleu" in metrics:
+        tests, tested = compare(translations, references, baseline, samples, seed)
+        notes.append(f"p: paired bootstrap on BLEU {against} (`{tested}`); {equal}")
+    if "rouge" in metrics:
+        rouge, signature = measure_rouge(translations, sources, references, baseline, samples, seed)
+        notes.append(f"p of ROUGE-L: paired bootstrap on its mean over the sentences {against}; {equal}")
+        signatures.append(f"ROUGE {signature}")
+    rows, of_sacrebleu = measure(runs, tests, sources, references, baseline, rouge)
+    if set(metrics) != {"rouge"}:
+        signatures.insert(0, of_sacrebleu)
+    scored = ", ".join(signatures)
+    notes.insert(0, f"{len(references):,} sentences of {arguments.gen_subset}; `{scored}`")
+    bootstrap = {"baseline": baseline, "samples": samples, "seed": seed, "signature": tested}
+    return rows, notes, {"bootstrap": bootstrap, "signatures": scored, "rows": [row.as_json() for row in rows]}
 
 
 def main() -> None:
@@ -125,31 +181,23 @@ def main() -> None:
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)
     made = describe_machine("cpu" if arguments.cpu or not torch.cuda.is_available() else "cuda", VERSIONS)
     runs = generation.translate_in_turns(arguments.systems, arguments, len(references), made)
-
-    translations = {name: rounds[0].translations for name, rounds in runs.items()}
-    baseline, samples, seed = arguments.baseline, arguments.bootstrap, arguments.bootstrap_seed
-    tests, tested = compare(translations, references, baseline, samples, seed)
-    rows, signatures = measure(runs, tests, sources, references, baseline)
+    rows, scored, figures = evaluate(runs, sources, references, arguments)
     everything = [run for rounds in runs.values() for run in rounds]
     machines = dict.fromkeys(", ".join(f"{key} {value}" for key, value in run.made.items()) for run in everything)
     command = shlex.join(["python", *sys.argv])
     notes = [
-        f"{len(references):,} sentences of {arguments.gen_subset}; `{signatures}`",
-        f"p: paired bootstrap on BLEU against {baseline}, {samples:,} samples, seed {seed} (`{tested}`); "
-        "equal: no sample tells the two apart",
+        *scored,
         "repetition: share of tokens (13a) that equal their left neighbour in the same sentence",
-        explain_speed(arguments.speed_rounds, baseline),
+        explain_speed(arguments.speed_rounds, arguments.baseline),
         *machines,
         "\n".join(["```bash", command, "# runs", *[rounds[0].command for rounds in runs.values()], "```"]),
     ]
-    report = "\n\n".join([format_table(rows, baseline), *notes])
+    report = "\n\n".join([format_table(rows, arguments.baseline, arguments.metrics), *notes])
     content = {
         "command": command,
         "gen_subset": arguments.gen_subset,
         "sentences": len(references),
-        "bootstrap": {"baseline": baseline, "samples": samples, "seed": seed, "signature": tested},
-        "signatures": signatures,
-        "rows": [row.as_json() for row in rows],
+        **figures,
         "runs": {
             name: {"command": first.command, **first.made, "later_rounds": [run.made for run in later]}
             for name, (first, *later) in runs.items()

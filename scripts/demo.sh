@@ -68,7 +68,7 @@ train() {
     python scripts/train_with_progress.py --log "$1.log" -- \
         fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
         --arch bnb_transformer --bert-encoder "$demo/bert" --encoder-layers 3 --decoder-layers 2 \
-        --length-control ctc --latent-size 0 --cross-attention-init self --float32-matmul-precision medium \
+        --length-control ctc --float32-matmul-precision medium \
         --criterion bnb_loss --label-smoothing 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \
         --lr "$3" --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$updates" \
         --max-update "$2" --max-tokens 1024 --seed 1 --num-workers 0 --data-buffer-size 0 \

@@ -72,6 +72,7 @@ def load_teacher(arguments: argparse.Namespace, cuda: bool) -> Teacher:
         "data": str(arguments.data_bin),
         "float32_matmul_precision": arguments.float32_matmul_precision,
         "eval_bleu": False,
+        "eval_rouge": False,
         "truncate_source": False,
     }
     paths = utils.split_paths(arguments.teacher)

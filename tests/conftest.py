@@ -53,10 +53,11 @@ def fairseq(device: str) -> Command:
         fails: bool = False,
         plugin: bool = True,
         cwd: Path | None = None,
+        task: str = "translation_bnb",
     ) -> str:
         line = [str(Path(sys.executable).with_name(f"fairseq-{command}")), *map(str, arguments)]
         if plugin:
-            line += ["--user-dir", str(ROOT / "bnb_fairseq"), "--task", "translation_bnb"]
+            line += ["--user-dir", str(ROOT / "bnb_fairseq"), "--task", task]
             if command != "preprocess" and device == "cpu":
                 line.append("--cpu")
         data = stdin.encode() if isinstance(stdin, str) else stdin

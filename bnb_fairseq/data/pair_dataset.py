@@ -25,12 +25,18 @@ class TruncatedSentences(Sequence[Tensor]):
     Args:
         sentences: items ending in [SEP].
         longest: longest item, [SEP] counted.
+
+    Attributes:
+        sizes: lengths after the cut.
+        cut: number of sentences that were longer.
     """
 
     def __init__(self, sentences: Sequence[Tensor], longest: int) -> None:
         self._sentences = sentences
         self._longest = longest
-        self.sizes = np.minimum(_sizes(sentences), longest)
+        whole = _sizes(sentences)
+        self.sizes = np.minimum(whole, longest)
+        self.cut = int((whole > longest).sum())
 
     def __len__(self) -> int:
         return len(self._sentences)
@@ -64,7 +70,10 @@ class SentencePairDataset(FairseqDataset):
         target_bos: True: targets begin with [CLS], and there is no ``prev_output_tokens`` (non-autoregressive);
             False: targets do not, and ``prev_output_tokens`` is the target shifted right behind [CLS].
         shuffle: shuffle sentences of equal length.
-        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted; None: leave them.
+        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted, at least 2; None: leave them.
+
+    Attributes:
+        cut_sources: number of sources that were cut.
     """
 
     def __init__(
@@ -77,7 +86,11 @@ class SentencePairDataset(FairseqDataset):
         shuffle: bool = True,
         longest_source: int | None = None,
     ) -> None:
-        self.source = source if longest_source is None else TruncatedSentences(source, longest_source - 1)
+        self.source, self.cut_sources = source, 0
+        if longest_source is not None:
+            self.source = shortened = TruncatedSentences(source, longest_source - 1)
+            self.cut_sources = shortened.cut
+        self.longest_source = longest_source
         self.target = target
         self.source_dictionary, self.target_dictionary = source_dictionary, target_dictionary
         self.target_bos = target_bos
@@ -89,10 +102,10 @@ class SentencePairDataset(FairseqDataset):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
-        item: Sample = {"id": index, "source": _prepend(self.source_dictionary.bos(), self.source[index])}
+        item: Sample = {"id": index, "source": prepend(self.source_dictionary.bos(), self.source[index])}
         if self.target is not None:
             target = self.target[index].long()
-            item["target"] = _prepend(self.target_dictionary.bos(), target) if self.target_bos else target
+            item["target"] = prepend(self.target_dictionary.bos(), target) if self.target_bos else target
         return item
 
     def collater(self, samples: list[Sample]) -> Sample:
@@ -124,9 +137,14 @@ class SentencePairDataset(FairseqDataset):
             batch["target"] = data_utils.collate_tokens(targets, self.target_dictionary.pad())
             batch["ntokens"] = sum(map(len, targets))
             if not self.target_bos:
-                shifted = [_prepend(self.target_dictionary.bos(), target[:-1]) for target in targets]
+                shifted = [prepend(self.target_dictionary.bos(), target[:-1]) for target in targets]
                 net_input["prev_output_tokens"] = data_utils.collate_tokens(shifted, self.target_dictionary.pad())
         return batch
+
+    def describe_cut(self) -> str:
+        """Say how many sources were cut, and to what."""
+        share = self.cut_sources / max(len(self), 1)
+        return f"{self.cut_sources:,} of {len(self):,} sources ({share:.1%}) cut to {self.longest_source} tokens"
 
     def num_tokens(self, index: int) -> int:
         """Return the longer side's length, by which ``--max-tokens`` limits a batch."""
@@ -210,7 +228,8 @@ def _sizes(items: Sequence[Tensor]) -> NDArray[np.int64]:
     return np.asarray([len(item) for item in items] if sizes is None else sizes, dtype=np.int64)
 
 
-def _prepend(symbol: int, tokens: Tensor) -> Tensor:
+def prepend(symbol: int, tokens: Tensor) -> Tensor:
+    """Put a symbol in front of N ids: N + 1 ids, int64."""
     return torch.cat([torch.tensor([symbol]), tokens.long()])
 
 
@@ -288,6 +307,8 @@ def keep_fitting(
             f"positions allow {tuple(longest)} tokens"
         )
         if not skip:
-            raise ValueError(f"{message}; --truncate-source cuts, --skip-invalid-size-inputs-valid-test leaves out")
+            raise ValueError(
+                f"{message}; --truncate-source cuts sources, --skip-invalid-size-inputs-valid-test leaves out"
+            )
         logger.warning("%s; they are left out", message)
     return kept

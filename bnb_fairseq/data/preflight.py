@@ -1,7 +1,8 @@
 """Checks of the text files that ``fairseq-preprocess`` is about to read."""
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fairseq import options
@@ -74,6 +75,25 @@ def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
         raise ValueError(f"{option}: source and target need the same number of lines, but {found}")
 
 
+def check_documents(path: Path, option: str) -> None:
+    """See that no document of a plain text is empty: lines are documents, or documents end at one empty line.
+
+    Args:
+        path: the file.
+        option: the command-line option that named it.
+
+    Raises:
+        ValueError: if the file is missing or not UTF-8, or naming its first line that ends an empty document.
+    """
+    count_lines(path, option)
+    before = b""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip() and not before.strip():
+                raise ValueError(f"{option}: {path}, line {number} ends an empty document; leave the line out")
+            before = line
+
+
 def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
     """Check the files named on the command line if the running command is ``fairseq-preprocess``.
 
@@ -86,13 +106,51 @@ def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
     Raises:
         ValueError: if a file is missing, not UTF-8, or longer than its counterpart.
     """
-    command, *arguments = argv if argv is not None else sys.argv
-    if Path(command).name not in COMMANDS:
+    args = _preprocessing_arguments(argv)
+    if args is None:
         return
-    args, _ = options.get_preprocessing_parser().parse_known_args(arguments)
     languages = [language for language in (args.source_lang, args.target_lang) if language]
     if args.only_source:
         languages = languages[:1]
-    for option in ("trainpref", "validpref", "testpref"):
-        for prefix in filter(None, (getattr(args, option) or "").split(",")):
-            check_parallel(prefix, languages, f"--{option}")
+    for prefix, option in _prefixes(args):
+        if languages:
+            check_parallel(prefix, languages, option)
+        elif args.only_source:  # without a language the prefix is the file
+            count_lines(Path(prefix), option)
+
+
+def check_corpus_command(argv: Sequence[str] | None = None) -> None:
+    """Do the same for a corpus of plain text, which has no languages.
+
+    Args:
+        argv: the command and its arguments; ``sys.argv`` by default.
+
+    Raises:
+        ValueError: if an option is missing or too many, or a file is missing, not UTF-8, or has an empty document.
+    """
+    args = _preprocessing_arguments(argv)
+    if args is None:
+        return
+    if not args.only_source:
+        raise ValueError("--only-source is needed for a corpus of plain text, but is not set")
+    for option, language in (("--source-lang", args.source_lang), ("--target-lang", args.target_lang)):
+        if language is not None:
+            raise ValueError(f"{option} must not be set for a corpus of plain text, but is {language}")
+    for prefix, option in _prefixes(args):
+        check_documents(Path(prefix), option)
+
+
+def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:
+    """Read the command line of ``fairseq-preprocess``; None if another command runs."""
+    command, *arguments = argv if argv is not None else sys.argv
+    if Path(command).name not in COMMANDS:
+        return None
+    args: Namespace = options.get_preprocessing_parser().parse_known_args(arguments)[0]
+    return args
+
+
+def _prefixes(args: Namespace) -> Iterator[tuple[str, str]]:
+    """List the text files' prefixes, each with the option that names it."""
+    for name in ("trainpref", "validpref", "testpref"):
+        for prefix in filter(None, (getattr(args, name) or "").split(",")):
+            yield prefix, f"--{name}"

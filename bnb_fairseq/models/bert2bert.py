@@ -1,6 +1,6 @@
 """The ``bert2bert`` model, the autoregressive baseline, and its named architectures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
@@ -9,6 +9,7 @@ from .bert_encoder import BertEncoder
 from .causal_decoder import CausalDecoder
 from .config import (
     BERT_BASE,
+    CROSS_ATTENTION_INIT_CHOICES,
     SMALL,
     TINY,
     BertSeq2SeqConfig,
@@ -28,6 +29,10 @@ ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attent
 @dataclass
 class Bert2BertConfig(BertSeq2SeqConfig):
     """Options of the autoregressive model."""
+
+    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(
+        default="self", metadata={"help": "cross-attention starts random, or from the decoder BERT's self-attention"}
+    )
 
 
 @register_model("bert2bert", dataclass=Bert2BertConfig)

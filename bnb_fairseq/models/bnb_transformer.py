@@ -224,7 +224,8 @@ class BnbTransformer(BaseFairseqModel):
             return encoded, self.canvas(encoded)
         if self.uses_ctc:
             usual = upsampled_lengths(encoded.lengths, self.upsample)
-            lengths = lengths_around(usual, encoded.lengths, self.decoder.max_positions(), count).flatten()
+            shortest = encoded.lengths if self.upsample >= 1 else torch.ones_like(usual)
+            lengths = lengths_around(usual, shortest, self.decoder.max_positions(), count).flatten()
         else:
             lengths = self._best_lengths(encoded, count).flatten()
         sentences = torch.arange(len(encoded.lengths), device=lengths.device)
@@ -327,8 +328,7 @@ class BnbTransformer(BaseFairseqModel):
         if self.canvas_length:
             return self.canvas_length, self.canvas_length
         if self.uses_ctc:
-            fitting = torch.arange(1, canvas + 1)
-            source = min(source, int((upsampled_lengths(fitting, self.upsample) <= canvas).sum()))
+            source = int((upsampled_lengths(torch.arange(1, source + 1), self.upsample) <= canvas).sum())
         return source, canvas
 
 

@@ -39,6 +39,13 @@ class BertSeq2SeqConfig(FairseqDataclass):
     bert_decoder: Optional[str] = field(
         default=None, metadata={"help": "BERT that the decoder starts from (default: that of --bert-encoder)"}
     )
+    pretrained_checkpoint: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "checkpoint of bnb_transformer or bert2bert to start from in place of BERTs; unlike with "
+            "--finetune-from-model its dictionaries may be others, embeddings are matched by text"
+        },
+    )
     encoder_layers: Optional[int] = field(
         default=None, metadata={"help": "encoder layers; fewer than the BERT has: evenly spaced ones are taken"}
     )
@@ -59,7 +66,7 @@ class BertSeq2SeqConfig(FairseqDataclass):
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
-        default="random", metadata={"help": "cross-attention starts random, or from the BERT's self-attention"}
+        default="random", metadata={"help": "cross-attention starts random, or from the decoder BERT's self-attention"}
     )
     freeze: Optional[str] = field(
         default=None,
@@ -81,7 +88,12 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
         default="ctc", metadata={"help": "who decides the output length: CTC, or a length classifier"}
     )
-    ctc_upsample: float = field(default=2.0, metadata={"help": "CTC: canvas positions per source token, at least 1"})
+    ctc_upsample: float = field(
+        default=2.0,
+        metadata={
+            "help": "CTC: canvas positions per source token; below 1 for outputs much shorter than their sources"
+        },
+    )
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
         default="mask", metadata={"help": "CTC: what fills the added positions, [MASK] embeddings or the latent again"}
     )
@@ -99,7 +111,7 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
         default=128, metadata={"help": "length classifier: classes for target minus source length, from -N to N"}
     )
     latent_size: int = field(
-        default=8, metadata={"help": "width of the latent vector of a token; 0: none, the encoder state itself"}
+        default=0, metadata={"help": "width of the latent vector of a token; 0: none, the encoder state itself"}
     )
     latent: LATENT_CHOICES = field(  # type: ignore[valid-type]
         default="deterministic", metadata={"help": "the latent is a linear map, or a variational autoencoder's"}
@@ -148,13 +160,13 @@ def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
 
 
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
-    """Fill in an architecture's sizes, unless a BERT brings its own.
+    """Fill in an architecture's sizes, unless a BERT or a checkpoint brings its own.
 
     Args:
         cfg: the options, changed in place; while fairseq sets up an architecture some may be missing.
         sizes: the architecture's, keys ``SIZE_FIELDS``.
     """
-    if getattr(cfg, "bert_encoder", None) is not None:
+    if any(getattr(cfg, name, None) is not None for name in ("bert_encoder", "pretrained_checkpoint")):
         return
     for side in ("encoder", "decoder"):
         complete_sizes(cfg, side, sizes)
@@ -223,9 +235,9 @@ def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
         return
     known = all(part in PARTS for part in split_parts(cfg.freeze))
     problems.require(known, "freeze", f"must name some of {', '.join(PARTS)}", repr(cfg.freeze))
-    problems.require(
-        cfg.bert_encoder is not None, "freeze", "needs --bert-encoder: random parameters must be trained", cfg.freeze
-    )
+    started = cfg.bert_encoder is not None or cfg.pretrained_checkpoint is not None
+    constraint = "needs --bert-encoder or --pretrained-checkpoint: random parameters must be trained"
+    problems.require(started, "freeze", constraint, cfg.freeze)
 
 
 def check_options(cfg: BnbTransformerConfig) -> None:
@@ -239,7 +251,8 @@ def check_options(cfg: BnbTransformerConfig) -> None:
     """
     problems = Problems("bnb_transformer")
     require_sizes(cfg, problems)
-    problems.require(cfg.ctc_upsample >= 1, "ctc-upsample", "must be at least 1", cfg.ctc_upsample)
+    finite = 0 < cfg.ctc_upsample < float("inf")
+    problems.require(finite, "ctc-upsample", "must be above 0 and finite", cfg.ctc_upsample)
     problems.require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
     problems.require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
     problems.require(

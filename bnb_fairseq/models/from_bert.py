@@ -10,7 +10,7 @@ from .bert_checkpoint import BertCheckpoint, open_bert
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
 from .config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
 from .freezing import check_frozen
-from .row_matching import match_rows
+from .row_matching import SymbolTable, match_rows
 
 OUTPUT_MATRIX = "head.weight"  # a copy of the token embeddings, where it exists
 logger = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
     if cfg.bert_encoder is None:
         if cfg.bert_decoder is not None:
             raise ValueError(f"--bert-decoder {cfg.bert_decoder} needs --bert-encoder, which is not set")
-        if str(cfg.cross_attention_init) == "self":
-            raise ValueError("--cross-attention-init self needs --bert-encoder, which is not set")
         return None
     encoder = open_bert(cfg.bert_encoder, "--bert-encoder")
     decoder = encoder if cfg.bert_decoder is None else open_bert(cfg.bert_decoder, "--bert-decoder")
@@ -49,7 +47,7 @@ def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
         problems.append(f"layer_norm_eps of encoder ({encoder.layer_norm_eps}) and decoder ({decoder.layer_norm_eps})")
     if str(cfg.cross_attention_init) == "self" and encoder.sizes["embed_dim"] != decoder.sizes["embed_dim"]:
         widths = f"{encoder.sizes['embed_dim']} and {decoder.sizes['embed_dim']}"
-        problems.append(f"--cross-attention-init self wants BERTs of the same width, but they have {widths}")
+        problems.append(f"--cross-attention-init must be random for BERTs of different widths ({widths}), but is self")
     if problems:
         raise ValueError("sizes contradict each other: " + "; ".join(problems))
     for side, bert in berts._asdict().items():
@@ -91,7 +89,7 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
     reports = []
     for side, bert in berts._asdict().items():
         module = getattr(model, side)
-        rows = match_rows(module.dictionary, bert.tokenizer)
+        rows = match_rows(module.dictionary, SymbolTable.of_wordpiece(bert.tokenizer))
         reports.append(import_bert(module, bert, module.sizes.layers, rows, side))
         logger.info(reports[-1].summary())
         for line in reports[-1].lines():

@@ -50,26 +50,30 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
 
 
 def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tensor:
-    """Number of canvas positions under CTC: ceil(upsample x source length).
+    """Number of canvas positions under CTC: ceil(upsample x source length), at least one for a source with tokens.
 
     Args:
         source_lengths: B.
-        upsample: positions per source token, at least 1; or B, float64, one for each sentence.
+        upsample: positions per source token, above 0; or B, float64, one for each sentence.
 
     Returns:
         B, the dtype of ``source_lengths``.
     """
     # 85 x 2.2 is 187.00000000000003 in floating point; the last of 188 positions would read the padding.
-    return torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
+    lengths = torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
+    return lengths.maximum(source_lengths.clamp(max=1))
 
 
 def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Tensor, mask_added: bool) -> Canvas:
     """Spread the latent over the CTC canvas: position a reads source position floor(a / upsample).
 
+    With a ratio below 1 a canvas is shorter than its source: some source positions are read by none of its positions,
+    and none of these repeats another or is added.
+
     Args:
         latent: B x S x Z.
         source_lengths: B, true source lengths.
-        upsample: canvas positions per source token, at least 1; or B, float64, one for each sentence.
+        upsample: canvas positions per source token, above 0; or B, float64, one for each sentence.
         mask_added: mark the positions that repeat their left neighbour's source position as added.
 
     Returns:

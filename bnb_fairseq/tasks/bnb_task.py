@@ -23,7 +23,9 @@ from ..generation.hypotheses import empty_hypothesis
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
-from .config import TranslationBnbConfig, eval_bleu_options
+from ..models.pretrained import load_pretrained, resolve_pretrained
+from ..models.row_matching import symbol_state
+from .config import BnbTaskConfig
 from .history import print_history
 
 
@@ -38,7 +40,7 @@ class BnbTask(TranslationTask):
         tgt_dict: the target dictionary.
     """
 
-    def __init__(self, cfg: TranslationBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
+    def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         FairseqTask.__init__(self, cfg)
         torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
@@ -61,8 +63,13 @@ class BnbTask(TranslationTask):
         Returns:
             The dictionary.
         """
-        check_preprocessing_command()
+        cls.check_preprocessing()
         return load_dictionary(filename)
+
+    @classmethod
+    def check_preprocessing(cls) -> None:
+        """Check the text files of ``fairseq-preprocess``, which shows a task only the dictionaries."""
+        check_preprocessing_command()
 
     @classmethod
     def build_dictionary(
@@ -80,13 +87,20 @@ class BnbTask(TranslationTask):
         Returns:
             A plain dictionary.
         """
-        check_preprocessing_command()
+        cls.check_preprocessing()
         return BnbDictionary.of_counts(super().build_dictionary(filenames, workers, threshold, nwords, padding_factor))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers of the task: digests of its dictionaries."""
+        """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
+
+        The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
+        start a model with other dictionaries.
+        """
         sides = {"source": self.src_dict, "target": self.tgt_dict}
-        return {"dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()}}
+        return {
+            "dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()},
+            "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare a checkpoint's dictionaries with the data-bin's.
@@ -137,16 +151,17 @@ class BnbTask(TranslationTask):
             The model.
         """
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
-        berts = resolve_berts(cfg) if has_berts else None
+        pretrained = resolve_pretrained(cfg) if has_berts else None
+        berts = resolve_berts(cfg) if has_berts and pretrained is None else None
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
+        if pretrained is not None:
+            load_pretrained(model, pretrained)
         self.traits = None
         if isinstance(model, BnbTransformer):
             layers = len(model.decoder.layers)
             self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens, layers)
-        if self.cfg.eval_bleu:
-            self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
         return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:

@@ -1,4 +1,4 @@
-"""Options of the ``translation_bnb`` task."""
+"""Options of the tasks."""
 
 import json
 from argparse import Namespace
@@ -16,8 +16,8 @@ DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
 
 
 @dataclass
-class TranslationBnbConfig(FairseqDataclass):
-    """Options of the task; names and meaning are those of fairseq's ``translation``."""
+class BnbTaskConfig(FairseqDataclass):
+    """Options of every text-to-text task; names and meaning are those of fairseq's ``translation``."""
 
     data: Optional[str] = field(
         default=None,
@@ -26,24 +26,34 @@ class TranslationBnbConfig(FairseqDataclass):
             "validation and test data lie in the first"
         },
     )
-    source_lang: Optional[str] = field(default=None, metadata={"help": "source language", "argparse_alias": "-s"})
-    target_lang: Optional[str] = field(default=None, metadata={"help": "target language", "argparse_alias": "-t"})
     max_source_positions: int = field(
         default=512, metadata={"help": "longest source in tokens, [CLS] and [SEP] counted (the model may allow less)"}
     )
     max_target_positions: int = field(
         default=512, metadata={"help": "longest target in tokens, [CLS] and [SEP] counted (the model may allow less)"}
     )
-    truncate_source: bool = field(default=False, metadata={"help": "cut sources to --max-source-positions"})
+    truncate_source: bool = field(
+        default=False,
+        metadata={
+            "help": "cut sources to --max-source-positions or to what the model's positions allow, if that is less"
+        },
+    )
     eval_bleu: bool = field(
         default=False, metadata={"help": "report sacreBLEU of detokenised text on the validation data"}
     )
+    eval_rouge: bool = field(
+        default=False,
+        metadata={"help": "report ROUGE-1, ROUGE-2 and ROUGE-L (F1) of detokenised text on the validation data"},
+    )
     eval_bleu_args: str = field(
         default="{}",
-        metadata={"help": "generation options for --eval-bleu as JSON, such as '{\"iter_decode_max_iter\": 4}'"},
+        metadata={
+            "help": "generation options as JSON for --eval-bleu and --eval-rouge, which judge one output, such as "
+            "'{\"iter_decode_max_iter\": 4}'"
+        },
     )
     eval_bleu_print_samples: bool = field(
-        default=False, metadata={"help": "log one translation of each validation batch"}
+        default=False, metadata={"help": "--eval-bleu, --eval-rouge: log one output of each validation batch"}
     )
     ctc_beam: int = field(
         default=0,
@@ -73,6 +83,14 @@ class TranslationBnbConfig(FairseqDataclass):
     )
     train_subset: str = II("dataset.train_subset")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]
+
+
+@dataclass
+class TranslationBnbConfig(BnbTaskConfig):
+    """Options of ``translation_bnb``."""
+
+    source_lang: Optional[str] = field(default=None, metadata={"help": "source language", "argparse_alias": "-s"})
+    target_lang: Optional[str] = field(default=None, metadata={"help": "target language", "argparse_alias": "-t"})
 
 
 def eval_bleu_options(text: str) -> Namespace:

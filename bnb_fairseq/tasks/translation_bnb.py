@@ -1,30 +1,22 @@
 """The ``translation_bnb`` task: text to text, non-autoregressive or not."""
 
 import logging
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import sacrebleu
 from fairseq import utils
-from fairseq.criterions import FairseqCriterion
 from fairseq.data import data_utils
-from fairseq.models import BaseFairseqModel
-from fairseq.tasks import FairseqTask, register_task
-from torch import Tensor
+from fairseq.tasks import register_task
 
 from ..data.dictionary import load_data_bin
-from ..data.pair_dataset import SentencePairDataset, load_pair
-from ..data.preflight import check_lines
-from .bnb_task import BnbTask
+from ..data.pair_dataset import load_pair
 from .config import TranslationBnbConfig
-from .validation_bleu import log_bleu
+from .text_to_text import TextToTextTask
 
 logger = logging.getLogger(__name__)
 
 
 @register_task("translation_bnb", dataclass=TranslationBnbConfig)
-class TranslationBnbTask(BnbTask):
+class TranslationBnbTask(TextToTextTask):
     """Translation (or any text to text) between dictionaries that take raw text.
 
     For ``bnb_transformer`` and, through fairseq's SequenceGenerator, ``bert2bert`` and fairseq's autoregressive models.
@@ -86,66 +78,7 @@ class TranslationBnbTask(BnbTask):
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
         pair = load_pair(Path(folder), split, languages, dictionaries, self.cfg.dataset_impl)
-        self.datasets[split] = self._pairs(pair.source, pair.target, shuffle=split != "test")
-
-    def _pairs(self, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool) -> SentencePairDataset:
-        longest = self.cfg.max_source_positions if self.cfg.truncate_source else None
-        return SentencePairDataset(
-            source, self.src_dict, target, self.tgt_dict, self.traits is not None, shuffle, longest
-        )
-
-    def get_interactive_tokens_and_lengths(
-        self, lines: Sequence[str], encode_fn: Callable[[str], str]
-    ) -> tuple[list[Tensor], list[int]]:
-        """Encode lines of raw text.
-
-        Args:
-            lines: raw source text, one sentence each.
-            encode_fn: fairseq's tokenizer and BPE, none by default.
-
-        Returns:
-            Ids ending in [SEP], and their lengths.
-        """
-        check_lines(lines, "--input")
-        tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
-        return tokens, lengths
-
-    def build_dataset_for_inference(
-        self, src_tokens: list[Tensor], src_lengths: list[int], constraints: Any = None
-    ) -> SentencePairDataset:
-        """Make a data set of sources only.
-
-        Args:
-            src_tokens: ids ending in [SEP].
-            src_lengths: their lengths; not needed.
-            constraints: must be None.
-
-        Returns:
-            The data set.
-
-        Raises:
-            ValueError: if there are constraints.
-        """
-        if constraints is not None:
-            raise ValueError("--constraints cannot be used with --task translation_bnb")
-        return self._pairs(src_tokens, None, shuffle=False)
-
-    def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
-        """Log what the criterion makes of its statistics, and BLEU.
-
-        Args:
-            logging_outputs: statistics of batches and workers.
-            criterion: the criterion.
-        """
-        FairseqTask.reduce_metrics(self, logging_outputs, criterion)
-        log_bleu(logging_outputs)
-
-    def _inference_with_bleu(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> Any:
-        """Translate a validation batch and count its n-grams, on detokenised text."""
-        hypotheses = [best[0]["tokens"] for best in self.inference_step(generator, [model], sample)]
-        translations = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
-        references = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
-        if self.cfg.eval_bleu_print_samples:
-            logger.info("example translation: %s", translations[0])
-            logger.info("example reference:   %s", references[0])
-        return sacrebleu.corpus_bleu(translations, [references])
+        dataset = self._pairs(pair.source, pair.target, shuffle=split != "test")
+        self.datasets[split] = dataset
+        if self.cfg.truncate_source:
+            logger.info("%s: %s", split, dataset.describe_cut())

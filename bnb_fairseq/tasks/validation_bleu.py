@@ -4,11 +4,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import sacrebleu
 from fairseq.logging import metrics
 from fairseq.tasks.translation import EVAL_BLEU_ORDER
 from sacrebleu.metrics import BLEU
 
 LENGTHS = ("_bleu_sys_len", "_bleu_ref_len")
+
+
+def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Count the n-grams of a batch.
+
+    Args:
+        hypotheses: what the model wrote.
+        references: what it should have written.
+
+    Returns:
+        ``_bleu_sys_len``, ``_bleu_ref_len``, and ``_bleu_counts_N`` and ``_bleu_totals_N`` for each order.
+    """
+    bleu = sacrebleu.corpus_bleu(list(hypotheses), [list(references)])
+    found = dict(zip(LENGTHS, (bleu.sys_len, bleu.ref_len), strict=True))
+    for order in range(EVAL_BLEU_ORDER):
+        found |= {f"_bleu_counts_{order}": bleu.counts[order], f"_bleu_totals_{order}": bleu.totals[order]}
+    return found
 
 
 def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -18,8 +36,7 @@ def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     training that selects its best checkpoint by BLEU then stops with a KeyError. Here such a validation has BLEU 0.
 
     Args:
-        logging_outputs: of batches and workers; ``_bleu_sys_len``, ``_bleu_ref_len``, ``_bleu_counts_N`` and
-            ``_bleu_totals_N`` of each, absent in training.
+        logging_outputs: of batches and workers, with what ``bleu_statistics`` returned; absent in training.
     """
     if not any(LENGTHS[0] in log for log in logging_outputs):
         return

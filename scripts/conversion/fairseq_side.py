@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, options, utils
+from fairseq import options, utils
 from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary, check_same_dictionary, load_data_bin
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
-from bnb_fairseq.models.bert_checkpoint import UNREADABLE, why_not_read
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from bnb_fairseq.models.pretrained import read_state
 from bnb_fairseq.models.seed_checkpoint import Keepsake
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
@@ -134,17 +134,8 @@ def read_checkpoint(path: Path) -> Trained:
     Raises:
         ValueError: if it is none.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but {why_not_read(error)}") from error
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries ({error})") from error
-    cfg = state.get("cfg")
-    if cfg is None or "model" not in state:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries (cfg and model)")
+    state = read_state(path)
+    cfg = state["cfg"]
     name = str(cfg.model._name)
     model = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
     if model not in CONFIGS:

@@ -1,4 +1,4 @@
-"""The picture of a comparison: BLEU over sentences per second."""
+"""The picture of a comparison: BLEU or ROUGE-L over sentences per second."""
 
 import textwrap
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from .report import Figures
+from .report import TESTED, Figures
 
 LABEL_WIDTH = 30  # characters
 DISTANCES = (7, 14, 22, 32, 44, 58, 74)  # points between a label and what it names
@@ -35,7 +35,7 @@ class _Point(NamedTuple):
         speed: sentences per second, median.
         slowest: of its rounds.
         fastest: of its rounds.
-        bleu: of the test set.
+        quality: BLEU or ROUGE-L of the test set.
         low: end of the bootstrap's 95%.
         high: end of the bootstrap's 95%.
         colour: of all that belongs to it.
@@ -46,58 +46,64 @@ class _Point(NamedTuple):
     speed: float
     slowest: float
     fastest: float
-    bleu: float
+    quality: float
     low: float
     high: float
     colour: str
     baseline: bool
 
 
-def draw(rows: Sequence[Figures], baseline: str, picture: Path) -> list[str]:
+def draw(rows: Sequence[Figures], baseline: str, picture: Path, metric: str = "bleu") -> list[str]:
     """Write the picture.
 
     Args:
         rows: the table; rows that were not tested, such as the reference's, are no systems.
         baseline: name of the system to mark.
         picture: file to write; its ending says in which format.
+        metric: one of ``TESTED``.
 
     Returns:
         Names of systems that have no speed and are left out.
     """
-    systems = [row for row in rows if row.bootstrap is not None]
-    points = [point for row in systems if (point := _point(row, baseline)) is not None]
+    systems = [row for row in rows if row.tested(metric) is not None]
+    points = [point for row in systems if (point := _point(row, baseline, metric)) is not None]
     figure, axes = plt.subplots(figsize=(9, 6), dpi=120, layout="constrained")
     _draw_points(axes, points)
+    axes.set_ylabel(TESTED[metric])
     _label(figure, axes, points)
     figure.savefig(picture, dpi=120)
     plt.close(figure)
     return [row.system for row in systems if row.speed is None]
 
 
-def _point(row: Figures, baseline: str) -> _Point | None:
-    if row.speed is None or row.bleu is None or row.bootstrap is None:
+def _point(row: Figures, baseline: str, metric: str) -> _Point | None:
+    tested = row.tested(metric)
+    if row.speed is None or tested is None:
         return None
+    quality, test = tested
     marked = row.system == baseline
-    low, high = row.bootstrap.mean - row.bootstrap.interval, row.bootstrap.mean + row.bootstrap.interval
+    low, high = test.mean - test.interval, test.mean + test.interval
     speeds = (row.speed.median(), min(row.speed.rounds), max(row.speed.rounds))
-    return _Point(row.system, *speeds, row.bleu, low, high, "tab:red" if marked else "tab:blue", marked)
+    return _Point(row.system, *speeds, quality, low, high, "tab:red" if marked else "tab:blue", marked)
 
 
 def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
     """Draw everything but the labels."""
     for point in points:
         axes.vlines(point.speed, point.low, point.high, color=point.colour, alpha=0.5)
-        axes.hlines(point.bleu, point.slowest, point.fastest, color=point.colour, alpha=0.5)
-        axes.plot(point.speed, point.bleu, "s" if point.baseline else "o", color=point.colour, markersize=7, zorder=3)
+        axes.hlines(point.quality, point.slowest, point.fastest, color=point.colour, alpha=0.5)
+        axes.plot(
+            point.speed, point.quality, "s" if point.baseline else "o", color=point.colour, markersize=7, zorder=3
+        )
         if point.baseline:
-            axes.axhline(point.bleu, color=point.colour, linestyle=":", linewidth=1)
+            axes.axhline(point.quality, color=point.colour, linestyle=":", linewidth=1)
             axes.axvline(point.speed, color=point.colour, linestyle=":", linewidth=1)
     axes.plot([], [], "s:", color="tab:red", label="baseline")
     axes.plot([], [], "o", color="tab:blue", label="other systems")
     across = "; across: slowest to fastest round" if any(point.slowest < point.fastest for point in points) else ""
     axes.plot([], [], "-", color="gray", label=f"up: 95% of the bootstrap{across}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small", frameon=False)
-    axes.set(xscale="log", xlabel="sentences per second", ylabel="BLEU")
+    axes.set(xscale="log", xlabel="sentences per second")
     axes.grid(alpha=0.3)
     axes.margins(y=0.15)
     if points:
@@ -116,7 +122,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[_Point]) -> list[Annotat
     for point in points:
         label = axes.annotate(
             textwrap.fill(point.name, LABEL_WIDTH),
-            (point.speed, point.bleu),
+            (point.speed, point.quality),
             xytext=(0, 0),
             textcoords="offset points",
             arrowprops={"arrowstyle": "-", "color": point.colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
@@ -158,11 +164,11 @@ def _boxes(axes: Axes, point: _Point) -> list[Bbox]:
     """Return what a point and its bars cover, in pixels."""
     (x, y), (_, low), (_, high), (left, _), (right, _) = axes.transData.transform(
         [
-            (point.speed, point.bleu),
+            (point.speed, point.quality),
             (point.speed, point.low),
             (point.speed, point.high),
-            (point.slowest, point.bleu),
-            (point.fastest, point.bleu),
+            (point.slowest, point.quality),
+            (point.fastest, point.quality),
         ]
     )
     marker = Bbox.from_extents(x, y, x, y).padded(2 * CLEARANCE)

@@ -8,9 +8,17 @@ from report_translation import Significance, repetition, score
 
 from .generation import Run
 from .markdown import cell, table
+from .rouge import RougeFigures
 from .systems import COPY, REFERENCE
 
-HEAD = ("system", "BLEU", "mean ± 95%", "p", "chrF", "length ratio", "repetition %", "sentences/s", "ratio")
+# The columns of each metric that can be asked for.
+METRICS = {
+    "bleu": ("BLEU", "mean ± 95%", "p"),
+    "chrf": ("chrF",),
+    "rouge": ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L mean ± 95%", "p of ROUGE-L"),
+}
+DEFAULT = ("bleu", "chrf")
+TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L"}  # metrics with a bootstrap, and what it is of
 
 
 class Speed(NamedTuple):
@@ -38,6 +46,26 @@ class Figures(NamedTuple):
     bootstrap: Significance | None = None
     speed: Speed | None = None
     ratio: float | None = None
+    rouge: RougeFigures | None = None
+
+    def tested(self, metric: str) -> tuple[float, Significance] | None:
+        """Return the score that the bootstrap is of, and its result; None for what is no system.
+
+        Args:
+            metric: one of ``TESTED``.
+
+        Returns:
+            Both, or None.
+
+        Raises:
+            ValueError: if the metric has no bootstrap.
+        """
+        if metric == "bleu":
+            return None if self.bleu is None or self.bootstrap is None else (self.bleu, self.bootstrap)
+        if metric == "rouge":
+            found = self.rouge
+            return None if found is None or found.bootstrap is None else (found.means["rougeL"], found.bootstrap)
+        raise ValueError(f"the metric must be one of {', '.join(TESTED)}, but is {metric}")
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can hold: the speed as its median, beside those of the rounds."""
@@ -46,6 +74,7 @@ class Figures(NamedTuple):
             "bootstrap": self.bootstrap and self.bootstrap._asdict(),
             "speed": self.speed and self.speed.median(),
             "speed_rounds": self.speed and self.speed.rounds,
+            "rouge": self.rouge and self.rouge.as_json(),
         }
 
 
@@ -55,6 +84,7 @@ def measure(
     sources: Sequence[str],
     references: Sequence[str],
     baseline: str,
+    rouge: Mapping[str, RougeFigures],
 ) -> tuple[list[Figures], str]:
     """Fill the table.
 
@@ -64,9 +94,10 @@ def measure(
         sources: raw source text.
         references: raw references.
         baseline: the system whose speed is the unit of the others'.
+        rouge: ROUGE of each and of the source copied, if it was asked for.
 
     Returns:
-        A row for each system, one for the source copied and one for the reference; the signatures of both metrics.
+        A row for each system, one for the source copied and one for the reference; the signatures of BLEU and chrF.
     """
     rows, signatures = [], ""
     speeds = {name: speed_of(rounds) for name, rounds in runs.items()}
@@ -76,7 +107,7 @@ def measure(
         speed = speeds.get(name)
         ratio = speed.median() / unit.median() if speed and unit else None
         figures = (row.length_ratio, repetition(lines), row.bleu, row.chrf)
-        rows.append(Figures(name, *figures, tests.get(name), speed, ratio))
+        rows.append(Figures(name, *figures, tests.get(name), speed, ratio, rouge.get(name)))
     rows.append(Figures(REFERENCE, 1.0, repetition(references)))
     return rows, signatures
 
@@ -87,22 +118,44 @@ def speed_of(rounds: Sequence[Run]) -> Speed | None:
     return Speed(speeds) if len(speeds) == len(rounds) else None
 
 
-def format_table(rows: Sequence[Figures], baseline: str) -> str:
-    """Write the table in Markdown; ``baseline`` is the system that the others were compared with."""
-    lines = [HEAD]
+def format_table(rows: Sequence[Figures], baseline: str, metrics: Sequence[str] = DEFAULT) -> str:
+    """Write the table in Markdown.
+
+    Args:
+        rows: its rows.
+        baseline: the system that the others were compared with.
+        metrics: keys of ``METRICS``, whose columns it has.
+
+    Returns:
+        The table.
+    """
+    columns = [column for metric in METRICS if metric in metrics for column in METRICS[metric]]
+    lines = [("system", *columns, "length ratio", "repetition %", "sentences/s", "ratio")]
     for row in rows:
-        interval = p_value = speed = "-"
-        if test := row.bootstrap:
-            interval = f"{test.mean:.1f} ± {test.interval:.1f}"
-            p_value = "baseline" if row.system == baseline else "equal"
-            p_value = p_value if test.p_value is None else f"{test.p_value:.4f}"
+        cells = {"chrf": [cell(row.chrf, ".1f")]}
+        means = {} if row.rouge is None else row.rouge.means
+        cells["bleu"] = [cell(row.bleu, ".1f"), *_test_cells(row, "bleu", baseline)]
+        cells["rouge"] = [cell(means.get(name), ".1f") for name in ("rouge1", "rouge2", "rougeL")]
+        cells["rouge"] += _test_cells(row, "rouge", baseline)
+        speed = "-"
         if row.speed:
             spread = f" ±{100 * row.speed.spread():.0f}%" if len(row.speed.rounds) > 1 else ""
             speed = f"{row.speed.median():,.1f}{spread}"
-        scores = (cell(row.bleu, ".1f"), interval, p_value, cell(row.chrf, ".1f"))
+        scores = [text for metric in METRICS if metric in metrics for text in cells[metric]]
         rest = (f"{row.length_ratio:.2f}", f"{row.repetition:.2f}", speed, cell(row.ratio, ".2f"))
         lines.append((row.system, *scores, *rest))
     return table(lines)
+
+
+def _test_cells(row: Figures, metric: str, baseline: str) -> list[str]:
+    """Write what the bootstrap says: mean ± 95%, and p."""
+    tested = row.tested(metric)
+    if tested is None:
+        return ["-", "-"]
+    _, test = tested
+    p_value = "baseline" if row.system == baseline else "equal"
+    p_value = p_value if test.p_value is None else f"{test.p_value:.4f}"
+    return [f"{test.mean:.1f} ± {test.interval:.1f}", p_value]
 
 
 def explain_speed(rounds: int, baseline: str) -> str:

@@ -20,7 +20,7 @@ Write = Callable[[Path, Sequence[str]], Path]
         (["--bert-encoder", "TEXT"], ["--bert-encoder", "config.json"]),
         (["--bert-encoder", "BERT", "--encoder-embed-dim", "48"], ["--encoder-embed-dim 48", "has 64"]),
         (["--bert-encoder", "BERT", "--decoder-layers", "9"], ["--decoder-layers 9", "between 1 and the 4 layers"]),
-        (["--ctc-upsample", "0.5"], ["--ctc-upsample must be at least 1, but is 0.5"]),
+        (["--ctc-upsample", "0"], ["--ctc-upsample must be above 0 and finite, but is 0"]),
         (["--glancing", "0.5"], ["--glancing needs --canvas-tokens"]),
         (
             ["--canvas-tokens", "--glancing", "5:1"],
@@ -108,8 +108,10 @@ def test_truncate_source(setting: Setting, checkpoint: Path, fairseq: Command, w
     dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
     prefix = ["-s", "en", "-t", "de", "--testpref", tmp_path / "long"]
     fairseq("preprocess", *prefix, *dictionaries, "--destdir", tmp_path)
-    cut = ["--truncate-source", "--max-source-positions", 40]
-    assert "D-0" in fairseq("generate", tmp_path, "--path", checkpoint, *cut)
+    for limit, longest in ([], 80), (["--max-source-positions", 40], 40):  # 160 positions allow a canvas of 2 x 80
+        output = fairseq("generate", tmp_path, "--path", checkpoint, "--truncate-source", *limit)
+        assert "D-0" in output
+        assert f"test: 1 of 1 sources (100.0%) cut to {longest} tokens" in output
 
 
 def test_broken_utf8_and_unequal_counts(setting: Setting, fairseq: Command, write: Write, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def without_generator(loaded: Loaded, batch: dict[str, Any]) -> Tensor:
 def test_training_with_validation_bleu(
     setting: Setting, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
-    options = ["--bert-encoder", setting.bert, "--decoder-layers", 1, "--cross-attention-init", "self"]
+    options = ["--bert-encoder", setting.bert, "--decoder-layers", 1, "--cross-attention-init", "random"]
     options += ["--max-update", 4, "--eval-bleu", "--eval-bleu-args", f'{{"beam": 1, "max_len_b": {LONGEST}}}']
     trained = fairseq("train", setting.data_bin, *BERT2BERT, *options, "--save-dir", tmp_path)
     assert re.search(r"decoder from .*, layers \[0\]: ", trained), trained[-3000:]

@@ -108,7 +108,7 @@ def test_hydra_trains_what_the_config_says(trained: Path) -> None:
     config = torch.load(trained / "checkpoint_last.pt")["cfg"]
     assert (config["task"]["_name"], config["model"]["_name"]) == ("translation_bnb", "bnb_transformer")
     assert (config["model"]["encoder_layers"], config["model"]["decoder_layers"]) == (3, 2)
-    assert config["model"]["cross_attention_init"] == "self"
+    assert (config["model"]["cross_attention_init"], config["model"]["latent_size"]) == ("random", 0)
     assert config["criterion"]["label_smoothing"] == 0.1
     assert config["optimization"]["lr"] == [0.0005]
     assert config["task"]["eval_bleu"] is True

@@ -143,8 +143,9 @@ def make_config() -> Callable[..., Any]:
     def make(kind: type[BertSeq2SeqConfig] = BnbTransformerConfig, **options: object) -> BertSeq2SeqConfig:
         sizes = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
         both = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in sizes.items()}
+        latent = {"latent_size": 8} if kind is BnbTransformerConfig else {}
         config = kind()
-        for name, value in {**both, **options}.items():
+        for name, value in {**both, **latent, **options}.items():
             assert hasattr(config, name), name
             setattr(config, name, value)
         return config

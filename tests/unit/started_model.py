@@ -28,10 +28,11 @@ SOURCE, LENGTHS = (
 
 
 def start(bert: Path, kind: str = "bnb_transformer", **changes: object) -> Started:
-    """Build a model as the task does."""
+    """Build a model as the task does; its latent and cross-attention are not the BERT's unless that is asked for."""
     model_class, config_class = KINDS[kind]
     config = config_class(bert_encoder=str(bert))
-    for name, value in changes.items():
+    latent = {"latent_size": 8} if kind == "bnb_transformer" else {}
+    for name, value in {"cross_attention_init": "random", **latent, **changes}.items():
         assert hasattr(config, name), name
         setattr(config, name, value)
     berts = resolve_berts(config)

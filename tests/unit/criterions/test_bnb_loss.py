@@ -19,6 +19,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "length": {"length_control": "length", "length_range": 3},
     "length canvas tokens": {"length_control": "length", "length_range": 3, "canvas_tokens": True},
     "ctc canvas tokens": {"length_control": "ctc", "canvas_tokens": True},
+    "ctc short canvas": {"length_control": "ctc", "ctc_upsample": 0.9, "canvas_tokens": True},
     "ctc vae": {"length_control": "ctc", "latent": "vae", "latent_size": 3},
     "length vae": {"length_control": "length", "length_range": 3, "latent": "vae", "latent_size": 3},
     "length axe": {"length_control": "length", "length_range": 3},
@@ -78,7 +79,7 @@ def test_sample_size_counts_the_tokens_that_the_loss_covers(kind: str, make_mode
     _, tokens, logs = criterion(**CRITERIONS.get(kind, {}))(
         make_model(**KINDS[kind]), sentences([0, 1, 2, 3, 4], extra=2)
     )
-    outside = [1, 3] if kind.startswith("ctc") else []  # canvases of 4 and 12, of 3 and 9
+    outside = [1, 3] if kind.startswith("ctc") else []  # canvases of 4 and 12, of 3 and 9, of 2 and 6
     assert tokens == sum(len(target) for i, target in enumerate(TARGETS) if i not in outside)
     assert float(logs.get("canvas_overflow_sum", 0)) == len(outside)
     assert (logs["sample_size"], logs["ntokens"], logs["nsentences"]) == (tokens, sum(map(len, TARGETS)), 5)
@@ -106,10 +107,11 @@ def test_double_precision_stays(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("short", [{}, {"ctc_upsample": 0.1}, {"ctc_upsample": 0.3, "canvas_tokens": True}])
 def test_a_batch_in_which_nothing_fits_keeps_the_graph_alive(
-    training: bool, smoothing: float, make_model: MakeModel
+    short: dict[str, Any], training: bool, smoothing: float, make_model: MakeModel
 ) -> None:
-    model = make_model(**KINDS["ctc"]).train(training)
+    model = make_model(**KINDS["ctc"], **short).train(training)
     loss, tokens, logs = criterion(smoothing)(model, sentences([1, 3]))
     assert (float(loss), tokens, float(logs["canvas_overflow_sum"])) == (0.0, 0, 2.0)
     torch.autograd.backward(loss)

@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_refused(make: MakeDataset) -> None:
     assert keep_fitting(dataset, everything, (5, 6), skip=False).tolist() == [0, 1, 2, 3, 4]
     message = (
         "2 of 5 sentences are too long; sentence 1 has source and target lengths (3, 6), but --max-source-positions, "
-        "--max-target-positions and the model's positions allow (5, 5) tokens; --truncate-source cuts, "
+        "--max-target-positions and the model's positions allow (5, 5) tokens; --truncate-source cuts sources, "
         "--skip-invalid-size-inputs-valid-test leaves out"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -173,6 +173,21 @@ def test_truncated_source(longest: int, make: MakeDataset) -> None:
     assert [dataset[i]["source"].tolist() for i in range(3)] == expected
     assert dataset.source_sizes.tolist() == [len(dataset[i]["source"]) for i in range(5)]
     assert [len(dataset[i]["target"]) for i in range(5)] == [4, 6, 3, 3, 6]
+
+
+@pytest.mark.parametrize(("longest", "cut"), [(2, 4), (3, 2), (4, 2), (5, 0), (6, 0)])
+def test_cut_sources_are_counted(longest: int, cut: int, make: MakeDataset) -> None:
+    """Sources of 5, 3, 2, 5 and 3 tokens."""
+    dataset = make(longest_source=longest)
+    assert dataset.cut_sources == cut == sum(size > longest for size in (5, 3, 2, 5, 3))
+    assert dataset.describe_cut() == f"{cut} of 5 sources ({20 * cut}.0%) cut to {longest} tokens"
+
+
+def test_count_of_many_and_of_none(make: MakeDataset) -> None:
+    many = make(sources=[3] * 1234 + [1] * 26469, targets=None, longest_source=4)
+    assert many.describe_cut() == "1,234 of 27,703 sources (4.5%) cut to 4 tokens"
+    assert make().cut_sources == 0
+    assert make(sources=[], targets=None, longest_source=4).describe_cut() == "0 of 0 sources (0.0%) cut to 4 tokens"
 
 
 def write_side(path: Path, items: list[Tensor], implementation: str = "mmap") -> None:

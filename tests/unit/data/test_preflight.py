@@ -93,6 +93,17 @@ def test_only_source(arguments: list[str], tmp_path: Path) -> None:
     check_preprocessing_command(["fairseq-preprocess", *arguments, "--testpref", f"{tmp_path}/bad", "--only-source"])
 
 
+def test_only_source_without_a_language(tmp_path: Path) -> None:
+    write_text(tmp_path, good="one\n", good_en="one\n")
+    begin = ["fairseq-preprocess", "--only-source", "--srcdict", "x", "--task", "sentence_prediction_bnb"]
+    check_preprocessing_command([*begin, "--trainpref", f"{tmp_path}/good"])
+    with pytest.raises(ValueError, match=f"^--validpref: there is no file {tmp_path}/none$"):
+        check_preprocessing_command([*begin, "--validpref", f"{tmp_path}/good,{tmp_path}/none"])
+    (tmp_path / "bad").write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match=f"^--trainpref: {tmp_path}/bad, line 1 is not valid UTF-8"):
+        check_preprocessing_command([*begin, "--trainpref", f"{tmp_path}/bad"])
+
+
 @pytest.mark.parametrize("command", ["fairseq-train", "/bin/fairseq-generate", "pytest", ""])
 def test_other_commands_are_left_alone(command: str, arguments: list[str], tmp_path: Path) -> None:
     check_preprocessing_command([command, *arguments, "--testpref", f"{tmp_path}/bad"])

@@ -20,6 +20,7 @@ CTC: dict[str, dict[str, Any]] = {
     "new": {"length_control": "ctc"},
     "pad": {"length_control": "ctc", "ctc_blank": "pad", "ctc_canvas": "repeat", "ctc_upsample": 3.0},
     "mask": {"length_control": "ctc", "ctc_blank": "mask", "ctc_upsample": 1.5},
+    "short": {"length_control": "ctc", "ctc_upsample": 0.8},
 }
 LENGTH: dict[str, Any] = {"length_control": "length", "length_range": 6}
 REFINING: dict[str, Any] = {**LENGTH, "canvas_tokens": True}

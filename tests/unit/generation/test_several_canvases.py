@@ -25,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ctc": {"length_control": "ctc"},
     "ctc, refining": {"length_control": "ctc", "canvas_tokens": True},
     "ctc, repeat": {"length_control": "ctc", "ctc_canvas": "repeat", "ctc_upsample": 2.5},
+    "ctc, short": {"length_control": "ctc", "ctc_upsample": 0.8},
     "length": {"length_control": "length", "length_range": 6, "latent": "vae"},
     "length, refining": {"length_control": "length", "length_range": 6, "canvas_tokens": True},
 }
@@ -68,7 +69,8 @@ def wanted_lengths(model: BnbTransformer, sentence: list[int], count: int) -> li
     if model.uses_ctc:
         usual = -int(-len(sentence) * model.upsample // 1)
         step = max(1, round(usual / 10))
-        return [max(len(sentence), usual + step * offset) for offset in (0, 1, -1, 2, -2)][:count]
+        shortest = len(sentence) if model.upsample >= 1 else 1
+        return [max(shortest, usual + step * offset) for offset in (0, 1, -1, 2, -2)][:count]
     with torch.no_grad():
         logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)]), torch.tensor([2])).length_logits
     assert logits is not None
@@ -124,7 +126,7 @@ def test_each_canvas_is_as_if_it_were_alone(kind: str, count: int, make_model: M
     generator = NarGenerator([model], BnbDictionary(), single._replace(canvases=count))
     generator.options = generator.options._replace(nbest=count)  # of the most probable alignments, not of a search
     found = generator.generate([model], batch())
-    assert sum(map(len, found)) > len(SENTENCES) * count * 0.7
+    assert sum(map(len, found)) > len(SENTENCES) * count * 0.65
     for sentence, hypotheses in zip(SENTENCES, found, strict=True):
         expected: dict[tuple[int, ...], tuple[float, dict[str, Any]]] = {}
         for length in wanted_lengths(model, sentence, count):

@@ -181,6 +181,9 @@ def test_two_berts(tmp_path: Path, write_bert: WriteBert) -> None:
     encoder = write_bert(tmp_path / "encoder", hidden_size=24, num_attention_heads=2, seed=1)
     decoder = write_bert(tmp_path / "decoder", words=["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "das"], seed=2)
     config = Bert2BertConfig(bert_encoder=str(encoder), bert_decoder=str(decoder), decoder_layers=2)
+    with pytest.raises(ValueError, match=r"must be random for BERTs of different widths \(24 and 32\), but is self$"):
+        started(config, encoder, decoder)
+    config.cross_attention_init = "random"
     model, reports = started(config, encoder, decoder)
     tokens = torch.tensor([[3, 6, 7, 8, 4]])
     expected = transformers.BertModel.from_pretrained(encoder).eval()(input_ids=tokens).last_hidden_state

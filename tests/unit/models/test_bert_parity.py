@@ -15,7 +15,7 @@ from bnb_fairseq.models.bert_checkpoint import BertCheckpoint, open_bert
 from bnb_fairseq.models.bert_encoder import BertEncoder, segment_types
 from bnb_fairseq.models.bert_import import import_bert, select_layers
 from bnb_fairseq.models.nar_decoder import NarDecoder
-from bnb_fairseq.models.row_matching import match_rows
+from bnb_fairseq.models.row_matching import SymbolTable, match_rows
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.layers import LayerSizes
 
@@ -57,7 +57,9 @@ def reference(model: Any, tokens: Tensor, kept: Tensor) -> Any:
 
 def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> BertEncoder:
     encoder = BertEncoder(dictionary, sizes, bert.sizes["positions"])
-    import_bert(encoder, bert, sizes.layers, match_rows(dictionary, bert.tokenizer), "encoder")
+    import_bert(
+        encoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "encoder"
+    )
     return encoder.eval()
 
 
@@ -65,7 +67,9 @@ def imported_decoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: Lay
     """A decoder whose canvas may carry BERT's own embeddings: the latent is multiplied by 1."""
     width = sizes.embed_dim
     decoder = NarDecoder(dictionary, sizes, width, width, bert.sizes["positions"], 1, project_latent=False)
-    import_bert(decoder, bert, sizes.layers, match_rows(dictionary, bert.tokenizer), "decoder")
+    import_bert(
+        decoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "decoder"
+    )
     torch.nn.init.ones_(decoder.latent_scale)
     return decoder.eval()
 

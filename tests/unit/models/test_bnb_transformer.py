@@ -21,6 +21,8 @@ KINDS: dict[str, dict[str, object]] = {
     "ctc vae": {**CTC, "ctc_canvas": "repeat", "latent": "vae"},
     "ctc canvas tokens": {**CTC, "canvas_tokens": True, "ctc_upsample": 1.5},
     "ctc no latent": {**CTC, "latent_size": 0, "ctc_blank": "pad", "ctc_upsample": 2.5},
+    "ctc short canvas": {**CTC, "ctc_upsample": 0.6},
+    "ctc shorter canvas, tokens": {**CTC, "ctc_upsample": 0.4, "canvas_tokens": True, "latent_size": 0},
     "length": LENGTH,
     "length vae": {**LENGTH, "latent": "vae"},
     "length no latent": {**LENGTH, "latent_size": 0},
@@ -113,12 +115,12 @@ def test_canvas_positions_see_each_other_in_both_directions(kind: str, make_mode
         added = torch.zeros(canvas.latent.shape[:2]) if canvas.added is None else canvas.added
         inner = [a for a in range(1, added.size(1) - 1) if not added[0, a]]
         latent = canvas.latent.clone()
-        latent[0, inner[1]] += torch.linspace(-1, 1, latent.size(2))  # LayerNorm would undo a constant
+        latent[0, inner[len(inner) // 2]] += torch.linspace(-1, 1, latent.size(2))  # LayerNorm would undo a constant
         before, after = model.decode(encoded, canvas), model.decode(encoded, canvas._replace(latent=latent))
     assert (after - before).abs().amax(dim=2).min() > 1e-5
 
 
-@pytest.mark.parametrize("upsample", [1.0, 1.5, 2.0, 2.5, 3.0])
+@pytest.mark.parametrize("upsample", [0.125, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0])
 def test_ctc_canvas_lengths(upsample: float, make_model: MakeModel) -> None:
     output = run(make_model(**CTC, ctc_upsample=upsample), [0, 1, 2, 3])
     expected = [math.ceil(Fraction(upsample) * len(sentence)) for sentence in SENTENCES]
@@ -254,13 +256,23 @@ def test_a_model_without_canvas_tokens_reads_none(make_model: MakeModel) -> None
     assert not torch.equal(run(with_tokens, [0]).logits, run(without, [0]).logits)
 
 
-@pytest.mark.parametrize("upsample", [1.0, 1.25, 1.5, 2.0, 2.2, 2.5, 3.0, 7.0])
+@pytest.mark.parametrize("upsample", [0.1, 0.25, 0.3, 0.5, 0.9, 1.0, 1.25, 1.5, 2.0, 2.2, 2.5, 3.0, 7.0])
 def test_max_positions_by_brute_force(upsample: float, make_model: MakeModel) -> None:
-    for encoder, decoder in ((40, 40), (10, 40), (37, 41), (2, 3)):
+    for encoder, decoder in ((40, 40), (10, 40), (37, 41), (2, 3), (40, 9)):
         model = make_model(**CTC, ctc_upsample=upsample, encoder_positions=encoder, decoder_positions=decoder)
         ratio = Fraction(str(upsample))
         fitting = [length for length in range(1, encoder + 1) if math.ceil(ratio * length) <= decoder]
         assert model.max_positions() == (max(fitting, default=0), decoder)
+
+
+def test_below_one_the_encoders_positions_limit_the_source(make_model: MakeModel) -> None:
+    model = make_model(**CTC, ctc_upsample=0.5, encoder_positions=60, decoder_positions=30)
+    assert model.max_positions() == (60, 30)
+    assert run(model, [0]).canvas_lengths.tolist() == [4]
+    output = model(torch.full((1, 60), 5), torch.tensor([60]))
+    assert output.logits.size(0) == 30
+    narrow = make_model(**CTC, ctc_upsample=0.5, encoder_positions=60, decoder_positions=20)
+    assert narrow.max_positions() == (40, 20)
 
 
 def test_max_positions_under_length_classification(make_model: MakeModel) -> None:

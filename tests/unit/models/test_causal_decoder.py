@@ -15,7 +15,7 @@ from bnb_fairseq.models.bert_checkpoint import open_bert
 from bnb_fairseq.models.bert_encoder import EncoderOut
 from bnb_fairseq.models.bert_import import import_bert
 from bnb_fairseq.models.causal_decoder import CausalDecoder, IncrementalState, future_mask
-from bnb_fairseq.models.row_matching import match_rows
+from bnb_fairseq.models.row_matching import SymbolTable, match_rows
 from bnb_fairseq.modules.layers import LayerSizes
 
 TOLERANCE = 1e-5
@@ -90,7 +90,9 @@ def imported(directory: Path, theirs: Any) -> CausalDecoder:
         shape["layers"], shape["embed_dim"], shape["ffn_embed_dim"], shape["attention_heads"], 0.1, 0.1, 0.01
     )
     decoder = CausalDecoder(dictionary, sizes, shape["embed_dim"], shape["positions"])
-    import_bert(decoder, bert, shape["layers"], match_rows(dictionary, bert.tokenizer), "decoder")
+    import_bert(
+        decoder, bert, shape["layers"], match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "decoder"
+    )
     for ours, layer in zip(decoder.layers, theirs.bert.encoder.layer, strict=True):
         for name, our_name in CROSS_ATTENTION.items():
             ours.get_submodule(our_name).load_state_dict(layer.crossattention.get_submodule(name).state_dict())

@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "ctc_canvas": "mask",
         "ctc_blank": "new",
         "length_range": 128,
-        "latent_size": 8,
+        "latent_size": 0,
         "latent_dropout": 0.0,
         "canvas_tokens": False,
         "cross_attention_init": "random",
@@ -47,7 +47,10 @@ def test_defaults_are_those_of_the_design() -> None:
         ({"decoder_ffn_embed_dim": 0}, "--decoder-ffn-embed-dim must be at least 1, but is 0"),
         ({"decoder_positions": -1}, "--decoder-positions must be at least 1, but is -1"),
         ({"encoder_attention_heads": 3}, "--encoder-attention-heads must divide the width 16, but is 3"),
-        ({"ctc_upsample": 0.99}, "--ctc-upsample must be at least 1, but is 0.99"),
+        ({"ctc_upsample": 0.0}, "--ctc-upsample must be above 0 and finite, but is 0.0"),
+        ({"ctc_upsample": -0.5}, "--ctc-upsample must be above 0 and finite, but is -0.5"),
+        ({"ctc_upsample": float("inf")}, "--ctc-upsample must be above 0 and finite, but is inf"),
+        ({"ctc_upsample": float("nan")}, "--ctc-upsample must be above 0 and finite, but is nan"),
         ({"length_range": 0}, "--length-range must be at least 1, but is 0"),
         ({"latent_size": -1}, "--latent-size must not be negative, but is -1"),
         (
@@ -90,7 +93,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         encoder_attention_heads=0,
         decoder_embed_dim=10,
         decoder_attention_heads=4,
-        ctc_upsample=0.5,
+        ctc_upsample=0,
         latent_size=0,
         dropout=2.0,
     )
@@ -101,7 +104,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         "--encoder-attention-heads must divide the width 16, but is 0",
         "--decoder-attention-heads must divide the width 10, but is 4",
         "--dropout must lie in [0, 1), but is 2.0",
-        "--ctc-upsample must be at least 1, but is 0.5",
+        "--ctc-upsample must be above 0 and finite, but is 0",
         "--latent-size must be positive where encoder and decoder differ in width (16, 10), but is 0",
     ]
 
@@ -111,6 +114,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
     [
         {},
         {"ctc_upsample": 1.0},
+        {"ctc_upsample": 0.01},
         {"latent_size": 0},
         {"latent_size": 1, "decoder_embed_dim": 32},
         {"latent": "vae", "latent_size": 1},
@@ -125,7 +129,7 @@ def test_good_options(options: dict[str, object], make_config: MakeConfig) -> No
 
 
 def test_the_model_checks_its_options(make_model: Callable[..., BnbTransformer]) -> None:
-    for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"ctc_upsample": 0.5}):
+    for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"ctc_upsample": 0}):
         with pytest.raises(ValueError, match=r"^bnb_transformer: --"):
             make_model(**options)
 

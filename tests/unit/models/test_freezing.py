@@ -97,13 +97,17 @@ def test_frozen_rows_that_match_no_word_are_reported(
 
 
 NAMES = "encoder-embeddings, decoder-embeddings, encoder, head"
+UNSTARTED = "--freeze needs --bert-encoder or --pretrained-checkpoint: random parameters must be trained"
 BLANK = "--freeze must leave the output layer, where the CTC blank's row starts random, or --ctc-blank be pad or mask"
 
 
 @pytest.mark.parametrize(
     ("options", "problems"),
     [
-        ({"freeze": "encoder"}, ["--freeze needs --bert-encoder: random parameters must be trained, but is encoder"]),
+        (
+            {"freeze": "encoder"},
+            [f"{UNSTARTED}, but is encoder"],
+        ),
         ({"freeze": "decoder", "bert_encoder": "x"}, [f"--freeze must name some of {NAMES}, but is 'decoder'"]),
         ({"freeze": "encoder,", "bert_encoder": "x"}, [f"--freeze must name some of {NAMES}, but is 'encoder,'"]),
         ({"freeze": "decoder-embeddings", "bert_encoder": "x"}, [f"{BLANK}, but is decoder-embeddings"]),
@@ -113,7 +117,7 @@ BLANK = "--freeze must leave the output layer, where the CTC blank's row starts 
             [
                 "--dropout must lie in [0, 1), but is 1.0",
                 f"--freeze must name some of {NAMES}, but is ''",
-                "--freeze needs --bert-encoder: random parameters must be trained, but is ",
+                f"{UNSTARTED}, but is ",
             ],
         ),
     ],

@@ -16,6 +16,7 @@ MakeModel = Callable[..., BnbTransformer]
 MODELS: dict[str, dict[str, Any]] = {
     "ctc": {},
     "ctc-repeat": {"ctc_canvas": "repeat", "ctc_blank": "pad", "ctc_upsample": 2.5},
+    "ctc-short-canvas": {"ctc_upsample": 0.4},
     "ctc-fixed-canvas": {"ctc_canvas_length": 9, "ctc_blank": "pad"},
     "ctc-vae": {"latent": "vae"},
     "length": {"length_control": "length", "length_range": 6},

@@ -12,14 +12,18 @@ from tokenizers.normalizers import BertNormalizer
 
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
 from bnb_fairseq.data.subword import SentencePiece, WordPiece
-from bnb_fairseq.models.row_matching import match_rows
+from bnb_fairseq.models.row_matching import SymbolTable, match_rows
 
 # rows: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then these
 ROWS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROWS += ["the", "##ing", "ing", ",", "cafe", "##cafe", "strasse", "!", "##!", "co-op", "##42", "don", "▁"]
 
 
-def bert(lowercase: bool = True, rows: Sequence[str] = ROWS) -> WordPiece:
+def bert(lowercase: bool = True, rows: Sequence[str] = ROWS) -> SymbolTable:
+    return SymbolTable.of_wordpiece(wordpiece(lowercase, rows))
+
+
+def wordpiece(lowercase: bool = True, rows: Sequence[str] = ROWS) -> WordPiece:
     model = WordPieceModel({symbol: i for i, symbol in enumerate(rows)}, unk_token="[UNK]")
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
@@ -112,12 +116,11 @@ def test_cased_bert_keeps_capitals_apart() -> None:
 
 
 def test_the_same_vocabulary_matches_row_by_row() -> None:
-    model = bert()
-    assert match_rows(SubwordDictionary(model), model).tolist() == list(range(len(ROWS)))
+    assert match_rows(SubwordDictionary(wordpiece()), bert()).tolist() == list(range(len(ROWS)))
 
 
 def test_another_wordpiece_vocabulary() -> None:
     other = ["the", "[MASK]", "##ing", "[CLS]", "ing", "[UNK]", "##the", "[PAD]", "[SEP]", "##,", "##"]
     expected = ["the", "[MASK]", "##ing", "[CLS]", "ing", "[UNK]", None, "[PAD]", "[SEP]", ",", None]
-    rows = match_rows(SubwordDictionary(bert(rows=other)), bert())
+    rows = match_rows(SubwordDictionary(wordpiece(rows=other)), bert())
     assert rows.tolist() == [-1 if symbol is None else row(symbol) for symbol in expected]

@@ -58,6 +58,20 @@ def test_where_no_length_is_allowed_the_nearest_is_taken() -> None:
     assert head.lengths(torch.zeros(1, 5), torch.tensor([20]), longest=12, count=2).tolist() == [[12, 12]]
 
 
+def test_a_target_that_is_400_tokens_shorter_than_its_source() -> None:
+    """N = 512: every pair of lengths up to 512 is a class of its own; with N = 128 it lies outside and is counted."""
+    source, target = torch.tensor([512, 500, 2, 512, 129]), torch.tensor([100, 100, 512, 2, 2])
+    wide, narrow = LengthHead(4, 512), LengthHead(4, 128)
+    classes, outside = wide.classes(source, target)
+    assert classes.tolist() == [100, 112, 1022, 2, 385]  # 512 + target - source
+    assert not outside.any()
+    logits = torch.nn.functional.one_hot(classes, 1025).float()
+    assert wide.lengths(logits, source, 512).squeeze(1).tolist() == target.tolist()
+    assert wide.lengths(logits, source, 64).squeeze(1).amax() <= 64
+    classes, outside = narrow.classes(source, target)
+    assert (classes.tolist(), outside.tolist()) == ([0, 0, 256, 0, 1], [True, True, True, True, False])
+
+
 def test_head_is_linear_in_the_mean() -> None:
     head = LengthHead(2, 1)
     with torch.no_grad():

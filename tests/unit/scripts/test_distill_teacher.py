@@ -242,8 +242,8 @@ def test_load_teacher(load: Callable[..., Any]) -> None:
     models, task = [Model((200, 100)), Model((150, 400))], Loaded()
     teacher, seen = load(models, task)
     assert seen.pop("paths") == ["a.pt", "b.pt"]
-    expected = {"float32_matmul_precision": "high", "eval_bleu": False, "truncate_source": False}
-    assert seen == {"data": "bin", **expected}
+    switched_off = {"eval_bleu": False, "eval_rouge": False, "truncate_source": False}
+    assert seen == {"data": "bin", "float32_matmul_precision": "high", **switched_off}
     assert [model.beams for model in models] == [[4], [4]]
     ((built_models, generation),) = task.built
     assert built_models == models

@@ -1,9 +1,10 @@
 """A data-bin folder of two sentences, and fairseq's own way from a command line to its configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fairseq import options
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
+from torch import Tensor
 
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
@@ -24,6 +26,20 @@ TINY = [f"--{side}-{size}" for side in ("encoder", "decoder") for size in SIZES]
 NON_AUTOREGRESSIVE = ["--arch", "bnb_transformer", "--criterion", "bnb_loss", *TINY]
 AUTOREGRESSIVE = ["--arch", "transformer", "--criterion", "label_smoothed_cross_entropy", *TINY]
 BERT2BERT = [*AUTOREGRESSIVE, "--arch", "bert2bert"]
+
+
+class Echo:
+    """A generator that "translates" to given token ids."""
+
+    def __init__(self, outputs: list[list[int]], histories: Sequence[list[dict[str, Tensor]]] = ()) -> None:
+        self.outputs = outputs
+        self.histories = histories or [[]] * len(outputs)
+        self.calls = 0
+
+    def generate(self, models: object, sample: object, **options: object) -> list[list[dict[str, Any]]]:
+        self.calls += 1
+        pairs = zip(self.outputs, self.histories, strict=True)
+        return [[{"tokens": torch.tensor(output), "history": history}] for output, history in pairs]
 
 
 def write_data_bin(folder: Path) -> Path:

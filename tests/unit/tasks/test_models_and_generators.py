@@ -1,6 +1,6 @@
-"""Which criterion and generator go with which architecture, and validation BLEU."""
+"""Which criterion and generator go with which architecture, and the generator of a validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.tasks.config import eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS
+from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS, Echo
 
 Config = Callable[..., DictConfig]
 ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "transformer": AUTOREGRESSIVE, "bert2bert": BERT2BERT}
@@ -133,50 +133,15 @@ def test_interactive_prints_the_history(config: Config, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
-class Echo:
-    """A generator that "translates" to given token ids."""
-
-    def __init__(self, outputs: list[list[int]], histories: Sequence[list[dict[str, Tensor]]] = ()) -> None:
-        self.outputs = outputs
-        self.histories = histories or [[]] * len(outputs)
-
-    def generate(self, models: object, sample: object, **options: object) -> list[list[dict[str, Any]]]:
-        pairs = zip(self.outputs, self.histories, strict=True)
-        return [[{"tokens": torch.tensor(output), "history": history}] for output, history in pairs]
-
-
-def test_bleu_is_that_of_detokenised_text(config: Config, caplog: pytest.LogCaptureFixture) -> None:
-    """References "die zellen." and "die": with sacreBLEU's own tokens, 3 and 1 of them."""
-    caplog.set_level("INFO", logger="bnb_fairseq")
-    task, _, model = build(config, NON_AUTOREGRESSIVE, "--eval-bleu-print-samples")
-    task.load_dataset("test")
-    dataset = task.dataset("test")
-    batch = dataset.collater([dataset[0], dataset[1]])
-    right = task._inference_with_bleu(Echo([[2, 5, 6, 7, 10, 3], [2, 5, 3, 0]]), batch, model)
-    assert (right.sys_len, right.ref_len) == (4, 4)
-    assert right.counts == [4, 2, 1, 0]
-    half = task._inference_with_bleu(Echo([[5, 6, 10, 3], [1, 3]]), batch, model)
-    assert half.counts == [2, 0, 0, 0]
-    assert (half.sys_len, half.ref_len) == (4, 4)
-    assert "example translation: die zelle." in caplog.text
-    assert "example reference:   die zellen." in caplog.text
-
-
-def test_unknown_words_never_match(config: Config) -> None:
-    task, _, model = build(config, NON_AUTOREGRESSIVE)
-    target = torch.tensor([[2, 1, 1, 3]])
-    batch = {"id": torch.tensor([0]), "net_input": {"src_lengths": torch.tensor([4])}, "target": target}
-    assert task._inference_with_bleu(Echo([[2, 1, 1, 3]]), batch, model).counts == [0, 0, 0, 0]
-
-
-def test_eval_bleu_args_reach_the_generator(config: Config) -> None:
-    refining = ["--length-control", "length", "--canvas-tokens", "--eval-bleu"]
+@pytest.mark.parametrize("metric", ["--eval-bleu", "--eval-rouge"])
+def test_eval_bleu_args_reach_the_generator(metric: str, config: Config) -> None:
+    refining = ["--length-control", "length", "--canvas-tokens", metric]
     task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining)
     assert task.sequence_generator.options == GeneratorOptions()
     chosen = '{"iter_decode_max_iter": 4, "iter_decode_force_max_iter": true}'
     task, _, _ = build(config, NON_AUTOREGRESSIVE, *refining, "--eval-bleu-args", chosen)
     assert task.sequence_generator.options == GeneratorOptions(4, True)
-    task, _, _ = build(config, AUTOREGRESSIVE, "--eval-bleu", "--eval-bleu-args", '{"beam": 3, "lenpen": 0.5}')
+    task, _, _ = build(config, AUTOREGRESSIVE, metric, "--eval-bleu-args", '{"beam": 3, "lenpen": 0.5}')
     assert (task.sequence_generator.beam_size, task.sequence_generator.len_penalty) == (3, 0.5)
 
 

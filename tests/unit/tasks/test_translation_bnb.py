@@ -12,6 +12,7 @@ from fairseq import options
 
 from bnb_fairseq.data.dictionary import BnbDictionary, Detokenizer
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.models.row_matching import symbol_state
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
@@ -66,7 +67,8 @@ def test_checkpoint_remembers_the_dictionaries(make_task: MakeTask) -> None:
         "dictionaries": {
             "source": {"size": 8, "sha256": task.src_dict.digest().sha256},
             "target": {"size": 11, "sha256": task.tgt_dict.digest().sha256},
-        }
+        },
+        "symbols": {"source": symbol_state(task.src_dict), "target": symbol_state(task.tgt_dict)},
     }
     task.load_state_dict(state)
     task.load_state_dict({})  # another task wrote the checkpoint

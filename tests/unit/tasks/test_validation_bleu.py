@@ -3,17 +3,10 @@
 import sacrebleu
 from fairseq.logging import metrics
 
-from bnb_fairseq.tasks.validation_bleu import log_bleu
+from bnb_fairseq.tasks.validation_bleu import bleu_statistics, log_bleu
 
 REFERENCES = ["the file is open", "the cell is not empty here", "a window", "the last of all these lines"]
 TRANSLATIONS = ["the file is open now", "the cell is not empty here", "", "the last of these lines"]
-
-
-def statistics(translations: list[str], references: list[str]) -> dict[str, float]:
-    bleu = sacrebleu.corpus_bleu(translations, [references])
-    lengths = {"_bleu_sys_len": bleu.sys_len, "_bleu_ref_len": bleu.ref_len}
-    counts = {f"_bleu_counts_{i}": count for i, count in enumerate(bleu.counts)}
-    return {**lengths, **counts, **{f"_bleu_totals_{i}": total for i, total in enumerate(bleu.totals)}}
 
 
 def validate(batches: list[list[dict[str, float]]]) -> dict[str, float]:
@@ -24,7 +17,7 @@ def validate(batches: list[list[dict[str, float]]]) -> dict[str, float]:
 
 
 def test_batches_and_workers_give_the_score_of_the_whole() -> None:
-    parts = [statistics([text], [reference]) for text, reference in zip(TRANSLATIONS, REFERENCES, strict=True)]
+    parts = [bleu_statistics([text], [reference]) for text, reference in zip(TRANSLATIONS, REFERENCES, strict=True)]
     whole = round(sacrebleu.corpus_bleu(TRANSLATIONS, [REFERENCES]).score, 2)
     assert 20 < whole < 90
     assert validate([parts])["bleu"] == whole
@@ -32,9 +25,9 @@ def test_batches_and_workers_give_the_score_of_the_whole() -> None:
 
 
 def test_translations_without_a_word_score_nought() -> None:
-    empty = statistics(["", ""], ["a file", "a cell"])
+    empty = bleu_statistics(["", ""], ["a file", "a cell"])
     assert validate([[empty]])["bleu"] == 0
-    full = statistics(["a file of four words"], ["a file of four words"])
+    full = bleu_statistics(["a file of four words"], ["a file of four words"])
     assert 0 < validate([[empty], [full]])["bleu"] < 100  # the brevity penalty of the empty batch counts
 
 

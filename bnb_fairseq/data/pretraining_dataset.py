@@ -1,0 +1,60 @@
+"""Blocks of plain text as sentence pairs, the noise made anew in every epoch."""
+
+import numpy as np
+import torch
+
+from .blocks import DocumentBlocks
+from .dictionary import BnbDictionary
+from .noise import Noise
+from .pair_dataset import Sample, SentencePairDataset, prepend
+
+
+class PretrainingDataset(SentencePairDataset):
+    """What a pretraining strategy makes of the blocks of a corpus.
+
+    The noise of a block depends on the seed, the epoch and the block alone, not on workers, batches or what was read
+    before. Without ``set_epoch``, which fairseq calls for training data only, it is always the same.
+
+    Args:
+        blocks: the blocks.
+        dictionary: of source and target.
+        noise: the strategy.
+        seed: of the noise.
+        target_bos: True: targets begin with [CLS] (non-autoregressive), see ``SentencePairDataset``.
+        shuffle: shuffle blocks of equal length.
+    """
+
+    def __init__(
+        self,
+        blocks: DocumentBlocks,
+        dictionary: BnbDictionary,
+        noise: Noise,
+        seed: int,
+        target_bos: bool = True,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(blocks, dictionary, blocks, dictionary, target_bos, shuffle)
+        self._blocks = blocks
+        self._noise = noise
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the noise of an epoch.
+
+        Args:
+            epoch: its number.
+        """
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> Sample:
+        block = self._blocks[index].long()
+        text, end = block[:-1], block[-1:]
+        source, target = self._noise(text, np.random.default_rng((self._seed, self._epoch, index)))
+        begin = self.source_dictionary.bos()
+        target = torch.cat([target, end])
+        return {
+            "id": index,
+            "source": prepend(begin, torch.cat([source, end])),
+            "target": prepend(begin, target) if self.target_bos else target,
+        }

@@ -1,0 +1,234 @@
+"""Starting a model from a checkpoint of this package whose dictionaries may be others: ``--pretrained-checkpoint``."""
+
+import logging
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils
+from torch import Tensor, nn
+
+from ..data.dictionary import BnbDictionary
+from ..optim.bert_groups import mark_parameters
+from .bert_checkpoint import UNREADABLE, why_not_read
+from .bert_import import ROW_NAMES, ImportReport
+from .config import SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
+from .freezing import check_frozen
+from .row_matching import SymbolTable, match_rows
+
+OPTION = "--pretrained-checkpoint"
+SIDES = {"encoder": "source", "decoder": "target"}  # part of the model -> whose dictionary it has
+PER_SYMBOL = (*ROW_NAMES, "head.weight")  # tensors with one row a symbol
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainedCheckpoint:
+    """A checkpoint that another model may start from.
+
+    Attributes:
+        origin: its file.
+        options: the options of its model.
+        tensors: its parameters by name.
+        dictionaries: of each side (``source``, ``target``): ``size`` and ``sha256``.
+        symbols: of each side: what the rows stand for, see ``row_matching.symbol_state``; none in old checkpoints.
+    """
+
+    origin: str
+    options: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    dictionaries: Mapping[str, Mapping[str, Any]]
+    symbols: Mapping[str, Mapping[str, Any]]
+
+    def sizes(self, side: str) -> Sizes:
+        """Return the sizes of ``encoder`` or ``decoder``, keys ``SIZE_FIELDS``."""
+        return {name: int(self.options[f"{side}_{name}"]) for name in SIZE_FIELDS}
+
+    def rows(self, side: str, dictionary: BnbDictionary) -> Tensor:
+        """Find the embedding row for every symbol of a dictionary.
+
+        Args:
+            side: ``encoder`` or ``decoder``.
+            dictionary: V symbols.
+
+        Returns:
+            V row numbers, int64, -1 for symbols that the checkpoint does not have.
+
+        Raises:
+            ValueError: if the dictionaries differ and the checkpoint does not say what its rows stand for.
+        """
+        whose = SIDES[side]
+        if dict(self.dictionaries[whose]) == dictionary.digest()._asdict():
+            return torch.arange(len(dictionary))
+        if whose not in self.symbols:
+            raise ValueError(
+                f"{OPTION} {self.origin} must hold the symbols of its {whose} dictionary, which differs from the "
+                f"data's, but was written by a version that did not save them"
+            )
+        return match_rows(dictionary, SymbolTable.of_state(self.symbols[whose]))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of fairseq.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its entries, ``cfg`` and ``model`` among them.
+
+    Raises:
+        ValueError: if there is no such file, or it is no checkpoint of fairseq.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        state: dict[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: must be a checkpoint of fairseq, but {why_not_read(error)}") from error
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries ({error})") from error
+    if state.get("cfg") is None or "model" not in state:
+        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries (cfg and model)")
+    return state
+
+
+def open_pretrained(path: str) -> PretrainedCheckpoint:
+    """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ValueError: if there is no such file, or it is no checkpoint of such a model.
+    """
+    try:
+        state = read_state(Path(path))
+    except ValueError as error:
+        raise ValueError(f"{OPTION} {error}") from error
+    model = state["cfg"]["model"]
+    options = vars(model) if isinstance(model, Namespace) else dict(model)
+    task_state = state.get("task_state") or {}
+    sized = all(options.get(f"{side}_{name}") is not None for side in SIDES for name in SIZE_FIELDS)
+    if not sized or "dictionaries" not in task_state:
+        raise ValueError(
+            f"{OPTION} {path}: its --arch must be bnb_transformer or bert2bert, but is {options.get('_name')}"
+        )
+    return PretrainedCheckpoint(
+        path, options, state["model"], task_state["dictionaries"], task_state.get("symbols", {})
+    )
+
+
+def resolve_pretrained(cfg: BertSeq2SeqConfig, sides: Sequence[str] = tuple(SIDES)) -> PretrainedCheckpoint | None:
+    """Open the checkpoint that the options name and write its sizes into the options.
+
+    Args:
+        cfg: the options; sizes left open are filled in.
+        sides: the sides that the model has.
+
+    Returns:
+        The checkpoint, or None if the options name none.
+
+    Raises:
+        ValueError: if it cannot be used, or its sizes contradict the options; every contradiction is listed.
+    """
+    if cfg.pretrained_checkpoint is None:
+        return None
+    if cfg.bert_encoder is not None or cfg.bert_decoder is not None:
+        given = cfg.bert_encoder if cfg.bert_encoder is not None else cfg.bert_decoder
+        raise ValueError(f"{OPTION} takes the place of --bert-encoder and --bert-decoder, but they name {given}, too")
+    pretrained = open_pretrained(cfg.pretrained_checkpoint)
+    problems = []
+    for side in sides:
+        sizes = pretrained.sizes(side)
+        for name, has in sizes.items():
+            wanted = getattr(cfg, f"{side}_{name}", None)
+            if wanted not in (None, has):
+                problems.append(f"--{side}-{name.replace('_', '-')} must be {has}, but is {wanted}")
+        complete_sizes(cfg, side, sizes)
+    if problems:
+        raise ValueError(f"{OPTION} {pretrained.origin}: {'; '.join(problems)}")
+    cfg.layer_norm_eps = float(pretrained.options["layer_norm_eps"])
+    return pretrained
+
+
+def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> ImportReport:
+    """Copy a checkpoint's weights into a freshly built model, embedding rows by the text of their symbols.
+
+    Parameters that the checkpoint lacks start as they are, tensors that the model lacks are left out; the log says
+    which. Everything that is copied is marked for the optimizer as what starts from a BERT is.
+
+    Args:
+        model: has an ``encoder``, a ``decoder`` or both, built with the sizes that ``resolve_pretrained`` set.
+        pretrained: the checkpoint.
+
+    Returns:
+        What was used, ignored and new.
+
+    Raises:
+        ValueError: listing every tensor that has another shape, and every part of a BERT that is missing; or if
+            parameters are frozen that the checkpoint does not have.
+    """
+    parameters = dict(model.named_parameters())
+    modules = {side: getattr(model, side) for side in SIDES if hasattr(model, side)}
+    rows = {side: pretrained.rows(side, module.dictionary) for side, module in modules.items()}
+    report = ImportReport(f"model from {pretrained.origin}", symbols=sum(map(len, rows.values())))
+    report.matched = sum(int((found >= 0).sum()) for found in rows.values())
+    problems = []
+    for name, parameter in parameters.items():
+        if name not in pretrained.tensors:
+            report.new.append(name)
+            if name.partition(".")[2].startswith(("embeddings.", "layers.")):
+                problems.append(f"nothing for {name}")
+            continue
+        report.used.append((name, name))
+        start = int(name.partition(".")[2] in PER_SYMBOL)  # the number of rows may differ
+        if parameter.shape[start:] != pretrained.tensors[name].shape[start:]:
+            shapes = f"{tuple(pretrained.tensors[name].shape)}, but {tuple(parameter.shape)} is wanted"
+            problems.append(f"{name} has shape {shapes}")
+    report.ignored = [(name, "this model has none") for name in pretrained.tensors if name not in parameters]
+    if problems:
+        raise ValueError(f"{OPTION} {pretrained.origin} cannot start this model: {'; '.join(problems)}")
+    for name, _ in report.used:
+        side, _, own_name = name.partition(".")
+        if own_name in PER_SYMBOL:
+            _copy_rows(parameters[name], pretrained.tensors[name], rows[side], _symbols(pretrained, side))
+        else:
+            _copy(parameters[name], pretrained.tensors[name])
+    _finish(modules, report, rows)
+    return report
+
+
+def _finish(modules: Mapping[str, nn.Module], report: ImportReport, rows: Mapping[str, Tensor]) -> None:
+    logger.info(report.summary())
+    for line in report.lines():
+        logger.debug(line)
+    for side, module in modules.items():
+        prefix = f"{side}."
+        started = [name.removeprefix(prefix) for name, _ in report.used if name.startswith(prefix)]
+        check_frozen(module, side, started, int((rows[side] < 0).sum()))
+        mark_parameters(module, side, started)
+
+
+def _symbols(pretrained: PretrainedCheckpoint, side: str) -> int:
+    return int(pretrained.dictionaries[SIDES[side]]["size"])
+
+
+@torch.no_grad()
+def _copy(parameter: nn.Parameter, tensor: Tensor) -> None:
+    parameter.copy_(tensor)
+
+
+@torch.no_grad()
+def _copy_rows(parameter: nn.Parameter, tensor: Tensor, rows: Tensor, symbols: int) -> None:
+    """Copy the rows of known symbols, and those after the dictionary's (the CTC blank) if both models have them."""
+    known = rows >= 0
+    parameter[: len(rows)][known] = tensor[rows[known]].to(parameter)
+    if len(parameter) - len(rows) == len(tensor) - symbols:
+        parameter[len(rows) :] = tensor[symbols:].to(parameter)

@@ -1,0 +1,161 @@
+"""The ``pretraining_bnb`` task: a model learns on plain text to read and to write, whatever it is to be used for."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq import utils
+from fairseq.data import data_utils
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import register_task
+
+from ..data.blocks import DocumentBlocks
+from ..data.dictionary import BnbDictionary, load_dictionary
+from ..data.noise import CONTINUED, Masking, Noise, autoencoded, continued, masked, permuted
+from ..data.pair_dataset import SPECIAL_SYMBOLS
+from ..data.preflight import check_corpus_command
+from ..data.pretraining_dataset import PretrainingDataset
+from .pretraining_config import PretrainingBnbConfig, check_pretraining_options
+from .text_to_text import TextToTextTask
+
+logger = logging.getLogger(__name__)
+
+STRATEGIES: dict[str, Callable[[PretrainingBnbConfig, BnbDictionary], Noise]] = {
+    "ae": lambda cfg, dictionary: autoencoded,
+    "mlm": lambda cfg, dictionary: partial(
+        masked,
+        masking=Masking.of(dictionary, cfg.mask_prob, cfg.leave_unmasked_prob, cfg.random_token_prob),
+    ),
+    "plm": lambda cfg, dictionary: partial(permuted, share=cfg.permute_prob),
+    "clm": lambda cfg, dictionary: partial(continued, least=cfg.continuation_min, most=cfg.continuation_max),
+}
+
+
+@register_task("pretraining_bnb", dataclass=PretrainingBnbConfig)
+class PretrainingBnbTask(TextToTextTask):
+    """Pretraining on plain text with one of four strategies (Sohrab et al. 2024, doi 10.1109/ACCESS.2023.3346952).
+
+    Args:
+        cfg: the options.
+        src_dict: the dictionary.
+        tgt_dict: the same dictionary.
+
+    Raises:
+        ValueError: if options are out of range.
+    """
+
+    def __init__(self, cfg: PretrainingBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
+        check_pretraining_options(cfg)
+        super().__init__(cfg, src_dict, tgt_dict)
+
+    @classmethod
+    def setup_task(cls, cfg: PretrainingBnbConfig, from_checkpoint: bool = False) -> "PretrainingBnbTask":
+        """Load the dictionary of the data-bin folder.
+
+        Args:
+            cfg: the options.
+            from_checkpoint: fairseq's flag; makes no difference here.
+
+        Returns:
+            The task.
+
+        Raises:
+            ValueError: if the folder has none.
+        """
+        folder = next(iter(utils.split_paths(cfg.data or "")), "")
+        path = Path(folder) / "dict.txt"
+        if not path.is_file():
+            raise ValueError(
+                f"data must be a folder made by fairseq-preprocess --task pretraining_bnb --only-source, but "
+                f"{folder!r} has no dict.txt"
+            )
+        dictionary = load_dictionary(str(path))
+        logger.info("dictionary: %d types", len(dictionary))
+        return cls(cfg, dictionary, dictionary)
+
+    @classmethod
+    def check_preprocessing(cls) -> None:
+        """Check the text files of ``fairseq-preprocess``."""
+        check_corpus_command()
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build a model and see that it has positions for the blocks.
+
+        Args:
+            cfg: the model's options.
+            from_checkpoint: True: weights follow from a checkpoint.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if ``--tokens-per-sample`` exceeds what the model can read or write.
+        """
+        model = super().build_model(cfg, from_checkpoint)
+        longest = min(utils.resolve_max_positions(self.max_positions(), model.max_positions()))
+        if self.cfg.tokens_per_sample > longest:
+            raise ValueError(
+                f"--tokens-per-sample must be at most {longest}, what --max-source-positions, --max-target-positions "
+                f"and the model's positions allow (under CTC the canvas is --ctc-upsample times as long as the "
+                f"source), but is {self.cfg.tokens_per_sample}"
+            )
+        return model
+
+    def load_dataset(
+        self,
+        split: str,
+        epoch: int = 1,
+        combine: bool = False,
+        task_cfg: PretrainingBnbConfig | None = None,
+        data_selector: str | None = None,
+        tpu: bool = False,
+    ) -> None:
+        """Cut a part of the corpus into blocks.
+
+        Args:
+            split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
+            epoch: chooses among several data-bin folders.
+            combine: fairseq's flag for numbered parts, which are not used here.
+            task_cfg: the checkpoint's options; not needed.
+            data_selector: fairseq's trainer passes it to every task; not needed.
+            tpu: fairseq's trainer passes it to every task; not needed.
+
+        Raises:
+            FileNotFoundError: if the part does not exist.
+            ValueError: if a document is empty, or too short for ``clm``.
+        """
+        folders = utils.split_paths(self.cfg.data)
+        folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
+        path = Path(folder) / split
+        lines = data_utils.load_indexed_dataset(str(path), self.src_dict, self.cfg.dataset_impl)
+        if lines is None:
+            raise FileNotFoundError(f"no {split}.bin and {split}.idx in {folder}")
+        by_line = str(self.cfg.sample_break_mode) == "eos"
+        try:
+            blocks = DocumentBlocks(lines, self.cfg.tokens_per_sample - SPECIAL_SYMBOLS, by_line)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        self._check_blocks(path, blocks)
+        documents = len(np.unique(blocks.first_lines))
+        logger.info("%s: %d blocks of %d documents", path, len(blocks), documents)
+        if documents == 1 and len(lines) > 1:
+            logger.warning(
+                "%s: no empty line among %d, so all are one document; see --sample-break-mode", path, len(lines)
+            )
+        noise = STRATEGIES[str(self.cfg.strategy)](self.cfg, self.src_dict)
+        self.datasets[split] = PretrainingDataset(
+            blocks, self.src_dict, noise, self.cfg.seed, self.traits is not None, shuffle=split != "test"
+        )
+
+    def _check_blocks(self, path: Path, blocks: DocumentBlocks) -> None:
+        short = blocks.sizes <= CONTINUED
+        if str(self.cfg.strategy) == "clm" and short.any():
+            first = int(short.argmax())
+            raise ValueError(
+                f"{path}: {int(short.sum()):,} of {len(blocks):,} blocks are too short to be split by --strategy clm, "
+                f"which needs {CONTINUED} tokens; the first, of {int(blocks.sizes[first]) - 1}, is of the document "
+                f"that begins in line {int(blocks.first_lines[first])}"
+            )

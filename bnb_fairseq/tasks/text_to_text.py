@@ -1,0 +1,153 @@
+"""What text-to-text tasks share beside the model: raw text as input, and the judgement of text in validation."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from ..data.dictionary import BnbDictionary
+from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset
+from ..data.preflight import check_lines
+from ..metrics.rouge import Rouge
+from .bnb_task import BnbTask
+from .config import BnbTaskConfig, eval_bleu_options
+from .validation_bleu import bleu_statistics, log_bleu
+from .validation_rouge import log_rouge, rouge_statistics
+
+logger = logging.getLogger(__name__)
+
+
+class TextToTextTask(BnbTask):
+    """A task that reads raw text and whose output is judged as text; where its training data come from is left open.
+
+    Args:
+        cfg: the options.
+        src_dict: the source dictionary.
+        tgt_dict: the target dictionary.
+
+    Raises:
+        ImportError: if ``--eval-rouge`` lacks its library.
+    """
+
+    def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
+        super().__init__(cfg, src_dict, tgt_dict)
+        self._rouge = Rouge() if cfg.eval_rouge else None
+        self._positions: list[Any] = []  # longest source and target of each model that was built
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build a model, what judges its output, and remember what ``--truncate-source`` must cut to for its sake.
+
+        Args:
+            cfg: the model's options.
+            from_checkpoint: True: weights follow from a checkpoint.
+
+        Returns:
+            The model.
+        """
+        model = super().build_model(cfg, from_checkpoint)
+        self._positions.append(model.max_positions())
+        if self.cfg.eval_bleu or self._rouge is not None:
+            self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
+        return model
+
+    def _pairs(self, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool) -> SentencePairDataset:
+        longest = self._longest_source() if self.cfg.truncate_source else None
+        return SentencePairDataset(
+            source, self.src_dict, target, self.tgt_dict, self.traits is not None, shuffle, longest
+        )
+
+    def _longest_source(self) -> int:
+        longest: int = utils.resolve_max_positions(self.max_positions(), *self._positions)[0]
+        if longest < SPECIAL_SYMBOLS:
+            raise ValueError(
+                f"--truncate-source needs room for [CLS] and [SEP], but --max-source-positions and the model's "
+                f"positions allow {longest} tokens"
+            )
+        return longest
+
+    def get_interactive_tokens_and_lengths(
+        self, lines: Sequence[str], encode_fn: Callable[[str], str]
+    ) -> tuple[list[Tensor], list[int]]:
+        """Encode lines of raw text.
+
+        Args:
+            lines: raw source text, one sentence each.
+            encode_fn: fairseq's tokenizer and BPE, none by default.
+
+        Returns:
+            Ids ending in [SEP], and their lengths.
+        """
+        check_lines(lines, "--input")
+        tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
+        return tokens, lengths
+
+    def build_dataset_for_inference(
+        self, src_tokens: list[Tensor], src_lengths: list[int], constraints: Any = None
+    ) -> SentencePairDataset:
+        """Make a data set of sources only.
+
+        Args:
+            src_tokens: ids ending in [SEP].
+            src_lengths: their lengths; not needed.
+            constraints: must be None.
+
+        Returns:
+            The data set.
+
+        Raises:
+            ValueError: if there are constraints.
+        """
+        if constraints is not None:
+            raise ValueError(f"--constraints cannot be used with --task {self.cfg._name}")
+        dataset = self._pairs(src_tokens, None, shuffle=False)
+        if dataset.cut_sources:
+            logger.info("input: %s", dataset.describe_cut())
+        return dataset
+
+    def valid_step(
+        self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the loss of a validation batch, and what BLEU and ROUGE of its output need, if they are asked for.
+
+        Args:
+            sample: the batch.
+            model: the model.
+            criterion: the criterion.
+
+        Returns:
+            The loss, the sample size, and statistics for the log.
+        """
+        loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
+        if self.cfg.eval_bleu or self._rouge is not None:
+            texts = self._texts(self.sequence_generator, sample, model)
+            if self.cfg.eval_bleu:
+                logs |= bleu_statistics(*texts)
+            if self._rouge is not None:
+                logs |= rouge_statistics(self._rouge, *texts)
+        return loss, size, logs
+
+    def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
+        """Log what the criterion makes of its statistics, BLEU and ROUGE.
+
+        Args:
+            logging_outputs: statistics of batches and workers.
+            criterion: the criterion.
+        """
+        FairseqTask.reduce_metrics(self, logging_outputs, criterion)
+        log_bleu(logging_outputs)
+        log_rouge(logging_outputs)
+
+    def _texts(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> tuple[list[str], list[str]]:
+        """Translate a validation batch: what the model writes and the references, detokenised."""
+        hypotheses = [best[0]["tokens"] for best in self.inference_step(generator, [model], sample)]
+        translations = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
+        references = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
+        if self.cfg.eval_bleu_print_samples:
+            logger.info("example translation: %s", translations[0])
+            logger.info("example reference:   %s", references[0])
+        return translations, references
