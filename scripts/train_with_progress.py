@@ -7,7 +7,9 @@ again with the same ``--save-dir``.
 import argparse
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 LAST_LINES = 30
 
@@ -35,12 +37,16 @@ def digest(line: str) -> str | None:
     return None
 
 
-def run(command: list[str], log: Path) -> int:
+def run(
+    command: list[str], log: Path, shorten: Callable[[str], str | None] | None = None, output: TextIO | None = None
+) -> int:
     """Run the command.
 
     Args:
         command: fairseq-train and its arguments.
         log: file that its output is appended to.
+        shorten: makes of a line of the log what is shown, or None; ``digest`` by default.
+        output: where it is shown, stdout by default.
 
     Returns:
         Its exit status.
@@ -55,13 +61,13 @@ def run(command: list[str], log: Path) -> int:
                 file.write(line)
                 file.flush()
                 tail = [*tail, line][-LAST_LINES:]
-                if shown := digest(line.rstrip("\n")):
-                    print("  ", shown, flush=True)
+                if shown := (shorten or digest)(line.rstrip("\n")):
+                    print("  ", shown, file=output, flush=True)
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        print("".join(tail), end="")
+        print("".join(tail), end="", file=output)
     return process.returncode
 
 

@@ -1,0 +1,184 @@
+"""Texts and pairs of texts as BERT reads them: ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset, data_utils
+from numpy.typing import NDArray
+from torch import Tensor
+
+Sample = dict[str, Any]
+Lengths = NDArray[np.int64]
+
+
+def shortened_lengths(first: Lengths, second: Lengths, room: int) -> tuple[Lengths, Lengths]:
+    """Shorten pairs as BERT does (Devlin et al. 2019): the longer segment loses its last token, the second of equals.
+
+    Args:
+        first: N, tokens of the first segments.
+        second: N, tokens of the second segments.
+        room: tokens that both may have together.
+
+    Returns:
+        The tokens that each keeps, N and N.
+    """
+    kept = np.minimum(first, np.maximum(room - second, (room + 1) // 2))
+    fits = first + second <= room
+    return np.where(fits, first, kept), np.where(fits, second, room - kept)
+
+
+class Segments(Sequence[Tensor]):
+    """One or two texts an item, between BERT's special symbols.
+
+    Args:
+        first: texts, each ending in [SEP].
+        second: as many second texts, or None.
+        bos: id of [CLS].
+        longest: shorten items to this many tokens, special ones counted; None: leave them.
+
+    Attributes:
+        sizes: N, tokens of each item.
+        shortened: number of items that lost tokens.
+
+    Raises:
+        ValueError: if the first and second texts differ in number, or ``longest`` leaves no token to each text.
+    """
+
+    def __init__(
+        self, first: Sequence[Tensor], second: Sequence[Tensor] | None, bos: int, longest: int | None = None
+    ) -> None:
+        if second is not None and len(first) != len(second):
+            raise ValueError(f"input0 has {len(first):,} items, input1 {len(second):,}; preprocess them again")
+        self._texts = [first] if second is None else [first, second]
+        self._bos = bos
+        special = 1 + len(self._texts)
+        if longest is not None and longest < special + len(self._texts):
+            raise ValueError(
+                f"--shorten-method truncate needs room for {special} special symbols and a token of each text, but "
+                f"--max-positions and the model's positions allow {longest} tokens"
+            )
+        whole = [_sizes(texts) - 1 for texts in self._texts]
+        kept = whole
+        if longest is not None:
+            room = longest - special
+            pair = len(whole) == 2
+            kept = list(shortened_lengths(whole[0], whole[1], room)) if pair else [np.minimum(whole[0], room)]
+        self._kept = kept
+        self.sizes: Lengths = sum(kept, np.full(len(first), special))
+        self.shortened = int((self.sizes < sum(whole, np.full(len(first), special))).sum())
+
+    def __len__(self) -> int:
+        return len(self._texts[0])
+
+    def __getitem__(self, index: Any) -> Any:
+        parts = [torch.tensor([self._bos])]
+        for texts, kept in zip(self._texts, self._kept, strict=True):
+            text = texts[index].long()
+            parts += [text[: kept[index]], text[-1:]]
+        return torch.cat(parts)
+
+
+class SegmentsDataset(FairseqDataset):
+    """Texts or pairs of texts with their labels, in batches padded on the right.
+
+    Args:
+        segments: N items.
+        pad: id of [PAD].
+        targets: N classes (int64) or N x C numbers (float32), or None.
+        shuffle: put the items in a random order, another one in each epoch; else those of equal length stand together.
+    """
+
+    def __init__(self, segments: Segments, pad: int, targets: Tensor | None, shuffle: bool) -> None:
+        self.segments = segments
+        self.sizes = segments.sizes
+        self.targets = targets
+        self.shuffle = shuffle
+        self._pad = pad
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __getitem__(self, index: int) -> Sample:
+        item: Sample = {"id": int(index), "source": self.segments[index]}
+        if self.targets is not None:
+            item["target"] = self.targets[index]
+        return item
+
+    def collater(self, samples: list[Sample]) -> Sample:
+        """Make a batch.
+
+        Args:
+            samples: items of this data set.
+
+        Returns:
+            fairseq's sample: ``id`` B, ``net_input`` with ``src_tokens`` B x S and ``src_lengths`` B, ``target`` B or
+            B x C where there are labels, ``ntokens`` and ``nsentences``; empty for no items.
+        """
+        if not samples:
+            return {}
+        sources = [item["source"] for item in samples]
+        batch: Sample = {
+            "id": torch.tensor([item["id"] for item in samples]),
+            "nsentences": len(samples),
+            "ntokens": sum(map(len, sources)),
+            "net_input": {
+                "src_tokens": data_utils.collate_tokens(sources, self._pad),
+                "src_lengths": torch.tensor([len(source) for source in sources]),
+            },
+        }
+        if self.targets is not None:
+            batch["target"] = torch.stack([item["target"] for item in samples])
+        return batch
+
+    def num_tokens(self, index: int) -> int:
+        """Return an item's length, by which ``--max-tokens`` limits a batch."""
+        return int(self.sizes[index])
+
+    def num_tokens_vec(self, indices: Lengths) -> Lengths:
+        """Return ``num_tokens`` of many items at once."""
+        return self.sizes[indices]
+
+    def size(self, index: int) -> int:
+        """Return an item's length, which ``--max-positions`` limits."""
+        return int(self.sizes[index])
+
+    def ordered_indices(self) -> Lengths:
+        """Return the items in a random order, or sorted by length."""
+        return np.random.permutation(len(self)) if self.shuffle else np.argsort(self.sizes, kind="stable")
+
+    def batch_by_size(
+        self,
+        indices: Lengths,
+        max_tokens: int | None = None,
+        max_sentences: int | None = None,
+        required_batch_size_multiple: int = 1,
+    ) -> list[Lengths]:
+        """Cut ordered items into batches, every item in one of them.
+
+        fairseq drops the last batch where its size is no multiple of ``required_batch_size_multiple`` (8 by default):
+        a metric would be one of other items than those of the file.
+
+        Args:
+            indices: ordered items.
+            max_tokens: largest number of tokens in a batch, padding included.
+            max_sentences: largest number of items in a batch.
+            required_batch_size_multiple: batches have fewer items than this, or a multiple of it.
+
+        Returns:
+            The batches.
+        """
+        batches: list[Lengths] = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
+        dropped = indices[sum(map(len, batches)) :]
+        return [*batches, dropped] if len(dropped) else batches
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Whether the batches of all epochs are the same."""
+        return not self.shuffle
+
+
+def _sizes(items: Sequence[Tensor]) -> Lengths:
+    sizes = getattr(items, "sizes", None)
+    return np.asarray([len(item) for item in items] if sizes is None else sizes, dtype=np.int64)

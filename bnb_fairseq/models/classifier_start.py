@@ -1,0 +1,133 @@
+"""What a ``bnb_classifier`` starts from: a BERT with its pooler, two BERTs, or a checkpoint of another model."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..optim.bert_groups import mark_parameters
+from .bert_checkpoint import BertCheckpoint
+from .bert_encoder import BertEncoder
+from .bert_import import ImportReport, import_bert
+from .bnb_classifier import BnbClassifier
+from .classifier_bodies import EncoderBody
+from .classifier_config import BnbClassifierConfig
+from .config import BertSeq2SeqConfig, BnbTransformerConfig
+from .freezing import check_frozen
+from .from_bert import BertPair, load_berts, resolve_berts
+from .pretrained import OPTION, SIDES, PretrainedCheckpoint, load_pretrained, resolve_pretrained
+from .row_matching import SymbolTable, match_rows
+
+# What a checkpoint's decoder cannot do without: the options of bnb_transformer that bert2bert does not have, and one.
+DECODER_OPTIONS = (
+    "untie_output",
+    *(name for name in BnbTransformerConfig.__dataclass_fields__ if name not in BertSeq2SeqConfig.__dataclass_fields__),
+)
+logger = logging.getLogger(__name__)
+
+
+class Start(NamedTuple):
+    """BERTs or a checkpoint, opened; at most one of the two."""
+
+    berts: BertPair | None
+    pretrained: PretrainedCheckpoint | None
+
+
+def resolve_start(cfg: BnbClassifierConfig) -> Start:
+    """Open what the options name, and write its sizes into the options.
+
+    Args:
+        cfg: the options; sizes left open are filled in, so that a checkpoint of the classifier needs nothing else. With
+            ``--classify-with decoder`` those of latent and canvas become the checkpoint's, too.
+
+    Returns:
+        What the model starts from.
+
+    Raises:
+        ValueError: if it cannot be used or contradicts the options.
+    """
+    whole = str(cfg.classify_with) == "decoder"
+    pretrained = resolve_pretrained(cfg, tuple(SIDES) if whole else ("encoder",))
+    if pretrained is None:
+        return Start(resolve_berts(cfg), None)
+    # Those of a classifier, trained on another task, stand in its body.
+    tensors = {name.removeprefix("body.").removeprefix("network."): t for name, t in pretrained.tensors.items()}
+    pretrained = replace(pretrained, tensors=tensors)
+    if whole:
+        if "length_control" not in pretrained.options:
+            raise ValueError(
+                f"{OPTION} {pretrained.origin} must be a bnb_transformer with --classify-with decoder, but is "
+                f"{pretrained.options.get('_name', 'another model')}"
+            )
+        for name in DECODER_OPTIONS:  # one that an old checkpoint lacks had the default's meaning
+            setattr(cfg, name, pretrained.options.get(name, getattr(cfg, name)))
+    return Start(None, pretrained)
+
+
+def start_classifier(model: BnbClassifier, start: Start, head_name: str, cfg: BnbClassifierConfig) -> None:
+    """Copy weights into a freshly built classifier, and log what came from where.
+
+    Args:
+        model: built with the options that ``resolve_start`` completed.
+        start: what it returned.
+        head_name: the model's head; it starts from the BERT's pooler where the encoder classifies.
+        cfg: the options.
+
+    Raises:
+        ValueError: if something does not fit.
+    """
+    if start.pretrained is not None:
+        load_pretrained(model.body.pretrained_part, start.pretrained)
+    elif start.berts is not None and isinstance(model.body, EncoderBody):
+        report = _start_encoder(model.body.encoder, start.berts.encoder)
+        pooler = start_from_pooler(model.classification_heads[head_name], start.berts.encoder.tensors)
+        report.ignored = [(name, reason) for name, reason in report.ignored if name not in pooler]
+        report.used += [(name, f"classification head: dense.{name.rpartition('.')[2]}") for name in pooler]
+        logger.info(f"classification head: dense layer {'from the pooler' if pooler else 'new, there is no pooler'}")
+        _log(report)
+    elif start.berts is not None:
+        load_berts(model.body.pretrained_part, start.berts, str(cfg.cross_attention_init))
+
+
+def _start_encoder(encoder: BertEncoder, bert: BertCheckpoint) -> ImportReport:
+    rows = match_rows(encoder.dictionary, SymbolTable.of_wordpiece(bert.tokenizer))
+    report = import_bert(encoder, bert, encoder.sizes.layers, rows, "encoder")
+    started = [name for name, _ in encoder.named_parameters() if name not in report.new]
+    check_frozen(encoder, "encoder", started, report.symbols - report.matched)
+    mark_parameters(encoder, "encoder", started)
+    return report
+
+
+def _log(report: ImportReport) -> None:
+    logger.info(report.summary())
+    for line in report.lines():
+        logger.debug("encoder %s", line)
+
+
+@torch.no_grad()
+def start_from_pooler(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Copy a BERT's pooler, which is a linear layer and tanh on [CLS] as in the head, if the BERT has one.
+
+    Args:
+        head: the head of a model that classifies with the encoder.
+        tensors: the BERT's, by name.
+
+    Returns:
+        The names of the tensors that were copied, or none.
+
+    Raises:
+        ValueError: if one of them has another shape.
+    """
+    copied = []
+    for name, tensor in tensors.items():
+        if not name.removeprefix("bert.").startswith("pooler.dense."):
+            continue
+        parameter = head.get_parameter(f"dense.{name.rpartition('.')[2]}")
+        if tensor.shape != parameter.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the head's {tuple(parameter.shape)}")
+        parameter.copy_(tensor)
+        copied.append(name)
+    return copied

@@ -1,0 +1,237 @@
+"""The ``sentence_prediction_bnb`` task: a text or a pair of texts to a class or a number."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.data import data_utils, indexed_dataset
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
+from torch import Tensor
+
+from ..compat import multiplying_in_bfloat16
+from ..data.dictionary import BnbDictionary, check_same_dictionary, load_dictionary
+from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
+from ..data.preflight import check_preprocessing_command
+from ..data.segments import Segments, SegmentsDataset
+from ..models.bnb_classifier import BnbClassifier
+from ..models.classifier_start import resolve_start, start_classifier
+from .sentence_prediction_config import SentencePredictionBnbConfig, check_options, check_reports, count_classes
+
+logger = logging.getLogger(__name__)
+
+
+@register_task("sentence_prediction_bnb", dataclass=SentencePredictionBnbConfig)
+class SentencePredictionBnbTask(SentencePredictionTask):
+    """Classification or regression on a data-bin folder in fairseq's layout for GLUE: input0, input1 and label.
+
+    Texts are raw text, split by the tokenizer of ``input0/dict.txt``, whose ids are BERT's. An item is
+    ``[CLS] A [SEP]`` or ``[CLS] A [SEP] B [SEP]`` without any symbol having to be named.
+
+    Args:
+        cfg: the options.
+        data_dictionary: the dictionary of the texts.
+        label_dictionary: that of the labels; the texts' for regression, as in fairseq.
+
+    Raises:
+        ValueError: if an option is set that has no effect here, or contradicts the labels.
+    """
+
+    def __init__(
+        self, cfg: SentencePredictionBnbConfig, data_dictionary: BnbDictionary, label_dictionary: BnbDictionary
+    ) -> None:
+        super().__init__(cfg, data_dictionary, label_dictionary)
+        check_options(cfg)
+        self.labels = [] if cfg.regression_target else label_names(label_dictionary)
+        cfg.num_classes = count_classes(cfg, self.labels)
+        torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
+        self._positions: list[int] = []  # longest item of each model that was built
+
+    @classmethod
+    def load_dictionary(cls, filename: str) -> BnbDictionary:
+        """Load what ``--srcdict`` accepts, or a data-bin's dictionary.
+
+        Args:
+            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
+
+        Returns:
+            The dictionary.
+        """
+        check_preprocessing_command()
+        return load_dictionary(filename)
+
+    @classmethod
+    def setup_task(cls, cfg: SentencePredictionBnbConfig, from_checkpoint: bool = False) -> "SentencePredictionBnbTask":
+        """Load the dictionaries of the data-bin folder.
+
+        Args:
+            cfg: the options.
+            from_checkpoint: fairseq's flag; makes no difference here.
+
+        Returns:
+            The task.
+
+        Raises:
+            ValueError: if a dictionary is missing.
+        """
+        path = Path(cfg.data, "input0", "dict.txt")
+        if not path.is_file():
+            raise ValueError(f"data must be a folder with input0, input1 (for pairs) and label, but has no {path}")
+        texts = load_dictionary(str(path))
+        logger.info("[input] dictionary: %d types", len(texts))
+        if cfg.regression_target:
+            return cls(cfg, texts, texts)
+        labels = load_label_dictionary(Path(cfg.data, "label", "dict.txt"))
+        logger.info("[label] dictionary: %d labels", len(label_names(labels)))
+        return cls(cfg, texts, labels)
+
+    def load_dataset(self, split: str, combine: bool = False, **_: Any) -> SegmentsDataset:
+        """Load a part of the data.
+
+        Args:
+            split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
+            combine: fairseq's flag for numbered parts, which are not used here.
+
+        Returns:
+            The data set.
+
+        Raises:
+            FileNotFoundError: if the part does not exist.
+            ValueError: if texts and labels differ in number, a label is not known, or items are too long.
+        """
+        first, second = self._texts("input0", split), self._texts("input1", split)
+        if first is None:
+            raise FileNotFoundError(f"no {split} in {Path(self.cfg.data, 'input0')}")
+        segments = self._shortened(split, first, second)
+        targets = self._targets(split)
+        if targets is not None and len(targets) != len(segments):
+            raise ValueError(f"{split} has {len(segments):,} texts in {self.cfg.data}, but {len(targets):,} labels")
+        shuffle = split == self.cfg.train_subset and not self.cfg.no_shuffle
+        self.datasets[split] = SegmentsDataset(segments, self.dictionary.pad(), targets, shuffle)
+        kind = "without labels" if targets is None else "with labels"
+        logger.info("%s: %d items %s", split, len(segments), kind)
+        return self.datasets[split]
+
+    def _texts(self, name: str, split: str) -> Sequence[Tensor] | None:
+        prefix = str(Path(self.cfg.data, name, split))
+        if not indexed_dataset.dataset_exists(prefix, impl=None):
+            return None
+        texts: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, self.dictionary)
+        return texts
+
+    def _targets(self, split: str) -> Tensor | None:
+        prefix = str(Path(self.cfg.data, "label", split))
+        if self.cfg.regression_target:
+            return load_numbers(Path(f"{prefix}.label"), self.cfg.num_classes)
+        return load_classes(prefix, self.label_dictionary)
+
+    def _shortened(self, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
+        """Put the texts together, and shorten or refuse items that are too long."""
+        longest = min([self.cfg.max_positions, *self._positions])
+        chosen = [name for name in self.cfg.shorten_data_split_list.split(",") if name]
+        shorten = str(self.cfg.shorten_method) == "truncate" and (not chosen or split in chosen)
+        segments = Segments(first, second, self.dictionary.bos(), longest if shorten else None)
+        if shorten:
+            share = segments.shortened / max(len(segments), 1)
+            logger.info(
+                f"{split}: {segments.shortened:,} of {len(segments):,} items ({share:.1%}) cut to {longest} tokens"
+            )
+        elif (long := segments.sizes > longest).any():
+            worst = int(segments.sizes.argmax())
+            raise ValueError(
+                f"{split}: {int(long.sum()):,} of {len(segments):,} items are too long: item {worst} has "
+                f"{segments.sizes[worst]} tokens, but --max-positions and the model's positions allow {longest}; "
+                f"--shorten-method truncate cuts them"
+            )
+        return segments
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build a model with its head, from a BERT or a checkpoint if the options name one.
+
+        Args:
+            cfg: the model's options; sizes are written into them, so that a checkpoint needs no BERT.
+            from_checkpoint: True: weights follow from a checkpoint of the classifier, nothing else is read.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if the model cannot have heads, or cannot start from what the options name.
+        """
+        name = getattr(cfg, "_name", None)
+        start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
+        model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        if not hasattr(model, "register_classification_head"):
+            raise ValueError(f"--arch must be a model with classification heads, such as bnb_classifier, not {name}")
+        head_name = self.cfg.classification_head_name
+        model.register_classification_head(head_name, num_classes=self.cfg.num_classes)
+        if isinstance(model, BnbClassifier):
+            if start is not None:
+                start_classifier(model, start, head_name, cfg)
+            model.body.freeze_unused()
+            self._positions.append(model.max_positions())
+        return model
+
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
+        """Build the criterion and see that it can report what it is to report.
+
+        Args:
+            cfg: the criterion's options.
+            from_checkpoint: fairseq's flag.
+
+        Returns:
+            The criterion.
+
+        Raises:
+            ValueError: if it is another one, or a metric does not fit the labels.
+        """
+        check_reports(cfg, self.labels)
+        return super().build_criterion(cfg, from_checkpoint)
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: BaseFairseqModel,
+        criterion: FairseqCriterion,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the loss of a batch and its gradient, on a CPU as ``--float32-matmul-precision`` allows.
+
+        Args:
+            sample: the batch.
+            model: the model, perhaps in fairseq's distributed wrappers.
+            criterion: the criterion.
+            optimizer: it computes the gradient.
+            update_num: updates made so far.
+            ignore_grad: fairseq's flag for a batch that must not count.
+
+        Returns:
+            The loss, the sample size, and statistics for the log.
+        """
+        criterion = multiplying_in_bfloat16(criterion)
+        loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        return loss, size, logs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint remembers of the task: digests of its dictionaries."""
+        sides = {"source": self.dictionary, "label": self.label_dictionary}
+        return {"dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare a checkpoint's dictionaries with the data-bin's.
+
+        Args:
+            state_dict: what ``state_dict`` returned when the checkpoint was written.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        mine = self.state_dict()["dictionaries"]
+        for side, digest in state_dict.get("dictionaries", {}).items():
+            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side], digest)

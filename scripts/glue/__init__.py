@@ -1,0 +1,1 @@
+"""Classification and regression data in TSV files, GLUE's nine tasks among them: reading, training, metrics, table."""

@@ -1,0 +1,93 @@
+"""What a trained classifier says of a part of its data-bin folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils, utils
+
+import bnb_fairseq  # noqa: F401  # registers task and model
+
+from .metrics import METRICS
+
+
+class Classifier:
+    """A checkpoint, ready to predict.
+
+    Args:
+        checkpoint: the file.
+        data_bin: data-bin folder with the same dictionaries.
+        cpu: leave a GPU alone.
+    """
+
+    def __init__(self, checkpoint: Path, data_bin: Path, cpu: bool) -> None:
+        models, _, self._task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(checkpoint)], arg_overrides={"data": str(data_bin)}
+        )
+        self._model = models[0].eval()
+        self._model.make_generation_fast_()
+        self._cuda = torch.cuda.is_available() and not cpu
+        if self._cuda:
+            self._model.cuda()
+
+    @torch.no_grad()
+    def predict(self, split: str, batch_size: int) -> list[str] | list[float]:
+        """Predict a part.
+
+        Args:
+            split: its name in the data-bin folder.
+            batch_size: items at a time.
+
+        Returns:
+            A label for each item in the order of the file, or a number where the task is a regression.
+        """
+        dataset = self._task.load_dataset(split)
+        batches = self._task.get_batch_iterator(dataset, max_sentences=batch_size).next_epoch_itr(shuffle=False)
+        predictions: dict[int, Any] = {}
+        for batch in batches:
+            sample = utils.move_to_cuda(batch) if self._cuda else batch
+            head = self._task.cfg.classification_head_name
+            logits, _ = self._model(**sample["net_input"], classification_head_name=head)
+            if self._task.cfg.regression_target:
+                values: list[Any] = logits.float().squeeze(1).tolist()
+            else:
+                values = [self._task.labels[i] for i in logits.argmax(dim=1).tolist()]
+            predictions |= dict(zip(sample["id"].tolist(), values, strict=True))
+        return [predictions[i] for i in range(len(dataset))]
+
+
+def measure(
+    metrics: Sequence[str], predicted: Sequence[Any], gold: Sequence[str], regression: bool
+) -> dict[str, float]:
+    """Compute a task's metrics.
+
+    Args:
+        metrics: keys of ``METRICS``.
+        predicted: labels or numbers.
+        gold: labels as they stand in the file.
+        regression: labels are numbers.
+
+    Returns:
+        Percent, by metric.
+    """
+    truth: Sequence[Any] = [float(label) for label in gold] if regression else gold
+    return {name: METRICS[name].compute(predicted, truth) for name in metrics}
+
+
+def write_submission(
+    path: Path, predicted: Sequence[Any], index: Sequence[str], bounds: tuple[float, float] | None
+) -> None:
+    """Write predictions as GLUE's server wants them: ``index <tab> prediction``.
+
+    Args:
+        path: the file.
+        predicted: labels or numbers.
+        index: the examples' numbers.
+        bounds: of the numbers, which are cut to them.
+    """
+    if bounds is not None:
+        predicted = [f"{min(max(value, bounds[0]), bounds[1]):.3f}" for value in predicted]
+    rows = [f"{i}\t{value}\n" for i, value in zip(index, predicted, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(["index\tprediction\n", *rows]), encoding="utf-8")
