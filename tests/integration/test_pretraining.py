@@ -158,7 +158,7 @@ def test_finetuning_with_other_dictionaries(
         (["--tokens-per-sample", 100], "--tokens-per-sample must be at most 80, what --max-source-positions"),
         (
             ["--tokens-per-sample", 24, "--sample-break-mode", "eos"],
-            "bin0/train: line 4 is empty, but --sample-break-mode eos makes every line",
+            "bin0/valid: line 4 is empty, but --sample-break-mode eos makes every line",
         ),
         (["--mask-prob", 1.5], "--mask-prob must lie in [0, 1], but is 1.5"),
         (
