@@ -12,7 +12,7 @@ from tokenizers.normalizers import BertNormalizer
 
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
 from bnb_fairseq.data.subword import SentencePiece, WordPiece
-from bnb_fairseq.models.row_matching import SymbolTable, match_rows
+from bnb_fairseq.models.row_matching import SymbolTable, match_rows, symbol_state
 
 # rows: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then these
 ROWS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -124,3 +124,15 @@ def test_another_wordpiece_vocabulary() -> None:
     expected = ["the", "[MASK]", "##ing", "[CLS]", "ing", "[UNK]", None, "[PAD]", "[SEP]", ",", None]
     rows = match_rows(SubwordDictionary(wordpiece(rows=other)), bert())
     assert rows.tolist() == [-1 if symbol is None else row(symbol) for symbol in expected]
+
+
+def test_what_a_checkpoint_holds_tells_the_same_as_the_tokenizer(pieces: SubwordDictionary) -> None:
+    saved = symbol_state(SubwordDictionary(wordpiece()))
+    assert saved["surfaces"][5:9] == ["▁the", "ing", "▁ing", "▁,"]
+    table = SymbolTable.of_state(saved)
+    assert match_rows(pieces, table).tolist() == match_rows(pieces, bert()).tolist()
+    back = match_rows(SubwordDictionary(wordpiece()), SymbolTable.of_state(symbol_state(pieces)))
+    assert back[ROWS.index("##ing")] == pieces.index("ing")
+    assert back[ROWS.index("ing")] == pieces.index("▁ing")
+    assert back[ROWS.index("the")] == pieces.index("▁the")
+    assert back[ROWS.index("[MASK]")] == pieces.mask()
