@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import FairseqDataset, data_utils, indexed_dataset
+from fairseq.data import data_utils, indexed_dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
+from .whole_batches import WholeBatches
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class TruncatedSentences(Sequence[Tensor]):
         self._sentences.prefetch(indices)  # type: ignore[attr-defined]
 
 
-class SentencePairDataset(FairseqDataset):
+class SentencePairDataset(WholeBatches):
     """Sentence pairs as [CLS] ... [SEP], padded on the right.
 
     Unlike fairseq's ``LanguagePairDataset``, the two dictionaries may have different ids for padding and the other
@@ -182,33 +183,6 @@ class SentencePairDataset(FairseqDataset):
             self.source_sizes, self.target_sizes, indices, max_sizes
         )
         return kept, list(ignored)
-
-    def batch_by_size(
-        self,
-        indices: NDArray[np.int64],
-        max_tokens: int | None = None,
-        max_sentences: int | None = None,
-        required_batch_size_multiple: int = 1,
-    ) -> list[NDArray[np.int64]]:
-        """Cut ordered items into batches, every item in one of them.
-
-        fairseq drops the last batch where its size is no multiple of ``required_batch_size_multiple`` (8 by default):
-        sentences would be missing from a translation.
-
-        Args:
-            indices: ordered items.
-            max_tokens: largest number of tokens in a batch, padding included.
-            max_sentences: largest number of items in a batch.
-            required_batch_size_multiple: batches have fewer items than this, or a multiple of it.
-
-        Returns:
-            The batches.
-        """
-        batches: list[NDArray[np.int64]] = super().batch_by_size(
-            indices, max_tokens, max_sentences, required_batch_size_multiple
-        )
-        dropped = indices[sum(map(len, batches)) :]
-        return [*batches, dropped] if len(dropped) else batches
 
     @property
     def supports_prefetch(self) -> bool:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import FairseqDataset, data_utils
+from fairseq.data import data_utils
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .whole_batches import WholeBatches
 
 Sample = dict[str, Any]
 Lengths = NDArray[np.int64]
@@ -80,7 +82,7 @@ class Segments(Sequence[Tensor]):
         return torch.cat(parts)
 
 
-class SegmentsDataset(FairseqDataset):
+class SegmentsDataset(WholeBatches):
     """Texts or pairs of texts with their labels, in batches padded on the right.
 
     Args:
@@ -147,31 +149,6 @@ class SegmentsDataset(FairseqDataset):
     def ordered_indices(self) -> Lengths:
         """Return the items in a random order, or sorted by length."""
         return np.random.permutation(len(self)) if self.shuffle else np.argsort(self.sizes, kind="stable")
-
-    def batch_by_size(
-        self,
-        indices: Lengths,
-        max_tokens: int | None = None,
-        max_sentences: int | None = None,
-        required_batch_size_multiple: int = 1,
-    ) -> list[Lengths]:
-        """Cut ordered items into batches, every item in one of them.
-
-        fairseq drops the last batch where its size is no multiple of ``required_batch_size_multiple`` (8 by default):
-        a metric would be one of other items than those of the file.
-
-        Args:
-            indices: ordered items.
-            max_tokens: largest number of tokens in a batch, padding included.
-            max_sentences: largest number of items in a batch.
-            required_batch_size_multiple: batches have fewer items than this, or a multiple of it.
-
-        Returns:
-            The batches.
-        """
-        batches: list[Lengths] = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
-        dropped = indices[sum(map(len, batches)) :]
-        return [*batches, dropped] if len(dropped) else batches
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:

@@ -13,23 +13,21 @@ from fairseq.tasks.translation import TranslationTask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..compat import multiplying_in_bfloat16
 from ..criterions.bnb_loss import ModelTraits, check_fits_model
-from ..data.dictionary import BnbDictionary, Detokenizer, check_same_dictionary, load_dictionary
+from ..data.dictionary import BnbDictionary, Detokenizer
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
-from ..data.preflight import check_preprocessing_command
 from ..generation.generator import NarGenerator, build_nar_generator
 from ..generation.hypotheses import empty_hypothesis
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
 from ..models.pretrained import load_pretrained, resolve_pretrained
-from ..models.row_matching import symbol_state
 from .config import BnbTaskConfig
+from .dictionary_task import DictionaryTask
 from .history import print_history
 
 
-class BnbTask(TranslationTask):
+class BnbTask(DictionaryTask, TranslationTask):
     """A task between two dictionaries that take raw text; what its data are is left to the classes below it.
 
     For ``bnb_transformer`` and, through fairseq's SequenceGenerator, ``bert2bert`` and fairseq's autoregressive models.
@@ -54,24 +52,6 @@ class BnbTask(TranslationTask):
         parser.set_defaults(iter_decode_max_iter=0)
 
     @classmethod
-    def load_dictionary(cls, filename: str) -> BnbDictionary:
-        """Load what ``--srcdict`` and ``--tgtdict`` accept, or a data-bin's dictionary.
-
-        Args:
-            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
-
-        Returns:
-            The dictionary.
-        """
-        cls.check_preprocessing()
-        return load_dictionary(filename)
-
-    @classmethod
-    def check_preprocessing(cls) -> None:
-        """Check the text files of ``fairseq-preprocess``, which shows a task only the dictionaries."""
-        check_preprocessing_command()
-
-    @classmethod
     def build_dictionary(
         cls, filenames: Sequence[str], workers: int = 1, threshold: int = -1, nwords: int = -1, padding_factor: int = 8
     ) -> BnbDictionary:
@@ -89,31 +69,6 @@ class BnbTask(TranslationTask):
         """
         cls.check_preprocessing()
         return BnbDictionary.of_counts(super().build_dictionary(filenames, workers, threshold, nwords, padding_factor))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
-
-        The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
-        start a model with other dictionaries.
-        """
-        sides = {"source": self.src_dict, "target": self.tgt_dict}
-        return {
-            "dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()},
-            "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's dictionaries with the data-bin's.
-
-        Args:
-            state_dict: what ``state_dict`` returned when the checkpoint was written.
-
-        Raises:
-            ValueError: if they differ.
-        """
-        mine = self.state_dict()["dictionaries"]
-        for side, digest in state_dict.get("dictionaries", {}).items():
-            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side], digest)
 
     def filter_indices_by_size(
         self,
@@ -207,32 +162,6 @@ class BnbTask(TranslationTask):
         if any(isinstance(model, Bert2Bert) for model in models):
             refuse_attention_options(args)
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
-
-    def train_step(
-        self,
-        sample: dict[str, Any],
-        model: BaseFairseqModel,
-        criterion: FairseqCriterion,
-        optimizer: Any,
-        update_num: int,
-        ignore_grad: bool = False,
-    ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the loss of a batch and its gradient, on a CPU as ``--float32-matmul-precision`` allows.
-
-        Args:
-            sample: the batch.
-            model: the model, perhaps in fairseq's distributed wrappers.
-            criterion: the criterion.
-            optimizer: it computes the gradient.
-            update_num: updates made so far.
-            ignore_grad: fairseq's flag for a batch that must not count.
-
-        Returns:
-            The loss, the sample size, and statistics for the log.
-        """
-        criterion = multiplying_in_bfloat16(criterion)
-        loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
-        return loss, size, logs
 
     def inference_step(
         self,

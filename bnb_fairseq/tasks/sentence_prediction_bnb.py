@@ -13,20 +13,19 @@ from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from torch import Tensor
 
-from ..compat import multiplying_in_bfloat16
-from ..data.dictionary import BnbDictionary, check_same_dictionary, load_dictionary
+from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
-from ..data.preflight import check_preprocessing_command
 from ..data.segments import Segments, SegmentsDataset
 from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
+from .dictionary_task import DictionaryTask
 from .sentence_prediction_config import SentencePredictionBnbConfig, check_options, check_reports, count_classes
 
 logger = logging.getLogger(__name__)
 
 
 @register_task("sentence_prediction_bnb", dataclass=SentencePredictionBnbConfig)
-class SentencePredictionBnbTask(SentencePredictionTask):
+class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
     """Classification or regression on a data-bin folder in fairseq's layout for GLUE: input0, input1 and label.
 
     Texts are raw text, split by the tokenizer of ``input0/dict.txt``, whose ids are BERT's. An item is
@@ -50,19 +49,6 @@ class SentencePredictionBnbTask(SentencePredictionTask):
         cfg.num_classes = count_classes(cfg, self.labels)
         torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self._positions: list[int] = []  # longest item of each model that was built
-
-    @classmethod
-    def load_dictionary(cls, filename: str) -> BnbDictionary:
-        """Load what ``--srcdict`` accepts, or a data-bin's dictionary.
-
-        Args:
-            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
-
-        Returns:
-            The dictionary.
-        """
-        check_preprocessing_command()
-        return load_dictionary(filename)
 
     @classmethod
     def setup_task(cls, cfg: SentencePredictionBnbConfig, from_checkpoint: bool = False) -> "SentencePredictionBnbTask":
@@ -192,46 +178,6 @@ class SentencePredictionBnbTask(SentencePredictionTask):
         check_reports(cfg, self.labels)
         return super().build_criterion(cfg, from_checkpoint)
 
-    def train_step(
-        self,
-        sample: dict[str, Any],
-        model: BaseFairseqModel,
-        criterion: FairseqCriterion,
-        optimizer: Any,
-        update_num: int,
-        ignore_grad: bool = False,
-    ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the loss of a batch and its gradient, on a CPU as ``--float32-matmul-precision`` allows.
-
-        Args:
-            sample: the batch.
-            model: the model, perhaps in fairseq's distributed wrappers.
-            criterion: the criterion.
-            optimizer: it computes the gradient.
-            update_num: updates made so far.
-            ignore_grad: fairseq's flag for a batch that must not count.
-
-        Returns:
-            The loss, the sample size, and statistics for the log.
-        """
-        criterion = multiplying_in_bfloat16(criterion)
-        loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
-        return loss, size, logs
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers of the task: digests of its dictionaries."""
-        sides = {"source": self.dictionary, "label": self.label_dictionary}
-        return {"dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's dictionaries with the data-bin's.
-
-        Args:
-            state_dict: what ``state_dict`` returned when the checkpoint was written.
-
-        Raises:
-            ValueError: if they differ.
-        """
-        mine = self.state_dict()["dictionaries"]
-        for side, digest in state_dict.get("dictionaries", {}).items():
-            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side], digest)
+    def dictionaries(self) -> dict[str, BnbDictionary]:
+        """Return the dictionaries of the texts and the labels."""
+        return {"source": self.dictionary, "label": self.label_dictionary}

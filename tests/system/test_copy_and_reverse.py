@@ -6,20 +6,21 @@ from .conftest import BNB, UNSEEN, Learn, Strings, updates
 
 COPY, REVERSE = updates(800), updates(1500)  # options that stand behind others take their place
 CTC, LENGTH = [*BNB, *COPY, "--length-control", "ctc"], [*BNB, *COPY, "--length-control", "length"]
-VAE = ["--latent", "vae", "--kl-factor", "0.1"]
+LATENT = ["--latent-size", "8"]
+VAE = [*LATENT, "--latent", "vae", "--kl-factor", "0.1"]
 CYCLIC = ["--kl-schedule", "cyclic", "--kl-cycles", "2", "--kl-zero-share", "0.2", "--kl-increase-share", "0.4"]
 # The original's model: 24 positions hold 12 tokens and the blanks between equal ones.
-FIXED = ["--ctc-canvas-length", "24", "--ctc-blank", "pad"]
+FIXED = [*LATENT, "--ctc-canvas-length", "24", "--ctc-blank", "pad"]
 BERT2BERT = ["--arch", "bert2bert_tiny", "--criterion", "label_smoothed_cross_entropy"]
 MODELS = {
     "ctc": CTC,
     "length": LENGTH,
     "bert2bert": [*BERT2BERT, *updates(200)],
     "ctc, fixed canvas": [*CTC, *FIXED, "--label-smoothing", "0.1", *updates(2200)],
-    "ctc, no latent": [*CTC, "--latent-size", "0", "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
+    "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
     "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@600"],
-    "length, no latent": [*LENGTH, "--latent-size", "0", "--label-smoothing", "0.1"],
+    "length, latent": [*LENGTH, *LATENT, "--label-smoothing", "0.1"],
     "length, vae": [*LENGTH, *VAE],
     "length, canvas tokens": [*LENGTH, "--canvas-tokens"],
     "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],

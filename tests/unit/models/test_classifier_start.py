@@ -9,7 +9,6 @@ import pytest
 import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
@@ -18,6 +17,8 @@ from bnb_fairseq.models.classifier_bodies import DecoderBody, EncoderBody
 from bnb_fairseq.models.classifier_config import BnbClassifierConfig
 from bnb_fairseq.models.classifier_start import resolve_start, start_classifier
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from ..checkpoint_files import save_checkpoint
 
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 30}
 TOKENS, LENGTHS = torch.tensor([[0, 4, 5, 6, 2], [0, 6, 2, 1, 1]]), torch.tensor([5, 3])
@@ -48,15 +49,7 @@ def make_checkpoint(tmp_path: Path, random_parameters: Callable[[nn.Module, int]
         task = TranslationBnbTask(cfg.task, DICTIONARY, DICTIONARY)
         model = task.build_model(cfg.model, from_checkpoint=True)
         random_parameters(model, 5)
-        state = {
-            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "model": model.state_dict(),
-            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-            "extra_state": {"train_iterator": {"epoch": 1}},
-            "task_state": task.state_dict(),
-        }
-        torch.save(state, tmp_path / "model.pt")
-        return tmp_path / "model.pt"
+        return save_checkpoint(tmp_path / "model.pt", cfg, task, model)
 
     return make
 

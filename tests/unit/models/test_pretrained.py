@@ -11,7 +11,6 @@ import pytest
 import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
@@ -21,6 +20,8 @@ from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig
 from bnb_fairseq.models.pretrained import load_pretrained, open_pretrained, resolve_pretrained
 from bnb_fairseq.models.row_matching import symbol_state
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from ..checkpoint_files import save_checkpoint
 
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 20}
 MakeCheckpoint = Callable[..., Path]
@@ -51,16 +52,7 @@ def make_checkpoint(tmp_path: Path, random_parameters: Callable[[nn.Module, int]
         task = TranslationBnbTask(cfg.task, SOURCE, TARGET)
         model = task.build_model(cfg.model, from_checkpoint=True)
         random_parameters(model, 5)
-        state = {
-            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "model": model.state_dict(),
-            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-            "extra_state": {"train_iterator": {"epoch": 1}},
-            "task_state": task.state_dict(),
-            **changes,
-        }
-        torch.save(state, tmp_path / "model.pt")
-        return tmp_path / "model.pt"
+        return save_checkpoint(tmp_path / "model.pt", cfg, task, model, **changes)
 
     return make
 

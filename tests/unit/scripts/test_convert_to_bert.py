@@ -13,7 +13,6 @@ import sentencepiece
 import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
@@ -22,6 +21,8 @@ from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary, load_d
 from bnb_fairseq.data.subword import SentencePiece
 from bnb_fairseq.models.bert_checkpoint import open_bert
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from ..checkpoint_files import save_checkpoint
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -78,15 +79,7 @@ def make_checkpoint(
         task = TranslationBnbTask(cfg.task, *dictionaries)
         model = task.build_model(cfg.model, from_checkpoint=True)
         random_parameters(model, 5)
-        state = {
-            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "model": model.state_dict(),
-            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-            "extra_state": {"train_iterator": {"epoch": 1}},
-            "task_state": task.state_dict(),
-        }
-        torch.save(state, tmp_path / "model.pt")
-        return tmp_path / "model.pt"
+        return save_checkpoint(tmp_path / "model.pt", cfg, task, model)
 
     return make
 
@@ -121,10 +114,15 @@ def test_encoder_is_the_same_function(arch: str, make_checkpoint: Callable[..., 
 @pytest.mark.parametrize(
     ("arch", "more", "dropped", "others"),
     [
-        ("bnb_transformer", [], ["the blank's row", "cross-attention", "latent projection"], ["latent"]),
         (
             "bnb_transformer",
-            ["--ctc-blank", "pad", "--latent", "vae"],
+            ["--latent-size", "8"],
+            ["the blank's row", "cross-attention", "latent projection"],
+            ["latent"],
+        ),
+        (
+            "bnb_transformer",
+            ["--ctc-blank", "pad", "--latent", "vae", "--latent-size", "8"],
             ["cross-attention", "latent projection"],
             ["latent"],
         ),

@@ -7,16 +7,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from matplotlib import image
-from omegaconf import OmegaConf
 from torch import nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ..checkpoint_files import save_checkpoint
 from .refinement.html_tables import Page
 
 TEXT = "w1 w3 w9 w0 w0"
@@ -49,14 +48,7 @@ def make_checkpoint(
         task = TranslationBnbTask.setup_task(cfg.task)
         model = task.build_model(cfg.model, from_checkpoint=True)
         random_parameters(model, 5)
-        state = {
-            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "model": model.state_dict(),
-            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-            "extra_state": {"train_iterator": {"epoch": 1}},
-            "task_state": task.state_dict(),
-        }
-        torch.save(state, tmp_path / "model.pt")
+        save_checkpoint(tmp_path / "model.pt", cfg, task, model)
         return [str(data), "--path", str(tmp_path / "model.pt"), "--cpu"]
 
     return make

@@ -11,12 +11,13 @@ from fairseq import checkpoint_utils, options
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.optim import build_optimizer
-from omegaconf import OmegaConf
 
 from bnb_fairseq import compat
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.models.bert_encoder import segment_types
 from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
+
+from ..checkpoint_files import save_checkpoint
 
 Write = Callable[[Path, Sequence[str]], Path]
 MakeTask = Callable[..., SentencePredictionBnbTask]
@@ -173,14 +174,7 @@ def test_a_checkpoint_needs_no_bert(data_bin: Path, write_bert: Callable[..., Pa
             cfg.model[f"{side}_{name}"] = None
     task = SentencePredictionBnbTask.setup_task(cfg.task)
     model = task.build_model(cfg.model).eval()
-    state = {
-        "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-        "model": model.state_dict(),
-        "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-        "extra_state": {"train_iterator": {"epoch": 1}},
-        "task_state": task.state_dict(),
-    }
-    torch.save(state, tmp_path / "model.pt")
+    save_checkpoint(tmp_path / "model.pt", cfg, task, model)
     bert.rename(tmp_path / "gone")
     models, _, loaded = checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "model.pt")])
     dataset = loaded.load_dataset("test")

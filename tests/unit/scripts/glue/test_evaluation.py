@@ -8,12 +8,12 @@ import pytest
 import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf
 from torch import nn
 
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
 
+from ...checkpoint_files import save_checkpoint
 from .conftest import Part, Write
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "it", "is", "was", "not", "."]
@@ -57,14 +57,7 @@ def make(
         centred = Trained(tmp_path, task, model.eval()).logits()  # so that labels differ from text to text
         with torch.no_grad():
             model.classification_heads[HEAD].out_proj.bias -= torch.tensor(centred).mean(dim=0)
-        state = {
-            "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "model": model.state_dict(),
-            "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}],
-            "extra_state": {"train_iterator": {"epoch": 1}},
-            "task_state": task.state_dict(),
-        }
-        torch.save(state, tmp_path / "model.pt")
+        save_checkpoint(tmp_path / "model.pt", cfg, task, model)
         return Trained(tmp_path, task, model)
 
     return trained

@@ -1,0 +1,90 @@
+"""What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
+
+from typing import Any
+
+from fairseq.criterions import FairseqCriterion
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask
+from torch import Tensor
+
+from ..compat import multiplying_in_bfloat16
+from ..data.dictionary import BnbDictionary, check_same_dictionary, load_dictionary
+from ..data.preflight import check_preprocessing_command
+from ..models.row_matching import symbol_state
+
+
+class DictionaryTask(FairseqTask):
+    """Stands in front of one of fairseq's tasks among a task's base classes."""
+
+    def dictionaries(self) -> dict[str, BnbDictionary]:
+        """Return the dictionaries by side; that of what is read is ``source``."""
+        return {"source": self.source_dictionary, "target": self.target_dictionary}
+
+    @classmethod
+    def load_dictionary(cls, filename: str) -> BnbDictionary:
+        """Load what ``--srcdict`` and ``--tgtdict`` accept, or a data-bin's dictionary.
+
+        Args:
+            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
+
+        Returns:
+            The dictionary.
+        """
+        cls.check_preprocessing()
+        return load_dictionary(filename)
+
+    @classmethod
+    def check_preprocessing(cls) -> None:
+        """Check the text files of ``fairseq-preprocess``, which shows a task only the dictionaries."""
+        check_preprocessing_command()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
+
+        The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
+        start a model with other dictionaries.
+        """
+        sides = self.dictionaries()
+        return {
+            "dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()},
+            "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare a checkpoint's dictionaries with the data-bin's.
+
+        Args:
+            state_dict: what ``state_dict`` returned when the checkpoint was written.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        mine = self.dictionaries()
+        for side, digest in state_dict.get("dictionaries", {}).items():
+            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side].digest()._asdict(), digest)
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: BaseFairseqModel,
+        criterion: FairseqCriterion,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the loss of a batch and its gradient, on a CPU as ``--float32-matmul-precision`` allows.
+
+        Args:
+            sample: the batch.
+            model: the model, perhaps in fairseq's distributed wrappers.
+            criterion: the criterion.
+            optimizer: it computes the gradient.
+            update_num: updates made so far.
+            ignore_grad: fairseq's flag for a batch that must not count.
+
+        Returns:
+            The loss, the sample size, and statistics for the log.
+        """
+        criterion = multiplying_in_bfloat16(criterion)
+        loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        return loss, size, logs
