@@ -72,7 +72,7 @@ def test_config_is_valid_and_says_what_it_is_for(path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "error"),
     [
-        ("latent_size: 0", "latent_sise: 0", ConfigKeyError),
+        ("decoder_layers: 2", "decoder_layer: 2", ConfigKeyError),
         ("eval_bleu: true", "eval_blue: true", ConfigKeyError),
         ("label_smoothing: 0.1", "label_smoothing: 0.1\n  smooth: 1", ConfigKeyError),
         ("warmup_updates: 100", "warm_up: 100", ConfigKeyError),
