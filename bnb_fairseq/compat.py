@@ -8,6 +8,7 @@ import argparse
 import importlib
 import logging
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -50,14 +51,22 @@ def allow_fairseq_checkpoints() -> None:
     """Let ``torch.load`` build the few harmless classes that fairseq pickles into its checkpoints.
 
     These are the namespace of the arguments and, once validation BLEU has put counts into the saved meters, numpy
-    arrays and scalars. A checkpoint that names any other class is refused by torch before anything in it runs.
+    arrays and scalars; and omegaconf's containers and fairseq's placeholder for a tensor, which are in no file, but in
+    what the first of several processes sends to the others when it has read one. A checkpoint that names any other class is refused by torch before
+    anything in it runs.
     """
+    from fairseq.distributed.utils import _TensorPlaceholder
+    from omegaconf import AnyNode, DictConfig, ListConfig
+    from omegaconf.base import ContainerMetadata, Metadata
+
     numeric = {type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "float16", "float32", "float64")}
     modules = ("numpy._core.multiarray", "numpy.core.multiarray")  # numpy's name since 2.0, and before
     multiarray = importlib.import_module(modules[0] if hasattr(np, "_core") else modules[1])
     rebuilders = [multiarray._reconstruct, multiarray.scalar]
     renamed = [(function, f"{module}.{function.__name__}") for function in rebuilders for module in modules]
     torch.serialization.add_safe_globals([argparse.Namespace, np.ndarray, np.dtype, *numeric, *rebuilders, *renamed])
+    configuration = [DictConfig, ListConfig, AnyNode, ContainerMetadata, Metadata, Any, defaultdict, dict, int, list]
+    torch.serialization.add_safe_globals([*configuration, _TensorPlaceholder])
 
 
 def quiet_known_warnings() -> None:

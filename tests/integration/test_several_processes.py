@@ -75,6 +75,17 @@ def test_two_processes_add_up_what_they_know_of_the_latent(setting: Setting, tmp
     assert 0 <= values["active_units"] <= 5
 
 
+def test_two_processes_resume(setting: Setting, tmp_path: Path) -> None:
+    """The first process reads the checkpoint and sends it to the other."""
+    options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--eval-bleu"]
+    in_two_processes([*options, "--save-dir", tmp_path / "whole"])
+    in_two_processes([*options, "--max-update", 2, "--save-dir", tmp_path / "parts"])
+    assert "Loaded checkpoint" in in_two_processes([*options, "--save-dir", tmp_path / "parts"])
+    whole = parameters(tmp_path / "whole" / "checkpoint_last.pt")
+    for name, value in parameters(tmp_path / "parts" / "checkpoint_last.pt").items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-6)
+
+
 def parameters_before(setting: Setting) -> dict[str, torch.Tensor]:
     """The BERT's own embeddings and first layer, under the model's names."""
     from safetensors.torch import load_file

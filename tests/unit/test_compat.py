@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from argparse import Namespace
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fairseq.distributed.utils import _TensorPlaceholder
+from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
+from omegaconf.base import ContainerMetadata, Metadata
 
 from bnb_fairseq import compat
 
@@ -91,6 +94,13 @@ def test_any_other_class_is_refused(value: object, tmp_path: Path) -> None:
         torch.load(saved(tmp_path / "a.pt", checkpoint(extra=value)), weights_only=True)
 
 
+def test_what_one_process_sends_to_the_others_loads(tmp_path: Path) -> None:
+    cfg = OmegaConf.create({"task": {"_name": "x", "sizes": [1, None, 0.5], "data": "${common.data}"}, "common": {}})
+    loaded = torch.load(saved(tmp_path / "a.pt", checkpoint(cfg=cfg)), weights_only=True)["cfg"]
+    assert loaded == cfg
+    assert loaded.task.sizes[2] == 0.5
+
+
 def test_exactly_these_are_on_the_list() -> None:
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
@@ -103,7 +113,15 @@ def test_exactly_these_are_on_the_list() -> None:
     named = {entry[1] for entry in entries if isinstance(entry, tuple)}
     classes = {entry for entry in entries if isinstance(entry, type)}
     assert named == {f"numpy.{core}.multiarray.{f}" for core in ("core", "_core") for f in ("_reconstruct", "scalar")}
-    assert classes == {Namespace, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in NUMERIC)}
+    configuration = {DictConfig, ListConfig, AnyNode, ContainerMetadata, Metadata, Any, defaultdict, dict, int, list}
+    assert classes == {
+        Namespace,
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in NUMERIC),
+        *configuration,
+        _TensorPlaceholder,
+    }
     functions = {entry.__name__ for entry in entries if not isinstance(entry, tuple | type)}
     assert functions == {"_reconstruct", "scalar"}
 

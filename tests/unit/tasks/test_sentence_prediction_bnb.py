@@ -109,7 +109,7 @@ def test_only_training_data_are_shuffled(make_task: MakeTask) -> None:
 
 def test_shortening(make_task: MakeTask, caplog: pytest.LogCaptureFixture) -> None:
     task = make_task("--max-positions", "7", "--shorten-method", "truncate")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="bnb_fairseq"):
         dataset = task.load_dataset("train")
     # Room for 4 tokens: 4 + 1 lose one, 1 + 4 lose one, 0 + 1 fit.
     assert [dataset[i]["source"].tolist() for i in range(3)] == [[2, 5, 6, 7, 3, 8, 3], [2, 6, 3, 8, 5, 6, 3], IDS[2]]
