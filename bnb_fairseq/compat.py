@@ -52,8 +52,8 @@ def allow_fairseq_checkpoints() -> None:
 
     These are the namespace of the arguments and, once validation BLEU has put counts into the saved meters, numpy
     arrays and scalars; and omegaconf's containers and fairseq's placeholder for a tensor, which are in no file, but in
-    what the first of several processes sends to the others when it has read one. A checkpoint that names any other class is refused by torch before
-    anything in it runs.
+    what the first of several processes sends to the others when it has read one. A checkpoint that names any other
+    class is refused by torch before anything in it runs.
     """
     from fairseq.distributed.utils import _TensorPlaceholder
     from omegaconf import AnyNode, DictConfig, ListConfig
