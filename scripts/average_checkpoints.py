@@ -16,6 +16,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import torch
 from conversion.files import staging
+from one_line_errors import one_line_errors
 from torch import Tensor
 
 from bnb_fairseq.models.bert_checkpoint import UNREADABLE, why_not_read
@@ -339,11 +340,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run; an error is one line."""
-    try:
+    """Run."""
+    with one_line_errors("average_checkpoints", ValueError, OSError):
         run(parse_arguments())
-    except (ValueError, OSError) as error:
-        raise SystemExit("average_checkpoints: " + " ".join(str(error).split())) from error
 
 
 if __name__ == "__main__":

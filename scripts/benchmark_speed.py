@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from fetch_bert import fetch
 from machine import describe_machine
+from one_line_errors import one_line_errors
 from speed.clock import largest_batch, peak_memory, time_in_turns
 from speed.families import FAMILIES
 from speed.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
@@ -233,14 +234,12 @@ def main() -> None:
     if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
         fetch(REAL_BERT)
     lengths = (options.source_tokens, options.target_tokens)
-    try:
+    with one_line_errors("benchmark_speed", ValueError):
         settings = [
             make_workload(size, lengths, options.device, precision, options.threads)
             for size in options.sizes
             for precision in options.precisions
         ]
-    except ValueError as error:
-        raise SystemExit(f"benchmark_speed: {error}") from error
     if options.memory_of is not None:
         for _, system in build(settings[0], options.systems):
             if system.name == options.memory_of:
