@@ -18,6 +18,7 @@ setup(
     # breaks `import transformers` where its build does not match torch's.
     install_requires=[
         "torch>=2.6",
+        "nltk>=3.8",
         "numpy<2.4",
         "regex",
         "rouge-score>=0.1.2",

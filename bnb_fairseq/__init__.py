@@ -1,8 +1,8 @@
 """BERT-NAR-BERT for fairseq: load it with ``--user-dir bnb_fairseq``.
 
-Importing the package registers the tasks ``translation_bnb``, ``pretraining_bnb`` and ``sentence_prediction_bnb``, the
-architectures ``bnb_transformer``, ``bert2bert`` and ``bnb_classifier``, the ``bnb_loss`` criterion and the ``bnb_adam``
-optimizer.
+Importing the package registers the tasks ``translation_bnb``, ``question_generation_bnb``, ``pretraining_bnb`` and
+``sentence_prediction_bnb``, the architectures ``bnb_transformer``, ``bert2bert`` and ``bnb_classifier``, the
+``bnb_loss`` criterion and the ``bnb_adam`` optimizer.
 
 Shape letters, used throughout: B batch, S source length, T target length, A canvas (alignment) length, D model
 width, Z latent width, V vocabulary.

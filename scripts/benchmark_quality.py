@@ -16,13 +16,14 @@ repetition %  share of tokens (13a) that equal their left neighbour in the same 
 sentences/s   as fairseq-generate prints it: generation only
 ratio         of sentences/s to the baseline's
 
---metrics chooses the columns in the middle: bleu, chrf (both by default) and rouge, for summaries:
+--metrics chooses the columns in the middle: bleu, chrf (both by default), rouge and meteor:
 
 ROUGE-1/2/L   F1 of rouge-score, percent, the mean over the sentences; with a mean ± 95% and p of ROUGE-L of its own
+METEOR        NLTK's, percent, the mean over the sentences, likewise; left out where WordNet is not installed
 
 With --speed-rounds N every system runs N times in turns, round after round. The first output is scored; sentences/s is
 the median of the rounds ± half the distance between the slowest and the fastest, in percent. Rounds that were measured
-before are used again, too. --picture draws BLEU over sentences/s, or ROUGE-L where --metrics has no bleu.
+before are used again, too. --picture draws BLEU over sentences/s, or ROUGE-L or METEOR where --metrics has no bleu.
 """
 
 import argparse
@@ -38,8 +39,10 @@ from typing import Any
 import torch
 from machine import describe_machine
 from quality import generation
+from quality.means import MeanFigures
+from quality.meteor import measure_meteor, open_meteor
 from quality.report import DEFAULT, METRICS, TESTED, Figures, explain_speed, format_table, measure
-from quality.rouge import RougeFigures, measure_rouge
+from quality.rouge import measure_rouge
 from quality.systems import System, parse_system, positive
 from report_translation import Significance, compare, read_lines
 
@@ -76,6 +79,10 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
         faults.append(f"fairseq must be installed for the Python that runs this, but there is no {program}")
     if "rouge" in arguments.metrics and find_spec("rouge_score") is None:
         faults.append("--metrics rouge needs rouge-score, but it is not installed; pip install rouge-score")
+    if "meteor" in arguments.metrics and find_spec("nltk") is None:
+        faults.append("--metrics meteor needs NLTK, but it is not installed; pip install nltk")
+    if not arguments.metrics:
+        faults.append("--metrics needs another metric beside meteor, which is left out")
     return faults + ([] if arguments.picture is None else find_picture_faults(arguments))
 
 
@@ -118,7 +125,15 @@ def parse_arguments() -> argparse.Namespace:
     plugin = Path(os.path.relpath(ROOT / "bnb_fairseq"))
     parser.add_argument("--user-dir", type=Path, default=plugin, help=f"fairseq plugin (default: {plugin})")
     arguments = parser.parse_args()
-    if faults := find_faults(arguments):
+    faults = find_faults(arguments)
+    arguments.meteor, arguments.left_out = None, ""
+    if "meteor" in arguments.metrics and not faults:
+        arguments.meteor, arguments.left_out = open_meteor()
+        if arguments.left_out:
+            print(f"warning: {arguments.left_out}", file=sys.stderr, flush=True)
+            arguments.metrics = [metric for metric in arguments.metrics if metric != "meteor"]
+            faults = find_faults(arguments)
+    if faults:
         parser.error("\n".join(faults))
     arguments.baseline = arguments.baseline or arguments.systems[0].name
     return arguments
@@ -155,18 +170,25 @@ def evaluate(
     samples, seed = arguments.bootstrap, arguments.bootstrap_seed
     against = f"against {baseline}, {samples:,} samples, seed {seed}"
     equal = "equal: no sample tells the two apart"
+    texts = (translations, sources, references, baseline, samples, seed)
     tests: dict[str, Significance] = {}
-    rouge: dict[str, RougeFigures] = {}
+    means: dict[str, dict[str, MeanFigures]] = {}
     tested, notes, signatures = None, [], []
     if "bleu" in metrics:
         tests, tested = compare(translations, references, baseline, samples, seed)
         notes.append(f"p: paired bootstrap on BLEU {against} (`{tested}`); {equal}")
     if "rouge" in metrics:
-        rouge, signature = measure_rouge(translations, sources, references, baseline, samples, seed)
-        notes.append(f"p of ROUGE-L: paired bootstrap on its mean over the sentences {against}; {equal}")
+        means["rouge"], signature = measure_rouge(*texts)
         signatures.append(f"ROUGE {signature}")
-    rows, of_sacrebleu = measure(runs, tests, sources, references, baseline, rouge)
-    if set(metrics) != {"rouge"}:
+    if "meteor" in metrics:
+        means["meteor"], signature = measure_meteor(arguments.meteor, *texts)
+        signatures.append(f"METEOR {signature}")
+    for metric in means:
+        notes.append(f"p of {TESTED[metric]}: paired bootstrap on its mean over the sentences {against}; {equal}")
+    if arguments.left_out:
+        notes.append(arguments.left_out)
+    rows, of_sacrebleu = measure(runs, tests, sources, references, baseline, means)
+    if not means.keys() >= set(metrics):
         signatures.insert(0, of_sacrebleu)
     scored = ", ".join(signatures)
     notes.insert(0, f"{len(references):,} sentences of {arguments.gen_subset}; `{scored}`")

@@ -73,6 +73,7 @@ def load_teacher(arguments: argparse.Namespace, cuda: bool) -> Teacher:
         "float32_matmul_precision": arguments.float32_matmul_precision,
         "eval_bleu": False,
         "eval_rouge": False,
+        "eval_meteor": False,
         "truncate_source": False,
     }
     paths = utils.split_paths(arguments.teacher)

@@ -26,6 +26,7 @@ from .subword import (
 logger = logging.getLogger(__name__)
 
 PLAIN_MASK = "<mask>"
+SEGMENT_BREAK = "\t"  # between the segments of a line, where a dictionary reads segments
 
 
 class DictionaryDigest(NamedTuple):
@@ -36,9 +37,15 @@ class DictionaryDigest(NamedTuple):
 
 
 class BnbDictionary(Dictionary):
-    """A plain fairseq dictionary (text already split at spaces) that also has a mask symbol, the last one."""
+    """A plain fairseq dictionary (text already split at spaces) that also has a mask symbol, the last one.
+
+    Attributes:
+        reads_segments: True: a tab in a line ends a segment and becomes [SEP]; False: it is white space like any other.
+            A task sets it; a saved dictionary does not remember it.
+    """
 
     mask_index: int
+    reads_segments = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,6 +98,37 @@ class BnbDictionary(Dictionary):
     def surface(self, symbol: str) -> Surface:
         """Tell what an ordinary symbol stands for; in a plain dictionary every symbol is a word."""
         return Surface(symbol, True)
+
+    def encode_line(
+        self,
+        line: str,
+        line_tokenizer: Callable[[str], list[str]] = tokenize_line,
+        add_if_not_exist: bool = True,
+        consumer: Callable[[str, int], Any] | None = None,
+        append_eos: bool = True,
+        reverse_order: bool = False,
+    ) -> Tensor:
+        """Turn a line into ids; the signature is fairseq's.
+
+        Args:
+            line: text; surrounding white space does not count.
+            line_tokenizer: splits already split text; a subword dictionary has its own tokenizer.
+            add_if_not_exist: let a plain dictionary take up new words; a subword vocabulary is closed.
+            consumer: called with every symbol and id; fairseq counts unknown ones with it.
+            append_eos: end with [SEP], which stands between segments in any case.
+            reverse_order: reverse the symbols of each segment.
+
+        Returns:
+            Ids, int32.
+        """
+        *ended, last = line.split(SEGMENT_BREAK) if self.reads_segments else [line]
+        rules = (line_tokenizer, add_if_not_exist, consumer)
+        parts = [self._encode_segment(segment, *rules, True, reverse_order) for segment in ended]
+        return torch.cat([*parts, self._encode_segment(last, *rules, append_eos, reverse_order)])
+
+    def _encode_segment(self, segment: str, *arguments: Any) -> Tensor:
+        tokens: Tensor = super().encode_line(segment, *arguments)
+        return tokens
 
     def digest(self) -> DictionaryDigest:
         """Return the size and a hash of the symbols, by which data and checkpoint are compared."""
@@ -180,29 +218,9 @@ class SubwordDictionary(BnbDictionary):
         """Tell what an ordinary symbol stands for, by the tokenizer's rules."""
         return self.tokenizer.surface(symbol)
 
-    def encode_line(
-        self,
-        line: str,
-        line_tokenizer: Callable[[str], list[str]] = tokenize_line,
-        add_if_not_exist: bool = True,
-        consumer: Callable[[str, int], Any] | None = None,
-        append_eos: bool = True,
-        reverse_order: bool = False,
-    ) -> Tensor:
-        """Split raw text into ids; the signature is fairseq's.
-
-        Args:
-            line: raw text; surrounding white space does not count.
-            line_tokenizer: not used, the dictionary has its own tokenizer.
-            add_if_not_exist: has no effect, the vocabulary is closed.
-            consumer: called with every symbol and id; fairseq counts unknown ones with it.
-            append_eos: end with [SEP].
-            reverse_order: reverse the symbols.
-
-        Returns:
-            Ids, int32.
-        """
-        ids = self.tokenizer.encode(line.strip())
+    def _encode_segment(self, segment: str, *arguments: Any) -> Tensor:
+        _, _, consumer, append_eos, reverse_order = arguments
+        ids = self.tokenizer.encode(segment.strip())
         if reverse_order:
             ids.reverse()
         if consumer is not None:

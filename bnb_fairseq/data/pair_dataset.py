@@ -35,7 +35,7 @@ class TruncatedSentences(Sequence[Tensor]):
     def __init__(self, sentences: Sequence[Tensor], longest: int) -> None:
         self._sentences = sentences
         self._longest = longest
-        whole = _sizes(sentences)
+        whole = sizes_of(sentences)
         self.sizes = np.minimum(whole, longest)
         self.cut = int((whole > longest).sum())
 
@@ -96,8 +96,8 @@ class SentencePairDataset(WholeBatches):
         self.source_dictionary, self.target_dictionary = source_dictionary, target_dictionary
         self.target_bos = target_bos
         self.shuffle = shuffle
-        self.source_sizes = _sizes(self.source) + 1
-        self.target_sizes = None if target is None else _sizes(target) + int(target_bos)
+        self.source_sizes = sizes_of(self.source) + 1
+        self.target_sizes = None if target is None else sizes_of(target) + int(target_bos)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -197,7 +197,8 @@ class SentencePairDataset(WholeBatches):
                 side.prefetch(indices)  # type: ignore[attr-defined]
 
 
-def _sizes(items: Sequence[Tensor]) -> NDArray[np.int64]:
+def sizes_of(items: Sequence[Tensor]) -> NDArray[np.int64]:
+    """Return the lengths of N items, which data sets of fairseq know without reading them."""
     sizes = getattr(items, "sizes", None)
     return np.asarray([len(item) for item in items] if sizes is None else sizes, dtype=np.int64)
 

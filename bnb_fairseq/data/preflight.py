@@ -2,10 +2,12 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fairseq import options
+
+from .answer_context import find_source_fault, find_target_fault
 
 COMMANDS = ("fairseq-preprocess", "preprocess.py")
 
@@ -138,6 +140,37 @@ def check_corpus_command(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{option} must not be set for a corpus of plain text, but is {language}")
     for prefix, option in _prefixes(args):
         check_documents(Path(prefix), option)
+
+
+def check_question_command(argv: Sequence[str] | None = None) -> None:
+    """Do the same for answers with their contexts, and questions.
+
+    Args:
+        argv: the command and its arguments; ``sys.argv`` by default.
+
+    Raises:
+        ValueError: if a file is missing, not UTF-8, or longer than its counterpart, or naming its first line that is
+            not what it must be.
+    """
+    check_preprocessing_command(argv)
+    args = _preprocessing_arguments(argv)
+    if args is None:
+        return
+    for prefix, option in _prefixes(args):
+        _check_each_line(_file(prefix, args.source_lang), find_source_fault, option)
+        if not args.only_source:
+            _check_each_line(_file(prefix, args.target_lang), find_target_fault, option)
+
+
+def _file(prefix: str, language: str | None) -> Path:
+    return Path(prefix if language is None else f"{prefix}.{language}")
+
+
+def _check_each_line(path: Path, find_fault: Callable[[str], str | None], option: str) -> None:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if fault := find_fault(line.decode("utf-8")):
+                raise ValueError(f"{option}: {path}, line {number} {fault}")
 
 
 def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:

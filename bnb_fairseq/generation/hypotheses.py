@@ -70,3 +70,18 @@ def empty_hypothesis(eos: int) -> Hypothesis:
         "alignment": [],
         "history": [],
     }
+
+
+def with_end(hypothesis: Hypothesis, eos: int) -> Hypothesis:
+    """End an empty text by the end symbol: fairseq's BLEU (``--scoring bleu``) reads the last symbol of every text.
+
+    Args:
+        hypothesis: of a sentence.
+        eos: id of the end symbol.
+
+    Returns:
+        The hypothesis, with at least one symbol; the end's log-probability is the text's score.
+    """
+    if len(hypothesis["tokens"]):
+        return hypothesis
+    return {**hypothesis, "tokens": torch.tensor([eos]), "positional_scores": torch.tensor([hypothesis["score"]])}

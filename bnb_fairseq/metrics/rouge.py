@@ -1,16 +1,15 @@
 """ROUGE (Lin 2004), the F1 of Google's ``rouge-score``, over words that keep letters beyond ASCII."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 
+from .words import split_words
+
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
-WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 STEMMED_FROM = 4  # characters; shorter words stay as they are
 CACHED_STEMS = 1 << 18
 
@@ -38,8 +37,7 @@ class WordTokenizer:
         Returns:
             Its words, those of four characters or more stemmed.
         """
-        words = WORD.findall(unicodedata.normalize("NFC", text.lower()))
-        return [self._stem(word) if len(word) >= STEMMED_FROM else word for word in words]
+        return [self._stem(word) if len(word) >= STEMMED_FROM else word for word in split_words(text)]
 
 
 class Rouge:

@@ -2,10 +2,12 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
@@ -17,7 +19,7 @@ from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.dictionary import BnbDictionary, Detokenizer
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..generation.generator import NarGenerator, build_nar_generator
-from ..generation.hypotheses import empty_hypothesis
+from ..generation.hypotheses import empty_hypothesis, with_end
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
@@ -42,6 +44,7 @@ class BnbTask(DictionaryTask, TranslationTask):
         FairseqTask.__init__(self, cfg)
         torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
+        self.src_dict.reads_segments = self.reads_segments
         self.tgt_dict = tgt_dict
         self.traits: ModelTraits | None = ModelTraits("ctc", False, 0)  # the model's, once there is one
 
@@ -68,7 +71,23 @@ class BnbTask(DictionaryTask, TranslationTask):
             A plain dictionary.
         """
         cls.check_preprocessing()
-        return BnbDictionary.of_counts(super().build_dictionary(filenames, workers, threshold, nwords, padding_factor))
+        counted = super().build_dictionary(filenames, workers, threshold, nwords, padding_factor)
+        dictionary = BnbDictionary.of_counts(counted)
+        dictionary.reads_segments = cls.reads_segments
+        return dictionary
+
+    def data_folder(self, split: str, epoch: int) -> Path:
+        """Choose among several data-bin folders: training goes through them round-robin, the rest is in the first.
+
+        Args:
+            split: name of the part.
+            epoch: counts from 1.
+
+        Returns:
+            The folder.
+        """
+        folders = utils.split_paths(self.cfg.data)
+        return Path(folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0])
 
     def filter_indices_by_size(
         self,
@@ -191,6 +210,7 @@ class BnbTask(DictionaryTask, TranslationTask):
         empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
         for i in empty.nonzero().flatten().tolist():
             hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
+        hypotheses = [[with_end(hypothesis, self.tgt_dict.eos()) for hypothesis in found] for found in hypotheses]
         print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 

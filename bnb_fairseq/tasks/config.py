@@ -45,15 +45,23 @@ class BnbTaskConfig(FairseqDataclass):
         default=False,
         metadata={"help": "report ROUGE-1, ROUGE-2 and ROUGE-L (F1) of detokenised text on the validation data"},
     )
+    eval_meteor: bool = field(
+        default=False,
+        metadata={
+            "help": "report METEOR of detokenised text on the validation data; left out with a warning where NLTK does "
+            "not find WordNet"
+        },
+    )
     eval_bleu_args: str = field(
         default="{}",
         metadata={
-            "help": "generation options as JSON for --eval-bleu and --eval-rouge, which judge one output, such as "
-            "'{\"iter_decode_max_iter\": 4}'"
+            "help": "generation options as JSON for --eval-bleu, --eval-rouge and --eval-meteor, which judge one "
+            "output, such as '{\"iter_decode_max_iter\": 4}'"
         },
     )
     eval_bleu_print_samples: bool = field(
-        default=False, metadata={"help": "--eval-bleu, --eval-rouge: log one output of each validation batch"}
+        default=False,
+        metadata={"help": "--eval-bleu, --eval-rouge, --eval-meteor: log one output of each validation batch"},
     )
     ctc_beam: int = field(
         default=0,
@@ -82,6 +90,7 @@ class BnbTaskConfig(FairseqDataclass):
         },
     )
     train_subset: str = II("dataset.train_subset")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]
 
 

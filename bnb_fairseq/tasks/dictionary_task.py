@@ -1,6 +1,6 @@
 """What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.models import BaseFairseqModel
@@ -14,7 +14,13 @@ from ..models.row_matching import symbol_state
 
 
 class DictionaryTask(FairseqTask):
-    """Stands in front of one of fairseq's tasks among a task's base classes."""
+    """Stands in front of one of fairseq's tasks among a task's base classes.
+
+    Attributes:
+        reads_segments: whether a tab in a source line ends a segment; see ``BnbDictionary``.
+    """
+
+    reads_segments: ClassVar[bool] = False
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -31,7 +37,9 @@ class DictionaryTask(FairseqTask):
             The dictionary.
         """
         cls.check_preprocessing()
-        return load_dictionary(filename)
+        dictionary = load_dictionary(filename)
+        dictionary.reads_segments = cls.reads_segments
+        return dictionary
 
     @classmethod
     def check_preprocessing(cls) -> None:

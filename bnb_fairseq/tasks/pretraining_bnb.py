@@ -127,9 +127,8 @@ class PretrainingBnbTask(TextToTextTask):
             FileNotFoundError: if the part does not exist.
             ValueError: if a document is empty, or too short for ``clm``.
         """
-        folders = utils.split_paths(self.cfg.data)
-        folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
-        path = Path(folder) / split
+        folder = self.data_folder(split, epoch)
+        path = folder / split
         lines = data_utils.load_indexed_dataset(str(path), self.src_dict, self.cfg.dataset_impl)
         if lines is None:
             raise FileNotFoundError(f"no {split}.bin and {split}.idx in {folder}")

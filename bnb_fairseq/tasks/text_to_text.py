@@ -13,13 +13,17 @@ from torch import Tensor
 from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset
 from ..data.preflight import check_lines
+from ..metrics.meteor import load_meteor
 from ..metrics.rouge import Rouge
 from .bnb_task import BnbTask
 from .config import BnbTaskConfig, eval_bleu_options
 from .validation_bleu import bleu_statistics, log_bleu
+from .validation_meteor import check_best_metric, log_meteor, meteor_statistics
 from .validation_rouge import log_rouge, rouge_statistics
 
 logger = logging.getLogger(__name__)
+
+INPUT, INPUT_OPTION = "input", "--input"  # what messages call lines that were typed, and the option that names them
 
 
 class TextToTextTask(BnbTask):
@@ -31,12 +35,13 @@ class TextToTextTask(BnbTask):
         tgt_dict: the target dictionary.
 
     Raises:
-        ImportError: if ``--eval-rouge`` lacks its library.
+        ImportError: if ``--eval-rouge`` or ``--eval-meteor`` lacks its library.
     """
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
         self._rouge = Rouge() if cfg.eval_rouge else None
+        self._meteor = load_meteor() if cfg.eval_meteor else None
         self._positions: list[Any] = []  # longest source and target of each model that was built
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
@@ -48,14 +53,26 @@ class TextToTextTask(BnbTask):
 
         Returns:
             The model.
+
+        Raises:
+            ValueError: if METEOR is to choose the best checkpoint of a training but cannot be computed.
         """
+        if not from_checkpoint:
+            check_best_metric(self.cfg.best_checkpoint_metric, self.cfg.eval_meteor, self._meteor)
         model = super().build_model(cfg, from_checkpoint)
         self._positions.append(model.max_positions())
-        if self.cfg.eval_bleu or self._rouge is not None:
+        if self._judges_text:
             self.sequence_generator = self.build_generator([model], eval_bleu_options(self.cfg.eval_bleu_args))
         return model
 
-    def _pairs(self, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool) -> SentencePairDataset:
+    @property
+    def _judges_text(self) -> bool:
+        return bool(self.cfg.eval_bleu) or self._rouge is not None or self._meteor is not None
+
+    def _pairs(
+        self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool
+    ) -> SentencePairDataset:
+        """Pair what was binarized, sources cut as the options say; ``name`` is what messages call it."""
         longest = self._longest_source() if self.cfg.truncate_source else None
         return SentencePairDataset(
             source, self.src_dict, target, self.tgt_dict, self.traits is not None, shuffle, longest
@@ -82,7 +99,7 @@ class TextToTextTask(BnbTask):
         Returns:
             Ids ending in [SEP], and their lengths.
         """
-        check_lines(lines, "--input")
+        check_lines(lines, INPUT_OPTION)
         tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
         return tokens, lengths
 
@@ -104,15 +121,15 @@ class TextToTextTask(BnbTask):
         """
         if constraints is not None:
             raise ValueError(f"--constraints cannot be used with --task {self.cfg._name}")
-        dataset = self._pairs(src_tokens, None, shuffle=False)
+        dataset = self._pairs(INPUT, src_tokens, None, shuffle=False)
         if dataset.cut_sources:
-            logger.info("input: %s", dataset.describe_cut())
+            logger.info("%s: %s", INPUT, dataset.describe_cut())
         return dataset
 
     def valid_step(
         self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the loss of a validation batch, and what BLEU and ROUGE of its output need, if they are asked for.
+        """Compute the loss of a validation batch, and what those metrics of its output need that are asked for.
 
         Args:
             sample: the batch.
@@ -123,16 +140,18 @@ class TextToTextTask(BnbTask):
             The loss, the sample size, and statistics for the log.
         """
         loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
-        if self.cfg.eval_bleu or self._rouge is not None:
+        if self._judges_text:
             texts = self._texts(self.sequence_generator, sample, model)
             if self.cfg.eval_bleu:
                 logs |= bleu_statistics(*texts)
             if self._rouge is not None:
                 logs |= rouge_statistics(self._rouge, *texts)
+            if self._meteor is not None:
+                logs |= meteor_statistics(self._meteor, *texts)
         return loss, size, logs
 
     def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
-        """Log what the criterion makes of its statistics, BLEU and ROUGE.
+        """Log what the criterion makes of its statistics, BLEU, ROUGE and METEOR.
 
         Args:
             logging_outputs: statistics of batches and workers.
@@ -141,6 +160,7 @@ class TextToTextTask(BnbTask):
         FairseqTask.reduce_metrics(self, logging_outputs, criterion)
         log_bleu(logging_outputs)
         log_rouge(logging_outputs)
+        log_meteor(logging_outputs)
 
     def _texts(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> tuple[list[str], list[str]]:
         """Translate a validation batch: what the model writes and the references, detokenised."""

@@ -73,12 +73,10 @@ class TranslationBnbTask(TextToTextTask):
             FileNotFoundError: if the part does not exist.
             ValueError: if source and target differ in number.
         """
-        folders = utils.split_paths(self.cfg.data)
-        folder = folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0]
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
-        pair = load_pair(Path(folder), split, languages, dictionaries, self.cfg.dataset_impl)
-        dataset = self._pairs(pair.source, pair.target, shuffle=split != "test")
+        pair = load_pair(self.data_folder(split, epoch), split, languages, dictionaries, self.cfg.dataset_impl)
+        dataset = self._pairs(split, pair.source, pair.target, shuffle=split != "test")
         self.datasets[split] = dataset
         if self.cfg.truncate_source:
             logger.info("%s: %s", split, dataset.describe_cut())

@@ -18,6 +18,8 @@ from .systems import System
 GENERATE = Path(sys.executable).with_name("fairseq-generate")
 RECORD = "# made by "
 LAST_LINES = 30
+TASK = "translation_bnb"
+OWN_TASKS = ("question_generation_bnb",)  # of checkpoints that are to be used with the task they were trained with
 
 
 class Run(NamedTuple):
@@ -112,13 +114,32 @@ def translate(
 def make_command(system: System, arguments: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
     """Put together a system's command, and what its output is known by: that, and size and time (ns) of its files."""
     command = ["fairseq-generate", str(arguments.data_bin), "--user-dir", str(arguments.user_dir)]
-    command += ["--task", "translation_bnb", "--path", system.checkpoint, "--gen-subset", arguments.gen_subset]
+    command += ["--task", find_task(system), "--path", system.checkpoint, "--gen-subset", arguments.gen_subset]
     command += ["--batch-size", str(arguments.batch_size), *(["--cpu"] if arguments.cpu else []), *system.options]
     beginnings = (f"{arguments.gen_subset}.", "dict.")
     data = sorted(file for file in arguments.data_bin.iterdir() if file.name.startswith(beginnings))
     states = {str(file): file.stat() for file in (*system.checkpoints, *data)}
     files = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
     return command, {"command": shlex.join(command), "files": files}
+
+
+def find_task(system: System) -> str:
+    """Find the task to generate with.
+
+    Args:
+        system: the system; of an ensemble the first checkpoint counts.
+
+    Returns:
+        The checkpoint's task if it is one of ``OWN_TASKS``, else ``translation_bnb``.
+    """
+    from average_checkpoints import load  # loads fairseq
+
+    try:
+        options = load(system.checkpoints[0])["cfg"].get("task") or {}
+    except ValueError:
+        return TASK  # fairseq-generate says what is wrong with the file
+    name = str(options.get("_name"))
+    return name if name in OWN_TASKS else TASK
 
 
 def read_run(output: Path, sentences: int) -> tuple[dict[str, Any], Run]:

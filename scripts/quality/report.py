@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from report_translation import Significance, repetition, score
 
+from . import meteor, rouge
 from .generation import Run
 from .markdown import cell, table
-from .rouge import RougeFigures
+from .means import MeanFigures
 from .systems import COPY, REFERENCE
 
 # The columns of each metric that can be asked for.
@@ -16,9 +17,11 @@ METRICS = {
     "bleu": ("BLEU", "mean ± 95%", "p"),
     "chrf": ("chrF",),
     "rouge": ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L mean ± 95%", "p of ROUGE-L"),
+    "meteor": ("METEOR", "METEOR mean ± 95%", "p of METEOR"),
 }
+MEANS = {"rouge": rouge.TESTED, "meteor": meteor.NAME}  # those of MeanFigures, and which of their means is tested
 DEFAULT = ("bleu", "chrf")
-TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L"}  # metrics with a bootstrap, and what it is of
+TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L", "meteor": "METEOR"}  # metrics with a bootstrap, and what it is of
 
 
 class Speed(NamedTuple):
@@ -46,7 +49,8 @@ class Figures(NamedTuple):
     bootstrap: Significance | None = None
     speed: Speed | None = None
     ratio: float | None = None
-    rouge: RougeFigures | None = None
+    rouge: MeanFigures | None = None
+    meteor: MeanFigures | None = None
 
     def tested(self, metric: str) -> tuple[float, Significance] | None:
         """Return the score that the bootstrap is of, and its result; None for what is no system.
@@ -62,9 +66,9 @@ class Figures(NamedTuple):
         """
         if metric == "bleu":
             return None if self.bleu is None or self.bootstrap is None else (self.bleu, self.bootstrap)
-        if metric == "rouge":
-            found = self.rouge
-            return None if found is None or found.bootstrap is None else (found.means["rougeL"], found.bootstrap)
+        if metric in MEANS:
+            found = self.rouge if metric == "rouge" else self.meteor
+            return None if found is None or found.bootstrap is None else (found.means[MEANS[metric]], found.bootstrap)
         raise ValueError(f"the metric must be one of {', '.join(TESTED)}, but is {metric}")
 
     def as_json(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class Figures(NamedTuple):
             "speed": self.speed and self.speed.median(),
             "speed_rounds": self.speed and self.speed.rounds,
             "rouge": self.rouge and self.rouge.as_json(),
+            "meteor": self.meteor and self.meteor.as_json(),
         }
 
 
@@ -84,7 +89,7 @@ def measure(
     sources: Sequence[str],
     references: Sequence[str],
     baseline: str,
-    rouge: Mapping[str, RougeFigures],
+    means: Mapping[str, Mapping[str, MeanFigures]],
 ) -> tuple[list[Figures], str]:
     """Fill the table.
 
@@ -94,7 +99,7 @@ def measure(
         sources: raw source text.
         references: raw references.
         baseline: the system whose speed is the unit of the others'.
-        rouge: ROUGE of each and of the source copied, if it was asked for.
+        means: ``rouge`` and ``meteor`` of each and of the source copied, where they were asked for.
 
     Returns:
         A row for each system, one for the source copied and one for the reference; the signatures of BLEU and chrF.
@@ -107,7 +112,8 @@ def measure(
         speed = speeds.get(name)
         ratio = speed.median() / unit.median() if speed and unit else None
         figures = (row.length_ratio, repetition(lines), row.bleu, row.chrf)
-        rows.append(Figures(name, *figures, tests.get(name), speed, ratio, rouge.get(name)))
+        rouge_figures, meteor_figures = (means.get(metric, {}).get(name) for metric in MEANS)
+        rows.append(Figures(name, *figures, tests.get(name), speed, ratio, rouge_figures, meteor_figures))
     rows.append(Figures(REFERENCE, 1.0, repetition(references)))
     return rows, signatures
 
@@ -137,6 +143,8 @@ def format_table(rows: Sequence[Figures], baseline: str, metrics: Sequence[str] 
         cells["bleu"] = [cell(row.bleu, ".1f"), *_test_cells(row, "bleu", baseline)]
         cells["rouge"] = [cell(means.get(name), ".1f") for name in ("rouge1", "rouge2", "rougeL")]
         cells["rouge"] += _test_cells(row, "rouge", baseline)
+        mean = None if row.meteor is None else row.meteor.means[meteor.NAME]
+        cells["meteor"] = [cell(mean, ".1f"), *_test_cells(row, "meteor", baseline)]
         speed = "-"
         if row.speed:
             spread = f" ±{100 * row.speed.spread():.0f}%" if len(row.speed.rounds) > 1 else ""

@@ -1,31 +1,11 @@
-"""ROUGE of the comparison's systems, with a paired bootstrap like that of BLEU."""
+"""ROUGE of the comparison's systems."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from report_translation import Significance
-
+from .means import MeanFigures, summarise
 from .systems import COPY
 
 TESTED = "rougeL"
-
-
-class RougeFigures(NamedTuple):
-    """ROUGE of a system.
-
-    Attributes:
-        means: over the sentences, F1 in percent, by rouge-score's names ``rouge1``, ``rouge2`` and ``rougeL``.
-        bootstrap: what the paired bootstrap says of ROUGE-L; None for what is no system.
-    """
-
-    means: Mapping[str, float]
-    bootstrap: Significance | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {**self.means, "bootstrap": self.bootstrap and self.bootstrap._asdict()}
 
 
 def measure_rouge(
@@ -35,7 +15,7 @@ def measure_rouge(
     baseline: str,
     samples: int,
     seed: int,
-) -> tuple[dict[str, RougeFigures], str]:
+) -> tuple[dict[str, MeanFigures], str]:
     """Score the systems, and the source copied.
 
     Args:
@@ -47,47 +27,11 @@ def measure_rouge(
         seed: seed of the drawing.
 
     Returns:
-        Figures by name, and what they depend on.
+        Figures by name, F1 in percent by rouge-score's names, and what they depend on.
     """
     from bnb_fairseq.metrics.rouge import ROUGE_TYPES, Rouge  # loads fairseq and NLTK
 
     rouge = Rouge()
     scores = {name: rouge.scores(lines, references) for name, lines in {**translations, COPY: sources}.items()}
-    tested = {name: scores[name][:, ROUGE_TYPES.index(TESTED)] for name in translations}
-    tests = compare_means(tested, baseline, samples, seed)
-    figures = {
-        name: RougeFigures(dict(zip(ROUGE_TYPES, found.mean(axis=0).tolist(), strict=True)), tests.get(name))
-        for name, found in scores.items()
-    }
+    figures = summarise(scores, ROUGE_TYPES, TESTED, list(translations), baseline, samples, seed)
     return figures, rouge.signature
-
-
-def compare_means(
-    scores: Mapping[str, NDArray[np.float64]], baseline: str, samples: int, seed: int
-) -> dict[str, Significance]:
-    """Test the mean score of every system against the baseline's, by the paired bootstrap that sacrebleu has for BLEU.
-
-    Args:
-        scores: each system's scores, one a sentence.
-        baseline: the system that the others are compared with.
-        samples: how many samples of the sentences to draw.
-        seed: seed of the drawing.
-
-    Returns:
-        The result for each system.
-    """
-    sentences = len(scores[baseline])
-    draws = np.random.default_rng(seed).choice(sentences, size=(samples, sentences), replace=True)
-    drawn = {name: of_system[draws].mean(axis=1) for name, of_system in scores.items()}
-    outside = samples // 40  # samples left out at either end: 95% stay
-    found = {}
-    for name, means in drawn.items():
-        ranked = np.sort(means)
-        interval = (ranked[samples - 1 - outside] - ranked[outside]) / 2
-        apart = np.abs(means - drawn[baseline])
-        observed = abs(scores[name].mean() - scores[baseline].mean())
-        beyond = int((apart - apart.mean() > observed).sum())
-        # Where no sample tells the two apart there is nothing that p could be the probability of.
-        p_value = None if name == baseline or not apart.any() else (beyond + 1) / (samples + 1)
-        found[name] = Significance(float(means.mean()), float(interval), p_value)
-    return found

@@ -242,7 +242,7 @@ def test_load_teacher(load: Callable[..., Any]) -> None:
     models, task = [Model((200, 100)), Model((150, 400))], Loaded()
     teacher, seen = load(models, task)
     assert seen.pop("paths") == ["a.pt", "b.pt"]
-    switched_off = {"eval_bleu": False, "eval_rouge": False, "truncate_source": False}
+    switched_off = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
     assert seen == {"data": "bin", "float32_matmul_precision": "high", **switched_off}
     assert [model.beams for model in models] == [[4], [4]]
     ((built_models, generation),) = task.built

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from fairseq.models.transformer import TransformerModel
+from fairseq.scoring.bleu import BleuConfig, Scorer
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import DictConfig
 from torch import Tensor
@@ -116,6 +117,24 @@ def test_empty_source_gets_an_empty_translation(architecture: str, config: Confi
         assert (empty["score"], empty["positional_scores"].tolist(), empty["alignment"]) == (0.0, [0.0], [])
     for i in (0, 3):
         assert hypotheses[i][0]["tokens"].tolist() != [task.tgt_dict.eos()]
+
+
+def test_a_text_of_blanks_alone_ends(config: Config) -> None:
+    """fairseq's BLEU, the default of fairseq-generate, ends with a segmentation fault on a text without a symbol."""
+    task, cfg, model = build(config, NON_AUTOREGRESSIVE)
+    cfg.generation.iter_decode_max_iter = 0
+    with torch.no_grad():
+        model.decoder.head.bias[model.blank] = 1e4
+    task.load_dataset("valid")
+    batch = task.dataset("valid").collater([task.dataset("valid")[i] for i in (0, 1)])
+    scorer = Scorer(BleuConfig(pad=task.tgt_dict.pad(), eos=task.tgt_dict.eos(), unk=task.tgt_dict.unk()))
+    for (found,), target in zip(
+        task.inference_step(task.build_generator([model], cfg.generation), [model], batch), batch["target"], strict=True
+    ):
+        assert found["tokens"].tolist() == [task.tgt_dict.eos()]
+        assert found["positional_scores"].tolist() == [found["score"]]
+        scorer.add(target.int(), found["tokens"].int())
+    assert scorer.score() == 0
 
 
 def test_interactive_prints_the_history(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

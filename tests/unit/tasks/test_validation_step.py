@@ -1,8 +1,10 @@
-"""What a validation step hands to BLEU and ROUGE: detokenised text, made once for both."""
+"""What a validation step hands to BLEU, ROUGE and METEOR: detokenised text, made once for all."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import nltk
 import pytest
 import torch
 from fairseq.logging import metrics
@@ -10,6 +12,7 @@ from omegaconf import DictConfig
 
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ..metrics.wordnet_files import write_wordnet
 from .conftest import NON_AUTOREGRESSIVE, Echo
 
 Config = Callable[..., DictConfig]
@@ -86,6 +89,51 @@ def test_rouge_is_that_of_detokenised_text(steps: Callable[..., Steps], caplog: 
         {**expected, "_rouge1": 50, "_rouge2": 0, "_rougeL": 50}
     )
     assert "example translation: die zelle." in caplog.text
+
+
+@pytest.fixture
+def wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(nltk.data, "path", [str(write_wordnet(tmp_path, [["zelle", "zellen"]]))])
+    return tmp_path
+
+
+def test_meteor_is_that_of_detokenised_text(steps: Callable[..., Steps], wordnet: Path) -> None:
+    """Two words in order: 1 - 0.5 (1 / 2)^3; one word: 1 - 0.5. The mean over the sentences is what the log shows."""
+    validation = steps("--eval-meteor", "--best-checkpoint-metric", "meteor")
+    logs, calls = validation(RIGHT)
+    assert calls == 1
+    assert logs["_meteor_sentences"] == 2
+    assert logs["_meteor"] == pytest.approx(100 * (1 - 0.5 / 8) + 50)
+    assert validation.shown(RIGHT)["meteor"] == round((93.75 + 50) / 2, 2)
+    assert validation.shown(EMPTY)["meteor"] == 0
+    assert "bleu" not in validation.shown(RIGHT)
+
+
+def test_without_wordnet_the_others_go_on(
+    steps: Callable[..., Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    validation = steps("--eval-meteor", "--eval-bleu")
+    shown = [validation.shown(RIGHT), validation.shown(EMPTY)]
+    assert all("bleu" in values and "meteor" not in values for values in shown)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len([message for message in warnings if message.startswith("METEOR is left out: ")]) == 1
+    assert steps("--eval-meteor")(RIGHT)[1] == 0, "nothing is generated for nothing"
+
+
+def test_a_best_checkpoint_by_what_is_not_there(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the training; a checkpoint that was chosen so can still be used."""
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    best = ["--best-checkpoint-metric", "meteor"]
+    message = "^--best-checkpoint-metric meteor needs WordNet, which NLTK does not find: python -m nltk.downloader word"
+    for options, expected in ((["--eval-meteor"], message), ([], "^--best-checkpoint-metric meteor needs --eval-me")):
+        cfg = config(*NON_AUTOREGRESSIVE, *best, *options)
+        task = TranslationBnbTask.setup_task(cfg.task)
+        with pytest.raises(ValueError, match=expected):
+            task.build_model(cfg.model)
+        task.build_model(cfg.model, from_checkpoint=True)
 
 
 def test_what_the_log_shows(steps: Callable[..., Steps]) -> None:

@@ -74,7 +74,7 @@ def test_figures_by_hand(main: Main, folder: Path, part: Part, write: Write) -> 
     assert row["bootstrap"]["p_value"] is None
     by_sentence = {"half": np.array([100.0, 75.0, 50.0, 0.0])}  # ROUGE-L
     assert row["bootstrap"] == pytest.approx(
-        part("rouge").compare_means(by_sentence, "half", 20, 12345)["half"]._asdict()
+        part("means").compare_means(by_sentence, "half", 20, 12345)["half"]._asdict()
     )
     assert half[4] == f"{row['bootstrap']['mean']:.1f} ± {row['bootstrap']['interval']:.1f}"
     assert content["rows"][1]["rouge"]["bootstrap"]["p_value"] == pytest.approx(float(good[5]), abs=1e-4)
@@ -105,7 +105,7 @@ def test_bootstrap_of_means_against_a_slow_one(part: Part) -> None:
     samples, seed = 80, 7
     draws = np.random.default_rng(seed).choice(6, size=(samples, 6), replace=True).tolist()
     drawn = {name: [sum(of[i] for i in draw) / 6 for draw in draws] for name, of in scores.items()}
-    found = part("rouge").compare_means(scores, "base", samples, seed)
+    found = part("means").compare_means(scores, "base", samples, seed)
     for name, means in drawn.items():
         ranked = sorted(means)
         assert found[name].mean == pytest.approx(sum(means) / samples, abs=1e-9)
@@ -120,7 +120,7 @@ def test_bootstrap_of_means_against_a_slow_one(part: Part) -> None:
     assert 0 < found["first"].p_value < 1
     assert found["ordered"].p_value > 0.2, "no difference is observed"
     assert found["base"].p_value is found["same"].p_value is None
-    assert part("rouge").compare_means(scores, "base", samples, seed + 1)["first"] != found["first"]
+    assert part("means").compare_means(scores, "base", samples, seed + 1)["first"] != found["first"]
 
 
 def test_bootstrap_of_means_is_the_one_of_bleu(part: Part, report: object) -> None:
@@ -145,7 +145,7 @@ def test_bootstrap_of_means_is_the_one_of_bleu(part: Part, report: object) -> No
     stats = metric._extract_corpus_statistics(base.tolist(), None)
     info = {"m": (stats, metric._aggregate_and_compute(stats))}
     _, theirs = _paired_bs_test(info, "other", other.tolist(), None, {"m": metric}, n_samples=200, seed=9)
-    ours = part("rouge").compare_means({"base": base, "other": other}, "base", 200, 9)["other"]
+    ours = part("means").compare_means({"base": base, "other": other}, "base", 200, 9)["other"]
     assert (ours.mean, ours.interval) == pytest.approx((theirs["m"].mean, theirs["m"].ci), abs=1e-3)  # float32 there
     assert ours.p_value == pytest.approx(theirs["m"].p_value, abs=1e-12)
     assert 1 / 201 < ours.p_value < 1
@@ -182,12 +182,12 @@ def test_what_the_picture_draws(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metrics", "rouge", "meteor"], "argument --metrics: invalid choice: 'meteor'"),
+        (["--metrics", "rouge", "ter"], "argument --metrics: invalid choice: 'ter'"),
         (["--metrics", "rouge", "bad=bad.pt"], "argument --metrics: invalid choice: 'bad=bad.pt'"),
         (["--metrics"], "argument --metrics: expected at least one argument"),
         (
             ["--metrics", "chrf", "--picture", "x.png"],
-            "error: --picture needs bleu or rouge among --metrics, but they are chrf\n",
+            "error: --picture needs bleu or rouge or meteor among --metrics, but they are chrf\n",
         ),
     ],
 )

@@ -1,0 +1,97 @@
+"""Sources of question generation: ``answer<TAB>context`` in a text, two segments in a data-bin folder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .dictionary import SEGMENT_BREAK
+from .pair_dataset import sizes_of
+
+AROUND = 4  # symbols beside the answer that a source needs at least: [CLS], [SEP], a token of the context, [SEP]
+WANTED = "must be an answer, one tab and the context"
+
+
+def find_source_fault(line: str) -> str | None:
+    """Tell what is wrong with a source line.
+
+    Args:
+        line: raw text.
+
+    Returns:
+        What it must be and what it is; None if nothing is wrong.
+    """
+    answer, *contexts = line.split(SEGMENT_BREAK)
+    if len(contexts) != 1:
+        return f"{WANTED}, but has {len(contexts) or 'no'} tab{'s' * (len(contexts) > 1)}"
+    missing = [name for name, text in (("answer", answer), ("context", contexts[0])) if not text.strip()]
+    return f"{WANTED}, but has no {' and no '.join(missing)}" if missing else None
+
+
+def find_target_fault(line: str) -> str | None:
+    """Tell what is wrong with a target line.
+
+    Args:
+        line: raw text.
+
+    Returns:
+        What it must be and what it is; None if nothing is wrong.
+    """
+    return "must be a question without a tab, but has one" if SEGMENT_BREAK in line else None
+
+
+def check_typed_lines(lines: Sequence[str], option: str) -> None:
+    """See that lines that were typed are answers and contexts.
+
+    Args:
+        lines: raw text, white space at both ends removed.
+        option: the command-line option that they came by.
+
+    Raises:
+        ValueError: naming the first line that is not, and what it is.
+    """
+    for number, line in enumerate(lines, start=1):
+        if fault := find_source_fault(line):
+            shown = line if len(line) <= 60 else f"{line[:60]}..."
+            raise ValueError(f"{option}: line {number} of the buffer {fault}: {shown!r}")
+
+
+def check_segments(name: str, sources: Sequence[Tensor], separator: int, longest: int | None) -> None:
+    """See that sources have two segments, and that answers leave room for a token of their contexts.
+
+    Whether there are two segments is judged by the first source; room is looked for where a source is to be cut.
+
+    Args:
+        name: what to call the sources in the message.
+        sources: ids, each source ending in [SEP].
+        separator: id of [SEP].
+        longest: sources are to be cut to this many tokens, [CLS] and [SEP] counted; None: they are not cut.
+
+    Raises:
+        ValueError: naming what made the sources, or the first answer that is too long, its length and the limit.
+    """
+    if len(sources) and int((_read(sources, [0])[0] == separator).sum()) < 2:
+        raise ValueError(
+            f"{name}: sources must be an answer and a context, but the first is one text; preprocess them with "
+            f"--task question_generation_bnb"
+        )
+    if longest is None:
+        return
+    cut = np.flatnonzero(sizes_of(sources) + 1 > longest).tolist()
+    answers = [int((source == separator).int().argmax()) for source in _read(sources, cut)]
+    too_long = [(i, answer) for i, answer in zip(cut, answers, strict=True) if answer + AROUND > longest]
+    if too_long:
+        first, answer = too_long[0]
+        raise ValueError(
+            f"{name}: {len(too_long):,} of {len(sources):,} sources cannot be cut by --truncate-source, which leaves "
+            f"answers whole; source {first} has an answer of {answer} tokens, but --max-source-positions and the "
+            f"model's positions allow {longest}: at most {max(longest - AROUND, 0)} for an answer beside [CLS], [SEP], "
+            f"a token of the context and [SEP]"
+        )
+
+
+def _read(sources: Any, indices: Sequence[int]) -> list[Tensor]:
+    if indices and getattr(sources, "supports_prefetch", False):
+        sources.prefetch(indices)  # a data set that keeps in memory what is read wants to know it
+    return [sources[i] for i in indices]
