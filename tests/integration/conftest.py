@@ -27,7 +27,9 @@ class Setting(NamedTuple):
     data_bin: Path
 
 
-def make_bert(folder: Path, text: Sequence[Path], symbols: int, width: int, layers: int = 4) -> Path:
+def make_bert(
+    folder: Path, text: Sequence[Path], symbols: int, width: int, layers: int = 4, positions: int = 160
+) -> Path:
     """Write a random BERT with a vocabulary of its own."""
     from transformers import BertConfig, BertForPreTraining
 
@@ -42,7 +44,7 @@ def make_bert(folder: Path, text: Sequence[Path], symbols: int, width: int, laye
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=2 * width,
-        max_position_embeddings=160,
+        max_position_embeddings=positions,
     )
     BertForPreTraining(config).save_pretrained(folder)
     return folder

@@ -2,71 +2,45 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from fairseq import options
-from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY
-from fairseq.registry import REGISTRIES
-from fairseq.tasks import TASK_DATACLASS_REGISTRY
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
-import bnb_fairseq  # noqa: F401  (registers task, model and criterion)
-
+from ..conftest import ROOT
 from .conftest import Setting
+from .experiments import CONFIGS, EXAMPLES, config_name, parse
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "examples").rglob("*.yaml"))
+OURS = "techdoc-en-de/ctc"
 GROUPS = ("common", "task", "model", "criterion", "optimizer", "lr_scheduler", "optimization", "dataset", "checkpoint")
 COMMENTS = ("fairseq-hydra-train", "Data:", "Expected:")
 Command = Callable[..., str]
 
 
-def dataclass_of(group: str, name: str) -> Any:
-    """The dataclass that fairseq finds for ``group: {_name: name}``; a KeyError if there is none."""
-    if group == "task":
-        return TASK_DATACLASS_REGISTRY[name]
-    if group == "model":
-        return MODEL_DATACLASS_REGISTRY[ARCH_MODEL_NAME_REGISTRY.get(name, name)]
-    return REGISTRIES[group]["dataclass_registry"][name]
-
-
-def parse(text: str) -> DictConfig:
-    """Read a config with the dataclasses of fairseq and the plugin, in which an unknown key is an error."""
-    config = OmegaConf.create(text)
-    assert isinstance(config, DictConfig)
-    for key in ("defaults", "hydra"):
-        config.pop(key)
-    schema = OmegaConf.structured(FairseqConfig)
-    for group in config:
-        if "_name" in config[group]:
-            schema[group] = OmegaConf.structured(dataclass_of(str(group), config[group]._name))
-    parsed = OmegaConf.merge(schema, config)
-    assert isinstance(parsed, DictConfig)
-    return parsed
-
-
 def test_there_are_configs() -> None:
-    assert ROOT / "examples" / "techdoc-en-de" / "ctc.yaml" in CONFIGS
+    assert EXAMPLES / f"{OURS}.yaml" in CONFIGS
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", CONFIGS, ids=config_name)
 def test_config_is_valid_and_says_what_it_is_for(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    config = parse(text)
-    assert config.task._name == "translation_bnb"
-    assert config.lr_scheduler._name, "fairseq-hydra-train needs lr_scheduler"
+    config = parse(config_name(path))
+    assert config.common.user_dir == "bnb_fairseq"
     head = text[: text.index("\ndefaults:")]
     assert all(line.startswith("#") for line in head.strip().splitlines())
     assert [word for word in COMMENTS if word not in head] == []
-    assert str(path.parent.relative_to(ROOT)) in head, "the command must name the config's folder"
-    assert f"--config-name {path.stem}" in head
+    assert f"--config-dir examples --config-name {config_name(path)}\n" in head
+
+
+def test_configs_do_not_share_their_checkpoints() -> None:
+    assert len({parse(config_name(path)).checkpoint.save_dir for path in CONFIGS}) == len(CONFIGS)
 
 
 @pytest.mark.parametrize(
@@ -74,20 +48,24 @@ def test_config_is_valid_and_says_what_it_is_for(path: Path) -> None:
     [
         ("decoder_layers: 2", "decoder_layer: 2", ConfigKeyError),
         ("eval_bleu: true", "eval_blue: true", ConfigKeyError),
-        ("label_smoothing: 0.1", "label_smoothing: 0.1\n  smooth: 1", ConfigKeyError),
         ("warmup_updates: 100", "warm_up: 100", ConfigKeyError),
-        ("max_tokens: 1024", "maximal_tokens: 1024", ConfigKeyError),
-        ("\ncommon:", "\ncommons: {}\ncommon:", ConfigKeyError),
+        ("\noptimizer:", "\ncriterion:\n  smooth: 1\n\noptimizer:", ConfigKeyError),
+        ("max_tokens: 1024", "maximal_tokens: 1024", ConfigCompositionException),
+        ("\ncommon:", "\ncommons: {}\ncommon:", AssertionError),
         ("encoder_layers: 3", "encoder_layers: three", ValidationError),
-        ("length_control: ctc", "length_control: magic", ValidationError),
-        ("_name: bnb_loss", "_name: bnb_los", KeyError),
+        ("decoder_layers: 2", "length_control: magic", ValidationError),
+        ("\noptimizer:", "\ncriterion:\n  _name: bnb_los\n\noptimizer:", KeyError),
+        ("- /base", "- /bass", MissingConfigException),
     ],
 )
-def test_wrong_key_or_value_is_found(right: str, wrong: str, error: type[Exception]) -> None:
-    text = (ROOT / "examples" / "techdoc-en-de" / "ctc.yaml").read_text(encoding="utf-8")
+def test_wrong_key_or_value_is_found(right: str, wrong: str, error: type[Exception], tmp_path: Path) -> None:
+    text = (EXAMPLES / f"{OURS}.yaml").read_text(encoding="utf-8")
     assert text.count(right) == 1
+    (tmp_path / OURS).parent.mkdir()
+    (tmp_path / f"{OURS}.yaml").write_text(text.replace(right, wrong), encoding="utf-8")
+    shutil.copy(EXAMPLES / "base.yaml", tmp_path)
     with pytest.raises(error):
-        parse(text.replace(right, wrong))
+        parse(OURS, folder=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +74,7 @@ def trained(setting: Setting, fairseq: Command, device: str, tmp_path_factory: p
     folder = tmp_path_factory.mktemp("hydra")
     overrides = [f"task.data={setting.data_bin}", f"model.bert_encoder={setting.bert}", "optimization.max_update=4"]
     overrides += [f"checkpoint.save_dir={folder}", f"common.cpu={str(device == 'cpu').lower()}"]
-    command = ["--config-dir", Path("examples") / "techdoc-en-de", "--config-name", "ctc"]
+    command = ["--config-dir", "examples", "--config-name", OURS]
     before = set(ROOT.iterdir())
     output = fairseq("hydra-train", *command, *overrides, plugin=False, cwd=ROOT)
     assert "done training" in output
@@ -133,7 +111,7 @@ def test_config_trains_what_the_demo_trains() -> None:
     assert "$" not in line
     parser = options.get_training_parser()
     demo = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=shlex.split(line)))
-    config = parse((ROOT / "examples" / "techdoc-en-de" / "ctc.yaml").read_text(encoding="utf-8"))
+    config = parse(OURS)
     config.common.user_dir = None
     config = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     demo = OmegaConf.to_container(demo, resolve=True, enum_to_str=True)
