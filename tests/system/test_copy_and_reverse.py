@@ -4,7 +4,7 @@ import pytest
 
 from .conftest import BNB, UNSEEN, Learn, Strings, updates
 
-COPY, REVERSE = updates(800), updates(1500)  # options that stand behind others take their place
+COPY, REVERSE = updates(800), updates(1000)  # options that stand behind others take their place
 CTC, LENGTH = [*BNB, *COPY, "--length-control", "ctc"], [*BNB, *COPY, "--length-control", "length"]
 LATENT = ["--latent-size", "8"]
 VAE = [*LATENT, "--latent", "vae", "--kl-factor", "0.1"]
@@ -13,10 +13,10 @@ CYCLIC = ["--kl-schedule", "cyclic", "--kl-cycles", "2", "--kl-zero-share", "0.2
 FIXED = [*LATENT, "--ctc-canvas-length", "24", "--ctc-blank", "pad"]
 BERT2BERT = ["--arch", "bert2bert_tiny", "--criterion", "label_smoothed_cross_entropy"]
 MODELS = {
-    "ctc": CTC,
-    "length": LENGTH,
+    "ctc": [*CTC, *updates(400)],
+    "length": [*LENGTH, *updates(400)],
     "bert2bert": [*BERT2BERT, *updates(200)],
-    "ctc, fixed canvas": [*CTC, *FIXED, "--label-smoothing", "0.1", *updates(2200)],
+    "ctc, fixed canvas": [*CTC, *FIXED, "--label-smoothing", "0.1", *updates(1800)],
     "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
     "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@600"],
