@@ -28,6 +28,7 @@ before are used again, too. --picture draws BLEU over sentences/s, or ROUGE-L or
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import sys
@@ -198,6 +199,7 @@ def evaluate(
 
 def main() -> None:
     """Translate, measure, and write the table, on stdout and with the JSON in the output folder."""
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # fairseq, once loaded, shows all that is logged
     arguments = parse_arguments()
     arguments.output.mkdir(parents=True, exist_ok=True)
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)
