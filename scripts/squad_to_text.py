@@ -7,7 +7,7 @@ Written are OUTPUT_PREFIX.answer, in each line an answer, a tab and the paragrap
 OUTPUT_PREFIX.question, in each line a question. White space within a text (tabs and line breaks, too) becomes single
 spaces. Of several answers to a question the first is taken; unanswerable questions (SQuAD 2.0) are left out.
 
-The files have SQuAD's layout, 1.1 or 2.0, or are bare lists of articles, as in the split of Du et al. (2017).
+The files have SQuAD's layout, 1.1 or 2.0, or are bare lists of articles.
 Everything in them is checked, and every answer must stand where it is said to. The texts are complete or not there.
 """
 
