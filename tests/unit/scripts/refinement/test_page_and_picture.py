@@ -103,7 +103,10 @@ def test_picture_shows_the_record(
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
-def test_picture_too_large(hostile: Any, part: Part, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^--output must be at most 65,535 pixels wide and high, but 999 sentences"):
-        part("drawing").draw([hostile] * 999, tmp_path / "a.png")
+def test_picture_too_large(hostile: Any, part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = part("drawing")
+    assert drawing.MOST_DOTS == 65_535, "the renderer's limit"
+    monkeypatch.setattr(drawing, "MOST_DOTS", 500)  # so many sentences take their time
+    with pytest.raises(ValueError, match=r"^--output must be at most 500 pixels wide and high, but 3 sentences need"):
+        drawing.draw([hostile] * 3, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
