@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ def make_command(system: System, arguments: argparse.Namespace) -> tuple[list[st
     return command, {"command": shlex.join(command), "files": files}
 
 
+@cache  # every round asks, and a checkpoint is large
 def find_task(system: System) -> str:
     """Find the task to generate with.
 
