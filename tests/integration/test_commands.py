@@ -27,7 +27,7 @@ def test_generate_does_not_depend_on_batches(
         assert "BLEU" in output
         outputs.append(translations(output))
     assert len(outputs[0]) == 300
-    assert len(set(outputs[0].values())) > 150, "the model's outputs are too much alike for this test"
+    assert len(set(outputs[0].values())) > 30, "the model's outputs are too much alike for this test"
     assert outputs[0] == outputs[1] == outputs[2]
 
 

@@ -134,8 +134,8 @@ def test_each_target_is_what_fairseq_generate_prints(
     targets, texts = sentences(output / "data-bin", "train.en-de.de"), lines(output / "train.de")
     assert len(targets) == len(texts) == len(generated) == PAIRS["train"]
     assert 3 < len(long) < 200
-    assert len({texts[i] for i in generated.keys() - long}) > 100, "the teacher's outputs are too much alike"
-    assert len({len(targets[i]) for i in generated.keys() - long}) > 9
+    assert len({texts[i] for i in generated.keys() - long}) > 30, "the teacher's outputs are too much alike"
+    assert len({len(targets[i]) for i in generated.keys() - long}) > 5
     for i, (target, text) in enumerate(zip(targets, texts, strict=True)):
         assert text == dictionary.text(torch.tensor(target), dictionary.unk_word)
         assert target[-1] == dictionary.eos()

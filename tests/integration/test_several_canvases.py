@@ -75,7 +75,7 @@ def test_the_reranker_changes_the_order(
     for number, candidates in own.items():
         assert {text for _, text in candidates} == {text for _, text in reranked[number]}
         changed += candidates[0][1] != reranked[number][0][1]
-    assert changed > 100
+    assert changed > 30
     plain = fairseq("generate", setting.data_bin, "--path", length_checkpoint, "--batch-size", 64)
     for letter in "ST":  # with the second checkpoint the data set is still the first one's
         lines = re.findall(rf"(?m)^{letter}-\d+\t.*$", plain)
@@ -101,4 +101,4 @@ def test_a_language_model_takes_part_in_the_search(
     for found in (plain, helped):
         check_order(found)
         assert all(len(candidates) == 5 for candidates in found.values())
-    assert sum(plain[i][0][1] != helped[i][0][1] for i in plain) > 100
+    assert sum(plain[i][0][1] != helped[i][0][1] for i in plain) > 30

@@ -156,7 +156,7 @@ def test_canvases_shorter_than_their_sources(
     arguments = [summaries.data_bin, "--path", noisy, "--truncate-source", *options]
     outputs = [translations(fairseq("generate", *arguments, "--batch-size", size)) for size in (3, 40)]
     assert outputs[0] == outputs[1]
-    assert len(set(outputs[0].values())) > 20
+    assert len(set(outputs[0].values())) > 10
     assert 1 < max(len(text.split()) for text in outputs[0].values()) <= 1.1 * POSITIONS / 2
 
 
