@@ -40,10 +40,8 @@ from typing import Any
 import torch
 from machine import describe_machine
 from quality import generation
-from quality.means import MeanFigures
-from quality.meteor import measure_meteor, open_meteor
+from quality.means import TESTED_MEANS, MeanFigures, measure_means, open_meteor, open_rouge
 from quality.report import DEFAULT, METRICS, TESTED, Figures, explain_speed, format_table, measure
-from quality.rouge import measure_rouge
 from quality.systems import System, parse_system, positive
 from report_translation import Significance, compare, read_lines
 
@@ -178,13 +176,10 @@ def evaluate(
     if "bleu" in metrics:
         tests, tested = compare(translations, references, baseline, samples, seed)
         notes.append(f"p: paired bootstrap on BLEU {against} (`{tested}`); {equal}")
-    if "rouge" in metrics:
-        means["rouge"], signature = measure_rouge(*texts)
-        signatures.append(f"ROUGE {signature}")
-    if "meteor" in metrics:
-        means["meteor"], signature = measure_meteor(arguments.meteor, *texts)
-        signatures.append(f"METEOR {signature}")
-    for metric in means:
+    for metric in (metric for metric in TESTED_MEANS if metric in metrics):
+        judge = arguments.meteor if metric == "meteor" else open_rouge()
+        means[metric] = measure_means(judge, TESTED_MEANS[metric], *texts)
+        signatures.append(f"{metric.upper()} {judge.signature}")
         notes.append(f"p of {TESTED[metric]}: paired bootstrap on its mean over the sentences {against}; {equal}")
     if arguments.left_out:
         notes.append(arguments.left_out)

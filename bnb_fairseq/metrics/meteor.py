@@ -12,6 +12,7 @@ from .words import split_words
 
 logger = logging.getLogger(__name__)
 
+METEOR = "meteor"
 MISSING = "METEOR is left out: NLTK does not find WordNet ({reason}). To install it: python -m nltk.downloader wordnet"
 
 
@@ -31,10 +32,15 @@ class Meteor:
     NLTK looks synonyms up by the stems of words that have found no other match, so it misses those of words that are
     not their own stem.
 
+    Attributes:
+        names: ``meteor``.
+
     Raises:
         ImportError: if NLTK is not installed.
         WordNetMissingError: if NLTK finds no WordNet.
     """
+
+    names: tuple[str, ...] = (METEOR,)
 
     def __init__(self) -> None:
         try:  # it takes more than a second
@@ -52,11 +58,11 @@ class Meteor:
             references: N texts.
 
         Returns:
-            N, percent; 0 where either text has no word.
+            N x 1, percent; 0 where either text has no word.
         """
         pairs = zip(hypotheses, references, strict=True)
         found = [self._score(split_words(right), split_words(text), wordnet=self._wordnet) for text, right in pairs]
-        return 100 * np.array(found, dtype=np.float64)
+        return 100 * np.array(found, dtype=np.float64).reshape(-1, 1)
 
     @property
     def signature(self) -> str:

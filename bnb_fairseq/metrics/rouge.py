@@ -46,9 +46,14 @@ class Rouge:
     ROUGE-L is that of the whole text, rouge-score's ``rougeL``. Published figures of summaries of several sentences are
     often ``rougeLsum``, which goes sentence by sentence and is usually higher.
 
+    Attributes:
+        names: ``ROUGE_TYPES``.
+
     Raises:
         ImportError: if rouge-score is not installed.
     """
+
+    names: tuple[str, ...] = ROUGE_TYPES
 
     def __init__(self) -> None:
         try:  # it loads NLTK, which takes more than a second

@@ -13,13 +13,13 @@ from torch import Tensor
 from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset
 from ..data.preflight import check_lines
-from ..metrics.meteor import load_meteor
+from ..metrics.meteor import METEOR, load_meteor
 from ..metrics.rouge import Rouge
+from ..metrics.sentence_metric import SentenceMetric
 from .bnb_task import BnbTask
 from .config import BnbTaskConfig, eval_bleu_options
 from .validation_bleu import bleu_statistics, log_bleu
-from .validation_meteor import check_best_metric, log_meteor, meteor_statistics
-from .validation_rouge import log_rouge, rouge_statistics
+from .validation_means import log_means, mean_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ class TextToTextTask(BnbTask):
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
-        self._rouge = Rouge() if cfg.eval_rouge else None
-        self._meteor = load_meteor() if cfg.eval_meteor else None
+        self._judges: list[SentenceMetric] = [Rouge()] if cfg.eval_rouge else []
+        if cfg.eval_meteor and (meteor := load_meteor()) is not None:
+            self._judges.append(meteor)
         self._positions: list[Any] = []  # longest source and target of each model that was built
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
@@ -58,7 +59,7 @@ class TextToTextTask(BnbTask):
             ValueError: if METEOR is to choose the best checkpoint of a training but cannot be computed.
         """
         if not from_checkpoint:
-            check_best_metric(self.cfg.best_checkpoint_metric, self.cfg.eval_meteor, self._meteor)
+            self._check_best_metric()
         model = super().build_model(cfg, from_checkpoint)
         self._positions.append(model.max_positions())
         if self._judges_text:
@@ -67,7 +68,17 @@ class TextToTextTask(BnbTask):
 
     @property
     def _judges_text(self) -> bool:
-        return bool(self.cfg.eval_bleu) or self._rouge is not None or self._meteor is not None
+        return bool(self.cfg.eval_bleu or self._judges)
+
+    def _check_best_metric(self) -> None:
+        """See that METEOR will be there where it is to choose: fairseq would find it missing after a validation."""
+        if self.cfg.best_checkpoint_metric != METEOR or any(METEOR in judge.names for judge in self._judges):
+            return
+        if not self.cfg.eval_meteor:
+            raise ValueError("--best-checkpoint-metric meteor needs --eval-meteor, which is not set")
+        raise ValueError(
+            "--best-checkpoint-metric meteor needs WordNet, which NLTK does not find: python -m nltk.downloader wordnet"
+        )
 
     def _pairs(
         self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool
@@ -144,10 +155,7 @@ class TextToTextTask(BnbTask):
             texts = self._texts(self.sequence_generator, sample, model)
             if self.cfg.eval_bleu:
                 logs |= bleu_statistics(*texts)
-            if self._rouge is not None:
-                logs |= rouge_statistics(self._rouge, *texts)
-            if self._meteor is not None:
-                logs |= meteor_statistics(self._meteor, *texts)
+            logs |= mean_statistics(self._judges, *texts)
         return loss, size, logs
 
     def reduce_metrics(self, logging_outputs: Sequence[dict[str, Any]], criterion: FairseqCriterion) -> None:
@@ -159,8 +167,7 @@ class TextToTextTask(BnbTask):
         """
         FairseqTask.reduce_metrics(self, logging_outputs, criterion)
         log_bleu(logging_outputs)
-        log_rouge(logging_outputs)
-        log_meteor(logging_outputs)
+        log_means(self._judges, logging_outputs)
 
     def _texts(self, generator: Any, sample: dict[str, Any], model: BaseFairseqModel) -> tuple[list[str], list[str]]:
         """Translate a validation batch: what the model writes and the references, detokenised."""

@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from report_translation import Significance
 
+from .systems import COPY
+
+TESTED_MEANS = {"rouge": "rougeL", "meteor": "meteor"}  # metrics of this kind, and which of their means is tested
+
 
 class MeanFigures(NamedTuple):
     """Such a metric, or several of one kind, of a system.
@@ -24,22 +28,45 @@ class MeanFigures(NamedTuple):
         return {**self.means, "bootstrap": self.bootstrap and self.bootstrap._asdict()}
 
 
-def summarise(
-    scores: Mapping[str, NDArray[np.float64]],
-    names: Sequence[str],
+def open_meteor() -> tuple[Any, str]:
+    """Load METEOR.
+
+    Returns:
+        METEOR and an empty text; or None and why it is left out.
+    """
+    from bnb_fairseq.metrics.meteor import Meteor, WordNetMissingError  # loads fairseq and NLTK
+
+    try:
+        return Meteor(), ""
+    except WordNetMissingError as error:
+        return None, str(error)
+
+
+def open_rouge() -> Any:
+    """Load ROUGE."""
+    from bnb_fairseq.metrics.rouge import Rouge  # loads fairseq and NLTK
+
+    return Rouge()
+
+
+def measure_means(
+    metric: Any,
     tested: str,
-    systems: Sequence[str],
+    translations: Mapping[str, Sequence[str]],
+    sources: Sequence[str],
+    references: Sequence[str],
     baseline: str,
     samples: int,
     seed: int,
 ) -> dict[str, MeanFigures]:
-    """Make figures of the scores of sentences.
+    """Score the systems, and the source copied.
 
     Args:
-        scores: N sentences x M metrics, by what was scored.
-        names: M names.
-        tested: the one that the bootstrap is of.
-        systems: those that are tested.
+        metric: a ``SentenceMetric`` of bnb_fairseq.
+        tested: the one of its names that the bootstrap is of.
+        translations: each system's output.
+        sources: raw source text.
+        references: raw references.
         baseline: the system that the others are compared with.
         samples: how many samples of the test set to draw.
         seed: seed of the drawing.
@@ -47,10 +74,11 @@ def summarise(
     Returns:
         Figures by what was scored.
     """
-    column = list(names).index(tested)
-    tests = compare_means({name: scores[name][:, column] for name in systems}, baseline, samples, seed)
+    scores = {name: metric.scores(lines, references) for name, lines in {**translations, COPY: sources}.items()}
+    column = metric.names.index(tested)
+    tests = compare_means({name: scores[name][:, column] for name in translations}, baseline, samples, seed)
     return {
-        name: MeanFigures(dict(zip(names, found.mean(axis=0).tolist(), strict=True)), tests.get(name))
+        name: MeanFigures(dict(zip(metric.names, found.mean(axis=0).tolist(), strict=True)), tests.get(name))
         for name, found in scores.items()
     }
 

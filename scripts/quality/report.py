@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from report_translation import Significance, repetition, score
 
-from . import meteor, rouge
 from .generation import Run
 from .markdown import cell, table
-from .means import MeanFigures
+from .means import TESTED_MEANS, MeanFigures
 from .systems import COPY, REFERENCE
 
 # The columns of each metric that can be asked for.
@@ -19,7 +18,6 @@ METRICS = {
     "rouge": ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L mean ± 95%", "p of ROUGE-L"),
     "meteor": ("METEOR", "METEOR mean ± 95%", "p of METEOR"),
 }
-MEANS = {"rouge": rouge.TESTED, "meteor": meteor.NAME}  # those of MeanFigures, and which of their means is tested
 DEFAULT = ("bleu", "chrf")
 TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L", "meteor": "METEOR"}  # metrics with a bootstrap, and what it is of
 
@@ -66,9 +64,11 @@ class Figures(NamedTuple):
         """
         if metric == "bleu":
             return None if self.bleu is None or self.bootstrap is None else (self.bleu, self.bootstrap)
-        if metric in MEANS:
+        if metric in TESTED_MEANS:
             found = self.rouge if metric == "rouge" else self.meteor
-            return None if found is None or found.bootstrap is None else (found.means[MEANS[metric]], found.bootstrap)
+            if found is None or found.bootstrap is None:
+                return None
+            return found.means[TESTED_MEANS[metric]], found.bootstrap
         raise ValueError(f"the metric must be one of {', '.join(TESTED)}, but is {metric}")
 
     def as_json(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def measure(
         speed = speeds.get(name)
         ratio = speed.median() / unit.median() if speed and unit else None
         figures = (row.length_ratio, repetition(lines), row.bleu, row.chrf)
-        rouge_figures, meteor_figures = (means.get(metric, {}).get(name) for metric in MEANS)
+        rouge_figures, meteor_figures = (means.get(metric, {}).get(name) for metric in TESTED_MEANS)
         rows.append(Figures(name, *figures, tests.get(name), speed, ratio, rouge_figures, meteor_figures))
     rows.append(Figures(REFERENCE, 1.0, repetition(references)))
     return rows, signatures
@@ -143,7 +143,7 @@ def format_table(rows: Sequence[Figures], baseline: str, metrics: Sequence[str] 
         cells["bleu"] = [cell(row.bleu, ".1f"), *_test_cells(row, "bleu", baseline)]
         cells["rouge"] = [cell(means.get(name), ".1f") for name in ("rouge1", "rouge2", "rougeL")]
         cells["rouge"] += _test_cells(row, "rouge", baseline)
-        mean = None if row.meteor is None else row.meteor.means[meteor.NAME]
+        mean = None if row.meteor is None else row.meteor.means[TESTED_MEANS["meteor"]]
         cells["meteor"] = [cell(mean, ".1f"), *_test_cells(row, "meteor", baseline)]
         speed = "-"
         if row.speed:

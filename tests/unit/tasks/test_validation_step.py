@@ -17,7 +17,7 @@ from .conftest import NON_AUTOREGRESSIVE, Echo
 
 Config = Callable[..., DictConfig]
 BLEU = {"_bleu_sys_len", "_bleu_ref_len", *(f"_bleu_{what}_{n}" for what in ("counts", "totals") for n in range(4))}
-ROUGE = {"_rouge_sentences", "_rouge1", "_rouge2", "_rougeL"}
+ROUGE = {"_scored_sentences", "_rouge1", "_rouge2", "_rougeL"}
 RIGHT, HALF, EMPTY = [[2, 5, 6, 7, 10, 3], [2, 5, 3, 0]], [[5, 6, 10, 3], [1, 3]], [[2, 3], [2, 3]]
 
 
@@ -58,7 +58,7 @@ def steps(config: Config) -> Callable[..., Steps]:
 )
 def test_both_metrics_judge_one_output(options: list[str], found: set[str], steps: Callable[..., Steps]) -> None:
     logs, calls = steps(*options)(RIGHT)
-    assert {name for name in logs if name.startswith(("_bleu", "_rouge"))} == found
+    assert {name for name in logs if name.startswith(("_bleu", "_rouge", "_scored"))} == found
     assert {"loss", "nsentences", "sample_size"} < logs.keys()
     assert calls == bool(options), "generated once for both, and not at all for none"
 
@@ -81,7 +81,7 @@ def test_rouge_is_that_of_detokenised_text(steps: Callable[..., Steps], caplog: 
     """One of the two words is right, in the second sentence none: a full stop is no word."""
     caplog.set_level("INFO", logger="bnb_fairseq")
     validation = steps("--eval-rouge", "--eval-bleu-print-samples")
-    expected = {"_rouge_sentences": 2, "_rouge1": 200, "_rouge2": 100, "_rougeL": 200}
+    expected = {"_scored_sentences": 2, "_rouge1": 200, "_rouge2": 100, "_rougeL": 200}
     logs, _ = validation(RIGHT)
     assert {name: logs[name] for name in ROUGE} == pytest.approx(expected)
     logs, _ = validation(HALF)
@@ -102,7 +102,7 @@ def test_meteor_is_that_of_detokenised_text(steps: Callable[..., Steps], wordnet
     validation = steps("--eval-meteor", "--best-checkpoint-metric", "meteor")
     logs, calls = validation(RIGHT)
     assert calls == 1
-    assert logs["_meteor_sentences"] == 2
+    assert logs["_scored_sentences"] == 2
     assert logs["_meteor"] == pytest.approx(100 * (1 - 0.5 / 8) + 50)
     assert validation.shown(RIGHT)["meteor"] == round((93.75 + 50) / 2, 2)
     assert validation.shown(EMPTY)["meteor"] == 0
@@ -159,4 +159,4 @@ def test_the_model_writes_what_is_judged(steps: Callable[..., Steps]) -> None:
     validation = steps("--eval-rouge")
     logs = validation.task.valid_step(validation.batch, validation.model, validation.criterion)[2]
     assert 0 <= logs["_rouge1"] <= 200
-    assert logs["_rouge_sentences"] == 2
+    assert logs["_scored_sentences"] == 2
