@@ -156,8 +156,9 @@ def _describe(task: TextTask, data: TaskData) -> None:
 def describe_options(arguments: argparse.Namespace) -> str:
     """Say what the training's options were."""
     start = arguments.bert_encoder or arguments.pretrained_checkpoint or "random parameters"
+    epochs = "1 epoch" if arguments.max_epoch == 1 else f"{arguments.max_epoch} epochs"
     return (
-        f"{start}, classified with the {arguments.classify_with}: {arguments.max_epoch} epochs, batches of "
+        f"{start}, classified with the {arguments.classify_with}: {epochs}, batches of "
         f"{arguments.batch_size}, learning rate {arguments.lr:g}, at most {arguments.max_positions} tokens, "
         f"seed {arguments.seed}"
     )
