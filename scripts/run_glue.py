@@ -101,7 +101,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--bert-encoder", metavar="BERT", help="BERT to start from: HuggingFace name or directory")
     model.add_argument(
-        "--pretrained-checkpoint", metavar="FILE", help="checkpoint of bnb_transformer or bert2bert to start from"
+        "--pretrained-checkpoint",
+        metavar="FILE",
+        help="checkpoint of bnb_transformer, bert2bert or bnb_classifier to start from",
     )
     model.add_argument(
         "--dictionary",
@@ -115,7 +117,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         default="encoder",
         help="the encoder's state of [CLS], or the mean of a bnb_transformer's decoder states (default: encoder)",
     )
-    model.add_argument("--arch", default="bnb_classifier", help="(default: bnb_classifier)")
+    model.add_argument(
+        "--arch", default="bnb_classifier", help="or bnb_classifier_small, _tiny (default: bnb_classifier)"
+    )
     model.add_argument("--max-positions", type=int, default=128, help="longer items are cut to this (default: 128)")
 
 

@@ -58,7 +58,8 @@ class BnbLossConfig(FairseqDataclass):
     )
     kl_cycles: int = field(default=4, metadata={"help": "--kl-schedule cyclic: number of cycles"})
     kl_zero_share: float = field(
-        default=0.0, metadata={"help": "--kl-schedule cyclic: share of a cycle, at its begin, in which the factor is 0"}
+        default=0.0,
+        metadata={"help": "--kl-schedule cyclic: share of a cycle, its first part, with factor 0"},
     )
     kl_increase_share: float = field(
         default=0.5, metadata={"help": "--kl-schedule cyclic: share of a cycle in which the factor then rises linearly"}

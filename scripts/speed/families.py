@@ -9,7 +9,7 @@ from .workload import Workload
 
 
 def _ctranslate2(workload: Workload, precision: str) -> Iterator[System]:
-    from .ctranslate2_systems import ctranslate2_systems  # needs a package that the project does not
+    from .ctranslate2_systems import ctranslate2_systems  # needs a package that may be missing
 
     return ctranslate2_systems(workload, precision)
 
