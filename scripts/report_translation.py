@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from one_line_errors import one_line_errors
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
@@ -58,16 +59,17 @@ def read_translations(output: Path, sentences: int) -> list[str]:
         Translations.
 
     Raises:
-        ValueError: if a sentence has no translation.
+        ValueError: if a sentence has no translation, or a translation no sentence.
     """
     found: dict[int, str] = {}
     for line in output.read_text(encoding="utf-8").split("\n"):
         if line.startswith("D-"):
             number, _, text = line[2:].split("\t")
             found.setdefault(int(number), text)
-    missing = sorted(set(range(sentences)) - set(found))
-    if missing or len(found) != sentences:
-        raise ValueError(f"{output} holds {len(found):,} translations, not {sentences:,}; first missing: {missing[:5]}")
+    wanted = set(range(sentences))
+    faults = {"missing": wanted - set(found), "in excess": set(found) - wanted}
+    if shown := [f"first {name}: {sorted(numbers)[:5]}" for name, numbers in faults.items() if numbers]:
+        raise ValueError(f"{output} holds {len(found):,} translations, not {sentences:,}; {', '.join(shown)}")
     return [found[i] for i in range(sentences)]
 
 
@@ -147,18 +149,46 @@ def compare(
     return found, str(signatures["BLEU"])
 
 
-def main() -> None:
-    """Print the table and the samples."""
+def named_output(text: str) -> tuple[str, Path]:
+    """Read one system of the command line.
+
+    Args:
+        text: ``NAME=FILE``.
+
+    Returns:
+        Name and file.
+
+    Raises:
+        ArgumentTypeError: if it does not have this form.
+    """
+    name, equals, file = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=FILE, but is {text!r}")
+    return name, Path(file)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="raw source text")
     parser.add_argument("--reference", type=Path, required=True, help="raw reference text")
     parser.add_argument(
         "--samples", type=int, default=10, help="translations of the first system to show (default: 10)"
     )
-    parser.add_argument("systems", nargs="+", metavar="NAME=FILE", help="outputs of fairseq-generate")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "systems", nargs="+", type=named_output, metavar="NAME=FILE", help="outputs of fairseq-generate"
+    )
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the table and the samples.
+
+    Args:
+        arguments: the command line's.
+    """
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)
-    outputs = {name: Path(file) for name, file in (system.split("=", 1) for system in arguments.systems)}
+    outputs = dict(arguments.systems)
     translations = {name: read_translations(file, len(references)) for name, file in outputs.items()}
     rows = [score(name, texts, references, read_speed(outputs[name])) for name, texts in translations.items()]
     rows.append(score("source copied", sources, references, "-"))
@@ -171,6 +201,13 @@ def main() -> None:
     for row, _ in rows:
         print(f"{row.system:<24}{row.bleu:>8.1f}{row.chrf:>8.1f}{row.length_ratio:>14.2f}{row.speed:>13}")
     print(f"{len(references):,} sentences; {rows[0][1]}")
+
+
+def main() -> None:
+    """Print the table and the samples, or an error in one line."""
+    arguments = parse_arguments()
+    with one_line_errors("report_translation", ValueError, OSError):
+        run(arguments)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ class BnbLoss(FairseqCriterion):
     def __init__(self, task: Any, cfg: BnbLossConfig) -> None:
         super().__init__(task)
         check_options(cfg)
+        self.bos: int = task.target_dictionary.bos()
         self.label_smoothing: float = cfg.label_smoothing
         self.length_loss_factor: float = cfg.length_loss_factor
         self.deep_supervision: float = cfg.deep_supervision
@@ -103,7 +104,7 @@ class BnbLoss(FairseqCriterion):
         Returns:
             The summed loss (nats), the number of target tokens it covers, and statistics.
         """
-        target, net_input = sample["target"], sample["net_input"]
+        target, net_input = self._canvas_target(sample["target"]), sample["net_input"]
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
         compute = self._ctc if _network(model).uses_ctc else self._tokens
         output, per_sentence, counts, logs = compute(model, net_input, target, target_lengths)
@@ -125,6 +126,10 @@ class BnbLoss(FairseqCriterion):
             "sample_size": sample_size,
         }
         return loss, sample_size, logs
+
+    def _canvas_target(self, target: Tensor) -> Tensor:
+        """Put [CLS], which the canvas holds and fairseq's targets lack, in front: B x T -> B x (1 + T)."""
+        return F.pad(target, (1, 0), value=self.bos)
 
     def _share(self, network: BnbTransformer) -> float | None:
         return None if self.glancing is None else self.glancing.at(network.num_updates)

@@ -24,10 +24,13 @@ class DocumentBlocks(Sequence[Tensor]):
     Attributes:
         sizes: length of every block, [SEP] counted.
         first_lines: for every block the line, counted from 1, in which its document begins.
+        supports_prefetch: whether blocks can be read ahead; they cannot.
 
     Raises:
         ValueError: naming the first empty document.
     """
+
+    supports_prefetch = False
 
     def __init__(self, lines: Sequence[Tensor], longest: int, by_line: bool) -> None:
         self._lines = lines

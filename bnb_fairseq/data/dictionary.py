@@ -42,10 +42,12 @@ class BnbDictionary(Dictionary):
     Attributes:
         reads_segments: True: a tab in a line ends a segment and becomes [SEP]; False: it is white space like any other.
             A task sets it; a saved dictionary does not remember it.
+        takes_raw_text: True: a tokenizer of its own splits text and joins it again; False: others have split it.
     """
 
     mask_index: int
     reads_segments = False
+    takes_raw_text = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +150,7 @@ class BnbDictionary(Dictionary):
 
         Args:
             tensor: ids, any integer tensor of one or two dimensions or a sequence.
-            bpe_symbol: fairseq's ``--post-process``.
+            bpe_symbol: fairseq's ``--post-process``; a subword dictionary leaves joining to ``decode``.
             escape_unk: write unknown symbols so that no reference can match them.
             extra_symbols_to_ignore: further ids to leave out.
             unk_string: what to write for unknown symbols.
@@ -159,6 +161,7 @@ class BnbDictionary(Dictionary):
             The symbols in one string.
         """
         ignored = {self.pad(), self.mask(), *(extra_symbols_to_ignore or ())}
+        bpe_symbol = None if self.takes_raw_text else bpe_symbol
         text: str = super().string(tensor, bpe_symbol, escape_unk, ignored, unk_string, include_eos, separator)
         return text
 
@@ -195,6 +198,8 @@ class SubwordDictionary(BnbDictionary):
     Args:
         tokenizer: the tokenizer; its order of symbols gives the ids.
     """
+
+    takes_raw_text = True
 
     def __init__(self, tokenizer: SubwordTokenizer) -> None:
         Dictionary.__init__(

@@ -68,8 +68,9 @@ class SentencePairDataset(WholeBatches):
         source_dictionary: their dictionary.
         target: target sentences in the same order, or None.
         target_dictionary: their dictionary.
-        target_bos: True: targets begin with [CLS], and there is no ``prev_output_tokens`` (non-autoregressive);
-            False: targets do not, and ``prev_output_tokens`` is the target shifted right behind [CLS].
+        target_bos: True: the model writes [CLS], too, which counts in lengths, and there is no ``prev_output_tokens``
+            (non-autoregressive); False: ``prev_output_tokens`` is the target shifted right behind [CLS]. What items and
+            batches call the target is without [CLS] either way, since ``fairseq-generate`` scores it as it is.
         shuffle: shuffle sentences of equal length.
         longest_source: cut sources to this many tokens, [CLS] and [SEP] counted, at least 2; None: leave them.
 
@@ -105,8 +106,7 @@ class SentencePairDataset(WholeBatches):
     def __getitem__(self, index: int) -> Sample:
         item: Sample = {"id": index, "source": prepend(self.source_dictionary.bos(), self.source[index])}
         if self.target is not None:
-            target = self.target[index].long()
-            item["target"] = prepend(self.target_dictionary.bos(), target) if self.target_bos else target
+            item["target"] = self.target[index].long()
         return item
 
     def collater(self, samples: list[Sample]) -> Sample:
@@ -276,10 +276,12 @@ def keep_fitting(
     kept, ignored = dataset.filter_indices_by_size(indices, longest)
     if ignored:
         first = min(ignored)
+        source = dataset.source_dictionary.text(dataset.source[first], str(dataset.source_dictionary.unk_word))
+        shown = source if len(source) <= 60 else f"{source[:60]}..."  # in fairseq-interactive, numbers begin anew
         message = (
-            f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} has source and target "
-            f"lengths {dataset.size(first)}, but --max-source-positions, --max-target-positions and the model's "
-            f"positions allow {tuple(longest)} tokens"
+            f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} of {len(dataset):,}, "
+            f"{shown!r}, has source and target lengths {dataset.size(first)}, but --max-source-positions, "
+            f"--max-target-positions and the model's positions allow {tuple(longest)} tokens"
         )
         if not skip:
             raise ValueError(

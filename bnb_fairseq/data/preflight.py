@@ -10,10 +10,13 @@ from fairseq import options
 from .answer_context import find_source_fault, find_target_fault
 
 COMMANDS = ("fairseq-preprocess", "preprocess.py")
+CARRIAGE_RETURN = b"\r"
 
 
 def count_lines(path: Path, option: str) -> int:
-    """Count the lines of a text file and see that it is UTF-8.
+    """Count the lines of a text file, and see that it is UTF-8 and that nothing but newlines ends a line in it.
+
+    fairseq reads text with Python's universal newlines, to which a carriage return alone is a line end, too.
 
     Args:
         path: the file.
@@ -23,7 +26,7 @@ def count_lines(path: Path, option: str) -> int:
         Number of lines.
 
     Raises:
-        ValueError: if the file is missing or a line is not valid UTF-8.
+        ValueError: if the file is missing, or a line is not valid UTF-8 or holds a carriage return before its end.
     """
     if not path.is_file():
         raise ValueError(f"{option}: there is no file {path}")
@@ -37,6 +40,12 @@ def count_lines(path: Path, option: str) -> int:
                     f"{option}: {path}, line {number} is not valid UTF-8 (byte {line[error.start]:#04x} at column "
                     f"{error.start + 1}); convert the file, for instance with iconv"
                 ) from error
+            if CARRIAGE_RETURN in line.removesuffix(b"\r\n"):
+                raise ValueError(
+                    f"{option}: {path}, line {number} has a carriage return inside (column "
+                    f"{line.index(CARRIAGE_RETURN) + 1}), where fairseq would end the line; replace it, for instance "
+                    f"with tr '\\r' ' '"
+                )
     return number
 
 
@@ -183,7 +192,9 @@ def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:
 
 
 def _prefixes(args: Namespace) -> Iterator[tuple[str, str]]:
-    """List the text files' prefixes, each with the option that names it."""
-    for name in ("trainpref", "validpref", "testpref"):
-        for prefix in filter(None, (getattr(args, name) or "").split(",")):
-            yield prefix, f"--{name}"
+    """List the text files' prefixes, each with the option that names it; fairseq takes only one for training."""
+    if args.trainpref:
+        yield args.trainpref, "--trainpref"
+    for name in ("validpref", "testpref"):
+        if prefixes := getattr(args, name):
+            yield from ((prefix, f"--{name}") for prefix in prefixes.split(","))

@@ -1,9 +1,11 @@
 """Blocks of plain text as sentence pairs, the noise made anew in every epoch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from .blocks import DocumentBlocks
 from .dictionary import BnbDictionary
 from .noise import Noise
 from .pair_dataset import Sample, SentencePairDataset, prepend
@@ -16,17 +18,17 @@ class PretrainingDataset(SentencePairDataset):
     before. Without ``set_epoch``, which fairseq calls for training data only, it is always the same.
 
     Args:
-        blocks: the blocks.
+        blocks: the blocks, see ``DocumentBlocks``.
         dictionary: of source and target.
         noise: the strategy.
         seed: of the noise.
-        target_bos: True: targets begin with [CLS] (non-autoregressive), see ``SentencePairDataset``.
+        target_bos: True: the model writes [CLS], too (non-autoregressive), see ``SentencePairDataset``.
         shuffle: shuffle blocks of equal length.
     """
 
     def __init__(
         self,
-        blocks: DocumentBlocks,
+        blocks: Sequence[Tensor],
         dictionary: BnbDictionary,
         noise: Noise,
         seed: int,
@@ -52,9 +54,8 @@ class PretrainingDataset(SentencePairDataset):
         text, end = block[:-1], block[-1:]
         source, target = self._noise(text, np.random.default_rng((self._seed, self._epoch, index)))
         begin = self.source_dictionary.bos()
-        target = torch.cat([target, end])
         return {
             "id": index,
             "source": prepend(begin, torch.cat([source, end])),
-            "target": prepend(begin, target) if self.target_bos else target,
+            "target": torch.cat([target, end]),
         }

@@ -86,15 +86,15 @@ class SegmentsDataset(WholeBatches):
     """Texts or pairs of texts with their labels, in batches padded on the right.
 
     Args:
-        segments: N items.
+        segments: N items, see ``Segments``.
         pad: id of [PAD].
         targets: N classes (int64) or N x C numbers (float32), or None.
         shuffle: put the items in a random order, another one in each epoch; else those of equal length stand together.
     """
 
-    def __init__(self, segments: Segments, pad: int, targets: Tensor | None, shuffle: bool) -> None:
+    def __init__(self, segments: Sequence[Tensor], pad: int, targets: Tensor | None, shuffle: bool) -> None:
         self.segments = segments
-        self.sizes = segments.sizes
+        self.sizes = _sizes(segments)
         self.targets = targets
         self.shuffle = shuffle
         self._pad = pad

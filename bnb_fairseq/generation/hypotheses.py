@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .state import DecodingState
 
@@ -72,16 +73,24 @@ def empty_hypothesis(eos: int) -> Hypothesis:
     }
 
 
-def with_end(hypothesis: Hypothesis, eos: int) -> Hypothesis:
-    """End an empty text by the end symbol: fairseq's BLEU (``--scoring bleu``) reads the last symbol of every text.
+def words_and_end(hypothesis: Hypothesis, silent: Tensor, eos: int) -> Hypothesis:
+    """Reduce what a non-autoregressive model wrote to what fairseq takes for a text.
+
+    fairseq's BLEU (``--scoring bleu``) counts every symbol but an end symbol in the last place as a word, and needs one
+    symbol in every text.
 
     Args:
-        hypothesis: of a sentence.
-        eos: id of the end symbol.
+        hypothesis: of a sentence, on the CPU.
+        silent: ids that are not printed, wherever they stand: [CLS], [PAD] and [SEP].
+        eos: id of [SEP].
 
     Returns:
-        The hypothesis, with at least one symbol; the end's log-probability is the text's score.
+        The hypothesis without them, but for an end symbol in the last place; an empty text has this symbol alone, and
+        its log-probability is the text's score.
     """
-    if len(hypothesis["tokens"]):
-        return hypothesis
-    return {**hypothesis, "tokens": torch.tensor([eos]), "positional_scores": torch.tensor([hypothesis["score"]])}
+    tokens = hypothesis["tokens"]
+    kept = ~torch.isin(tokens, silent)
+    kept[-1:] |= tokens[-1:] == eos
+    if not kept.any():
+        return {**hypothesis, "tokens": torch.tensor([eos]), "positional_scores": torch.tensor([hypothesis["score"]])}
+    return {**hypothesis, "tokens": tokens[kept], "positional_scores": hypothesis["positional_scores"][kept]}

@@ -21,7 +21,7 @@ from .config import (
     require_sizes,
 )
 from .freezing import freeze
-from .task_with_dictionaries import TaskWithDictionaries
+from .task_with_dictionaries import TaskWithDictionaries, require_own_task
 
 ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attention weights that are never computed
 
@@ -62,8 +62,10 @@ class Bert2Bert(FairseqEncoderDecoderModel):
             The model.
 
         Raises:
-            ValueError: if a size or probability is out of range, or what is to be frozen does not start from a BERT.
+            ValueError: if the task is another package's, a size or probability is out of range, or what is to be frozen
+                does not start from a BERT.
         """
+        require_own_task("bert2bert", task, (task.source_dictionary, task.target_dictionary))
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
         problems = Problems("bert2bert")

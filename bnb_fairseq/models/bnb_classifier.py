@@ -11,6 +11,7 @@ from ..modules.classification import ClassificationHead
 from .classifier_bodies import BODIES, DecoderBody, EncoderBody
 from .classifier_config import BnbClassifierConfig, check_options
 from .config import BERT_BASE, SMALL, TINY, architecture, complete_sizes
+from .task_with_dictionaries import require_own_task
 
 
 class TaskWithSource(Protocol):
@@ -48,8 +49,9 @@ class BnbClassifier(BaseFairseqModel):
             The model.
 
         Raises:
-            ValueError: if options are out of range or do not fit each other.
+            ValueError: if the task is another package's, or options are out of range or do not fit each other.
         """
+        require_own_task("bnb_classifier", task, [task.source_dictionary], "sentence_prediction_bnb")
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
         check_options(cfg)

@@ -33,7 +33,7 @@ from .config import (
 )
 from .freezing import freeze
 from .nar_decoder import NarDecoder
-from .task_with_dictionaries import TaskWithDictionaries
+from .task_with_dictionaries import TaskWithDictionaries, require_own_task
 
 
 class Encoded(NamedTuple):
@@ -155,7 +155,11 @@ class BnbTransformer(BaseFairseqModel):
 
         Returns:
             The model.
+
+        Raises:
+            ValueError: if the task is another package's, or options contradict each other.
         """
+        require_own_task("bnb_transformer", task, (task.source_dictionary, task.target_dictionary))
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
         return cls(cfg, task.source_dictionary, task.target_dictionary)

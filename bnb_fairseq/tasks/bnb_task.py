@@ -19,11 +19,12 @@ from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.dictionary import BnbDictionary, Detokenizer
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..generation.generator import NarGenerator, build_nar_generator
-from ..generation.hypotheses import empty_hypothesis, with_end
+from ..generation.hypotheses import empty_hypothesis, words_and_end
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
 from ..models.pretrained import load_pretrained, resolve_pretrained
+from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
@@ -175,11 +176,15 @@ class BnbTask(DictionaryTask, TranslationTask):
 
         Returns:
             The generator.
+
+        Raises:
+            ValueError: if an option is set that the generator would have to ignore.
         """
         if any(isinstance(model, BnbTransformer) for model in models):
             return build_nar_generator(models, self.tgt_dict, args, self.cfg)
         if any(isinstance(model, Bert2Bert) for model in models):
             refuse_attention_options(args)
+        refuse_unused_options(args, self.cfg)
         return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
 
     def inference_step(
@@ -210,10 +215,49 @@ class BnbTask(DictionaryTask, TranslationTask):
         empty = sample["net_input"]["src_lengths"] <= SPECIAL_SYMBOLS
         for i in empty.nonzero().flatten().tolist():
             hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
-        hypotheses = [[with_end(hypothesis, self.tgt_dict.eos()) for hypothesis in found] for found in hypotheses]
+        if isinstance(generator, NarGenerator):
+            eos = self.tgt_dict.eos()
+            silent = torch.tensor([self.tgt_dict.bos(), self.tgt_dict.pad(), eos])
+            hypotheses = [[words_and_end(each, silent, eos) for each in found] for found in hypotheses]
         print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 
-    def build_bpe(self, args: Any) -> Detokenizer:
-        """Return the detokenizer of the target side; fairseq's ``--bpe`` is not needed."""
-        return Detokenizer(self.tgt_dict)
+    def build_tokenizer(self, args: Any) -> Any:
+        """Build fairseq's ``--tokenizer``, which is for plain dictionaries.
+
+        Args:
+            args: fairseq's options of it.
+
+        Returns:
+            The tokenizer, None without the option.
+
+        Raises:
+            ValueError: if a dictionary has a tokenizer of its own.
+        """
+        self._check_plain("tokenizer", args)
+        return super().build_tokenizer(args)
+
+    def build_bpe(self, args: Any) -> Any:
+        """Build fairseq's ``--bpe``, which is for plain dictionaries, or the detokenizer of the target side.
+
+        Args:
+            args: fairseq's options of it.
+
+        Returns:
+            What joins the target's symbols in ``D-`` and ``T-`` lines, and splits lines that were typed.
+
+        Raises:
+            ValueError: if a dictionary has a tokenizer of its own.
+        """
+        self._check_plain("bpe", args)
+        return super().build_bpe(args) or Detokenizer(self.tgt_dict)
+
+    def _check_plain(self, option: str, args: Any) -> None:
+        """See that fairseq's tokenizer or BPE does not split text that a dictionary splits itself."""
+        chosen = getattr(args, "_name", None) or getattr(args, option, None)
+        sides = [side for side, dictionary in self.dictionaries().items() if dictionary.takes_raw_text]
+        if chosen and sides:
+            raise ValueError(
+                f"--{option} must not be set where the data-bin's own tokenizer splits and joins the text, as on its "
+                f"{' and '.join(sides)} side, but is {chosen}"
+            )

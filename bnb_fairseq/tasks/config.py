@@ -17,7 +17,13 @@ DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
 
 @dataclass
 class BnbTaskConfig(FairseqDataclass):
-    """Options of every text-to-text task; names and meaning are those of fairseq's ``translation``."""
+    """Options of every text-to-text task.
+
+    Options that fairseq's ``translation`` has, too, go by its names. It has more, which do not exist here:
+    ``--left-pad-source``, ``--left-pad-target``, ``--load-alignments``, ``--num-batch-buckets``,
+    ``--required-seq-len-multiple`` and ``--upsample-primary``; ``--eval-bleu-detok``, ``--eval-bleu-remove-bpe`` and
+    ``--eval-tokenized-bleu``, since text is always detokenised by the target dictionary.
+    """
 
     data: Optional[str] = field(
         default=None,

@@ -16,6 +16,7 @@ from ..data.blocks import DocumentBlocks
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.noise import CONTINUED, Masking, Noise, autoencoded, continued, masked, permuted
 from ..data.pair_dataset import SPECIAL_SYMBOLS
+from ..data.parts import joined, load_parts
 from ..data.preflight import check_corpus_command
 from ..data.pretraining_dataset import PretrainingDataset
 from .pretraining_config import PretrainingBnbConfig, check_pretraining_options
@@ -118,7 +119,7 @@ class PretrainingBnbTask(TextToTextTask):
         Args:
             split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
             epoch: chooses among several data-bin folders.
-            combine: fairseq's flag for numbered parts, which are not used here.
+            combine: True: read numbered parts, such as ``train1``, too, as one with ``split``.
             task_cfg: the checkpoint's options; not needed.
             data_selector: fairseq's trainer passes it to every task; not needed.
             tpu: fairseq's trainer passes it to every task; not needed.
@@ -128,10 +129,22 @@ class PretrainingBnbTask(TextToTextTask):
             ValueError: if a document is empty, or too short for ``clm``.
         """
         folder = self.data_folder(split, epoch)
-        path = folder / split
+        parts = load_parts(lambda name: self._blocks(folder / name), split, combine)
+        noise = STRATEGIES[str(self.cfg.strategy)](self.cfg, self.src_dict)
+        self.datasets[split] = PretrainingDataset(
+            joined(list(parts.values())),
+            self.src_dict,
+            noise,
+            self.cfg.seed,
+            self.traits is not None,
+            shuffle=split != "test",
+        )
+
+    def _blocks(self, path: Path) -> DocumentBlocks:
+        """Cut the corpus at a path, without suffix; no document goes on in the next part."""
         lines = data_utils.load_indexed_dataset(str(path), self.src_dict, self.cfg.dataset_impl)
         if lines is None:
-            raise FileNotFoundError(f"no {split}.bin and {split}.idx in {folder}")
+            raise FileNotFoundError(f"no {path.name}.bin and {path.name}.idx in {path.parent}")
         by_line = str(self.cfg.sample_break_mode) == "eos"
         try:
             blocks = DocumentBlocks(lines, self.cfg.tokens_per_sample - SPECIAL_SYMBOLS, by_line)
@@ -144,10 +157,7 @@ class PretrainingBnbTask(TextToTextTask):
             logger.warning(
                 "%s: no empty line among %d, so all are one document; see --sample-break-mode", path, len(lines)
             )
-        noise = STRATEGIES[str(self.cfg.strategy)](self.cfg, self.src_dict)
-        self.datasets[split] = PretrainingDataset(
-            blocks, self.src_dict, noise, self.cfg.seed, self.traits is not None, shuffle=split != "test"
-        )
+        return blocks
 
     def _check_blocks(self, path: Path, blocks: DocumentBlocks) -> None:
         short = blocks.sizes <= CONTINUED

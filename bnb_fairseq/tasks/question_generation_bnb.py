@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..data.answer_context import check_segments, check_typed_lines
 from ..data.pair_dataset import SentencePairDataset
+from ..data.parts import taken_apart
 from ..data.preflight import check_question_command
 from .config import TranslationBnbConfig
 from .text_to_text import INPUT_OPTION
@@ -51,5 +52,6 @@ class QuestionGenerationBnbTask(TranslationBnbTask):
         self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool
     ) -> SentencePairDataset:
         dataset = super()._pairs(name, source, target, shuffle)
-        check_segments(name, source, self.src_dict.eos(), dataset.longest_source)
+        for part, sources in taken_apart(name, source).items():
+            check_segments(part, sources, self.src_dict.eos(), dataset.longest_source)
         return dataset

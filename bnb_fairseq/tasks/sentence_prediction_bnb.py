@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
+from ..data.parts import in_all, joined, load_parts
 from ..data.segments import Segments, SegmentsDataset
 from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
@@ -80,27 +81,36 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
 
         Args:
             split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
-            combine: fairseq's flag for numbered parts, which are not used here.
+            combine: True: read numbered parts, such as ``train1``, too, as one with ``split``.
 
         Returns:
             The data set.
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if texts and labels differ in number, a label is not known, or items are too long.
+            ValueError: if texts and labels differ in number, a label is not known, items are too long, or only some of
+                the numbered parts have labels.
         """
-        first, second = self._texts("input0", split), self._texts("input1", split)
-        if first is None:
-            raise FileNotFoundError(f"no {split} in {Path(self.cfg.data, 'input0')}")
-        segments = self._shortened(split, first, second)
-        targets = self._targets(split)
-        if targets is not None and len(targets) != len(segments):
-            raise ValueError(f"{split} has {len(segments):,} texts in {self.cfg.data}, but {len(targets):,} labels")
+        parts = load_parts(lambda name: self._part(name, split), split, combine)
+        segments = joined([segments for segments, _ in parts.values()])
+        labels = in_all("labels", {name: targets for name, (_, targets) in parts.items()})
+        targets = None if labels is None else torch.cat(labels)
         shuffle = split == self.cfg.train_subset and not self.cfg.no_shuffle
         self.datasets[split] = SegmentsDataset(segments, self.dictionary.pad(), targets, shuffle)
         kind = "without labels" if targets is None else "with labels"
         logger.info("%s: %d items %s", split, len(segments), kind)
         return self.datasets[split]
+
+    def _part(self, name: str, split: str) -> tuple[Segments, Tensor | None]:
+        """Load the texts and labels of ``name``, which is ``split`` or a numbered part of it."""
+        first, second = self._texts("input0", name), self._texts("input1", name)
+        if first is None:
+            raise FileNotFoundError(f"no {name} in {Path(self.cfg.data, 'input0')}")
+        segments = self._shortened(name, split, first, second)
+        targets = self._targets(name)
+        if targets is not None and len(targets) != len(segments):
+            raise ValueError(f"{name} has {len(segments):,} texts in {self.cfg.data}, but {len(targets):,} labels")
+        return segments, targets
 
     def _texts(self, name: str, split: str) -> Sequence[Tensor] | None:
         prefix = str(Path(self.cfg.data, name, split))
@@ -115,7 +125,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             return load_numbers(Path(f"{prefix}.label"), self.cfg.num_classes)
         return load_classes(prefix, self.label_dictionary)
 
-    def _shortened(self, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
+    def _shortened(self, name: str, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
         """Put the texts together, and shorten or refuse items that are too long."""
         longest = min([self.cfg.max_positions, *self._positions])
         chosen = [name for name in self.cfg.shorten_data_split_list.split(",") if name]
@@ -124,12 +134,12 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         if shorten:
             share = segments.shortened / max(len(segments), 1)
             logger.info(
-                f"{split}: {segments.shortened:,} of {len(segments):,} items ({share:.1%}) cut to {longest} tokens"
+                f"{name}: {segments.shortened:,} of {len(segments):,} items ({share:.1%}) cut to {longest} tokens"
             )
         elif (long := segments.sizes > longest).any():
             worst = int(segments.sizes.argmax())
             raise ValueError(
-                f"{split}: {int(long.sum()):,} of {len(segments):,} items are too long: item {worst} has "
+                f"{name}: {int(long.sum()):,} of {len(segments):,} items are too long: item {worst} has "
                 f"{segments.sizes[worst]} tokens, but --max-positions and the model's positions allow {longest}; "
                 f"--shorten-method truncate cuts them"
             )

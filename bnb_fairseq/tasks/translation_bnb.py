@@ -9,6 +9,7 @@ from fairseq.tasks import register_task
 
 from ..data.dictionary import load_data_bin
 from ..data.pair_dataset import load_pair
+from ..data.parts import in_all, joined, load_parts
 from .config import TranslationBnbConfig
 from .text_to_text import TextToTextTask
 
@@ -64,19 +65,24 @@ class TranslationBnbTask(TextToTextTask):
         Args:
             split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
             epoch: chooses among several data-bin folders.
-            combine: fairseq's flag for numbered parts, which are not used here.
+            combine: True: read numbered parts, such as ``train1``, too, as one with ``split``.
             task_cfg: the checkpoint's options; not needed.
             data_selector: fairseq's trainer passes it to every task; not needed.
             tpu: fairseq's trainer passes it to every task; not needed.
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if source and target differ in number.
+            ValueError: if source and target differ in number, or only some of the numbered parts have targets.
         """
+        folder = self.data_folder(split, epoch)
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
-        pair = load_pair(self.data_folder(split, epoch), split, languages, dictionaries, self.cfg.dataset_impl)
-        dataset = self._pairs(split, pair.source, pair.target, shuffle=split != "test")
+        parts = load_parts(
+            lambda name: load_pair(folder, name, languages, dictionaries, self.cfg.dataset_impl), split, combine
+        )
+        source = joined([pair.source for pair in parts.values()])
+        targets = in_all("targets", {name: pair.target for name, pair in parts.items()})
+        dataset = self._pairs(split, source, None if targets is None else joined(targets), shuffle=split != "test")
         self.datasets[split] = dataset
         if self.cfg.truncate_source:
             logger.info("%s: %s", split, dataset.describe_cut())

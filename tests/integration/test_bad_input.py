@@ -64,6 +64,7 @@ def test_train_refuses(
         (["--ctc-lm-path", "lm.arpa"], ["--ctc-lm-path must stand beside --ctc-beam", "lm.arpa"]),
         (["--ctc-beam", "5", "--ctc-lm-path", "missing.arpa"], ["--ctc-lm-path must be", "no file 'missing.arpa'"]),
         (["--prefix-size", "1"], ["cannot use --prefix-size 1"]),
+        (["--bpe", "gpt2"], ["--bpe must not be set", "as on its source and target side, but is gpt2"]),
     ],
 )
 def test_generate_refuses(
@@ -87,8 +88,10 @@ def test_other_dictionary_than_the_checkpoints(
 
 def test_too_long_sentences(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
     long = "the file " * 40  # 82 tokens with [CLS] and [SEP]; 160 positions allow a canvas of 2 x 80
-    output = fairseq("interactive", setting.data_bin, "--path", checkpoint, stdin=f"{long}\n", fails=True)
-    for part in ("sentence 0", "lengths (82, 0)", "--max-source-positions", "allow (80, 160)", "--truncate-source"):
+    typed = f"the cell\n{long}\n"  # each line is a buffer of its own, in which numbers begin anew
+    output = fairseq("interactive", setting.data_bin, "--path", checkpoint, stdin=typed, fails=True)
+    shown = f"1 of 1 sentences are too long; sentence 0 of 1, '{long[:60]}...', has"
+    for part in (shown, "lengths (82, 0)", "--max-source-positions", "allow (80, 160)", "--truncate-source"):
         assert part in output, output[-2000:]
     write(tmp_path / "long.en", ["the file", "the file"])
     write(tmp_path / "long.de", ["die Datei", "die Datei " * 100])
@@ -126,6 +129,10 @@ def test_broken_utf8_and_unequal_counts(setting: Setting, fairseq: Command, writ
     (tmp_path / "x.de").write_bytes(b"eins\nzw\xffei\n")
     output = fairseq("preprocess", *arguments, fails=True)
     assert "x.de, line 2 is not valid UTF-8 (byte 0xff at column 3)" in output
+    (tmp_path / "x.de").write_bytes(b"eins\r\nzw\rei\r\n")
+    output = fairseq("preprocess", *arguments, fails=True)
+    assert "x.de, line 2 has a carriage return inside (column 3)" in output
+    assert not list((tmp_path / "bin").glob("*.??"))  # what fairseq-preprocess writes but its log
 
 
 def test_broken_utf8_in_interactive(setting: Setting, checkpoint: Path, fairseq: Command) -> None:

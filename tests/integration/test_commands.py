@@ -56,6 +56,7 @@ def test_interactive_equals_generate_and_needs_no_bert(
         generated = translations(fairseq("generate", setting.data_bin, "--path", checkpoint, "--batch-size", 32))
         text = (setting.text / "test.en").read_text(encoding="utf-8")
         arguments = ["--path", checkpoint, "--buffer-size", 100, "--batch-size", 20]
+        arguments += ["--post-process", "sentencepiece"]  # changes nothing: the data-bin's own tokenizer joins the text
         interactive = translations(fairseq("interactive", setting.data_bin, *arguments, stdin=text))
     finally:
         hidden.rename(setting.bert)
@@ -158,8 +159,12 @@ def test_other_dictionaries(
     matched = re.findall(r"embedding rows: ([\d,]+) of [\d,]+ \([\d.]+%\) matched by text", trained)
     assert len(matched) == 2
     assert all(int(count.replace(",", "")) > 100 for count in matched), matched
-    generated = fairseq("generate", tmp_path / "bin", "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 64)
+    bpe = ["--bpe", "sentencepiece", "--sentencepiece-model", setting.sentencepiece] if kind == "plain" else []
+    arguments = ["--path", tmp_path / "checkpoint_last.pt", "--batch-size", 64, *bpe]
+    generated = fairseq("generate", tmp_path / "bin", *arguments)
     assert len(translations(generated)) == 300
+    references = re.findall(r"(?m)^T-\d+\t(.*)$", generated)
+    assert any(" " in text for text in references) == (kind == "sentencepiece")  # fairseq's BPE takes spaces away
 
 
 def test_workers_do_not_change_the_data(setting: Setting, fairseq: Command, tmp_path: Path) -> None:

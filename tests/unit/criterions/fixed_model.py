@@ -11,7 +11,7 @@ from bnb_fairseq.models.bnb_transformer import NarOutput, Reveal
 from bnb_fairseq.modules.canvas import Canvas, Revealed, padding_mask
 from bnb_fairseq.modules.length import LengthHead
 
-PAD, MASK, BLANK = 1, 9, 3
+PAD, MASK, BLANK, BOS = 1, 9, 3, 0
 
 
 class FixedModel(nn.Module):
@@ -46,13 +46,22 @@ class FixedModel(nn.Module):
         return self.output._replace(logits=logits, revealed=revealed)
 
 
-def criterion(label_smoothing: float = 0.1, length_loss_factor: float = 0.1, **options: object) -> BnbLoss:
+class WholeTargets(BnbLoss):
+    """Its batches have everything in their targets that the canvas is to hold, [CLS] or any other first symbol."""
+
+    def _canvas_target(self, target: Tensor) -> Tensor:
+        return target
+
+
+def criterion(
+    label_smoothing: float = 0.1, length_loss_factor: float = 0.1, kind: type[BnbLoss] = WholeTargets, **options: object
+) -> BnbLoss:
     config = BnbLossConfig(label_smoothing=label_smoothing, length_loss_factor=length_loss_factor, max_update=0)
     for name, value in options.items():
         assert hasattr(config, name), name
         setattr(config, name, value)
-    task = SimpleNamespace(target_dictionary=SimpleNamespace(pad=lambda: PAD))
-    return BnbLoss(task, config)
+    task = SimpleNamespace(target_dictionary=SimpleNamespace(pad=lambda: PAD, bos=lambda: BOS))
+    return kind(task, config)
 
 
 def padded(sentences: list[list[int]], extra: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnb_fairseq.criterions.bnb_loss import ModelTraits, check_fits_model
+from bnb_fairseq.criterions.bnb_loss import BnbLoss, ModelTraits, check_fits_model
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 from .fixed_model import batch, criterion
@@ -41,6 +41,17 @@ MORE = ("axe_sum", "oaxe_sum", "kl_factor_sum", "latent_tokens", "latent_kl", "l
 
 def sentences(chosen: list[int], extra: int = 0) -> dict[str, object]:
     return batch([SOURCES[i] for i in chosen], [TARGETS[i] for i in chosen], extra)
+
+
+@pytest.mark.parametrize("kind", ["ctc", "length"])
+def test_targets_of_data_sets_lack_what_the_canvas_begins_with(kind: str, make_model: MakeModel) -> None:
+    """All other tests hand over targets with [CLS], 0 here, which the criterion puts before those of a data set."""
+    model = make_model(**KINDS[kind])
+    expected = criterion(0.1)(model, sentences([0, 1, 2, 3, 4]))
+    sample: dict[str, Any] = sentences([0, 1, 2, 3, 4])
+    sample["target"] = sample["target"][:, 1:]
+    loss, tokens, _ = criterion(0.1, kind=BnbLoss)(model, sample)
+    assert (float(loss), tokens) == (float(expected[0]), expected[1])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -256,5 +256,24 @@ def test_detokenizer(kind: str, request: pytest.FixtureRequest) -> None:
     assert detokenizer.decode(symbols) == "Die Datei wird geöffnet."
 
 
+@pytest.mark.parametrize("symbol", ["sentencepiece", "wordpiece", "letter", "@@ ", "subword_nmt", "nonsense"])
+@pytest.mark.parametrize("kind", ["cased", "pieces"])
+def test_post_process_is_left_to_the_tokenizer(kind: str, symbol: str, request: pytest.FixtureRequest) -> None:
+    dictionary = load_dictionary(str(request.getfixturevalue(kind)))
+    ids = dictionary.encode_line("Die Datei wird geöffnet.")
+    assert dictionary.string(ids, symbol) == dictionary.string(ids)
+    assert dictionary.string(torch.stack([ids, ids]), symbol) == "\n".join([dictionary.string(ids)] * 2)
+
+
+def test_post_process_of_a_plain_dictionary(tmp_path: Path) -> None:
+    """As fairseq does it."""
+    (tmp_path / "dict.de.txt").write_text("geöff@@ 3\nnet 2\nja 1\n", encoding="utf-8")
+    dictionary = load_dictionary(str(tmp_path / "dict.de.txt"))
+    ids = dictionary.encode_line("ja geöff@@ net", add_if_not_exist=False)
+    assert dictionary.string(ids) == "ja geöff@@ net"
+    assert dictionary.string(ids, "@@ ") == dictionary.string(ids, "subword_nmt") == "ja geöffnet"
+    assert dictionary.string(ids, "wordpiece") == "jageöff@@net"
+
+
 def test_detokenizer_leaves_split_text_alone() -> None:
     assert Detokenizer(BnbDictionary()).decode("▁die ##n .") == "▁die ##n ."

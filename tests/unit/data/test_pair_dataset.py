@@ -61,11 +61,11 @@ def test_batch_of_a_non_autoregressive_model(make: MakeDataset) -> None:
     assert sorted(batch) == ["id", "net_input", "nsentences", "ntokens", "target"]
     assert batch["id"].tolist() == [1, 0]
     assert batch["nsentences"] == 2
-    assert batch["ntokens"] == 6 + 4
+    assert batch["ntokens"] == 5 + 3
     assert sorted(batch["net_input"]) == ["src_lengths", "src_tokens"]
     assert batch["net_input"]["src_tokens"].tolist() == [[0, 20, 2, 1, 1], [0, 10, 11, 12, 2]]
     assert batch["net_input"]["src_lengths"].tolist() == [3, 5]
-    assert batch["target"].tolist() == [[1, 20, 21, 22, 23, 3], [1, 10, 11, 3, 2, 2]]
+    assert batch["target"].tolist() == [[20, 21, 22, 23, 3], [10, 11, 3, 2, 2]], "[CLS] is no part of what is scored"
     tensors = (batch["id"], batch["target"], *batch["net_input"].values())
     assert {tensor.dtype for tensor in tensors} == {torch.int64}
 
@@ -90,11 +90,12 @@ def test_batch_without_targets(make: MakeDataset) -> None:
 
 
 def test_sizes(make: MakeDataset) -> None:
+    """The canvas of a target holds [CLS], too."""
     dataset = make()
     assert len(dataset) == 5
     assert [dataset.size(i) for i in range(5)] == [(5, 4), (3, 6), (2, 3), (5, 3), (3, 6)]
     for i in range(5):
-        assert dataset.size(i) == (len(dataset[i]["source"]), len(dataset[i]["target"]))
+        assert dataset.size(i) == (len(dataset[i]["source"]), 1 + len(dataset[i]["target"]))
         assert dataset.num_tokens(i) == max(dataset.size(i))
     assert dataset.num_tokens_vec(np.array([0, 1, 2])).tolist() == [5, 6, 3]
     alone = make(targets=None)
@@ -150,9 +151,9 @@ def test_what_does_not_fit_is_refused(make: MakeDataset) -> None:
     everything = np.arange(5)
     assert keep_fitting(dataset, everything, (5, 6), skip=False).tolist() == [0, 1, 2, 3, 4]
     message = (
-        "2 of 5 sentences are too long; sentence 1 has source and target lengths (3, 6), but --max-source-positions, "
-        "--max-target-positions and the model's positions allow (5, 5) tokens; --truncate-source cuts sources, "
-        "--skip-invalid-size-inputs-valid-test leaves out"
+        "2 of 5 sentences are too long; sentence 1 of 5, '<unk>', has source and target lengths (3, 6), but "
+        "--max-source-positions, --max-target-positions and the model's positions allow (5, 5) tokens; "
+        "--truncate-source cuts sources, --skip-invalid-size-inputs-valid-test leaves out"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         keep_fitting(dataset, np.array([4, 3, 2, 1, 0]), (5, 5), skip=False)
@@ -161,8 +162,18 @@ def test_what_does_not_fit_is_refused(make: MakeDataset) -> None:
 def test_what_does_not_fit_is_left_out_with_a_warning(make: MakeDataset, caplog: pytest.LogCaptureFixture) -> None:
     kept = keep_fitting(make(), np.array([4, 3, 2, 1, 0]), (4, 6), skip=True)
     assert kept.tolist() == [4, 2, 1]
-    assert "2 of 5 sentences are too long; sentence 0 has source and target lengths (5, 4)" in caplog.text
+    expected = (
+        "2 of 5 sentences are too long; sentence 0 of 5, '<unk> <unk> <unk>', has source and target lengths (5, 4)"
+    )
+    assert expected in caplog.text
     assert caplog.text.rstrip().endswith("they are left out")
+
+
+@pytest.mark.parametrize(("words", "shown"), [(10, "<unk> " * 9 + "<unk>"), (11, "<unk> " * 10 + "...")])
+def test_beginning_of_what_does_not_fit(words: int, shown: str, make: MakeDataset) -> None:
+    """Ten times ``<unk>`` are 59 characters, of which 60 are shown."""
+    with pytest.raises(ValueError, match=f"; sentence 0 of 1, '{re.escape(shown)}', has source and target lengths"):
+        keep_fitting(make([words], None), np.arange(1), (5, 5), skip=False)
 
 
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
@@ -172,7 +183,7 @@ def test_truncated_source(longest: int, make: MakeDataset) -> None:
     expected = [[0, *range(10, 10 + min(3, longest - 2)), 2], [0, 20, 2], [0, 2]]
     assert [dataset[i]["source"].tolist() for i in range(3)] == expected
     assert dataset.source_sizes.tolist() == [len(dataset[i]["source"]) for i in range(5)]
-    assert [len(dataset[i]["target"]) for i in range(5)] == [4, 6, 3, 3, 6]
+    assert [len(dataset[i]["target"]) for i in range(5)] == [3, 5, 2, 2, 5]
 
 
 @pytest.mark.parametrize(("longest", "cut"), [(2, 4), (3, 2), (4, 2), (5, 0), (6, 0)])
@@ -212,7 +223,7 @@ def test_load_pair(
         dataset.prefetch([0, 1])
     assert dataset.supports_prefetch == (implementation == "cached")
     assert [dataset[i]["source"].tolist() for i in (0, 1)] == [[0, 10, 11, 2], [0, 20, 2]]
-    assert [dataset[i]["target"].tolist() for i in (0, 1)] == [[1, 10, 3], [1, 20, 21, 22, 23, 3]]
+    assert [dataset[i]["target"].tolist() for i in (0, 1)] == [[10, 3], [20, 21, 22, 23, 3]]
     assert [dataset.size(i) for i in (0, 1)] == [(4, 3), (3, 6)]
 
 

@@ -14,7 +14,7 @@ from bnb_fairseq.data.preflight import check_lines, check_parallel, check_prepro
     [(b"", 0), (b"\n", 1), (b"one\ntwo\n", 2), (b"one\ntwo", 2), ("ein\u2028Satz\x0bhier\r\nzwei\n".encode(), 2)],
 )
 def test_count_lines(content: bytes, lines: int, tmp_path: Path) -> None:
-    """Only the newline ends a line, as in fairseq; Python's text mode and ``splitlines`` know more line ends."""
+    """Only the newline ends a line, with or without a carriage return; ``splitlines`` knows more line ends."""
     (tmp_path / "x.de").write_bytes(content)
     assert count_lines(tmp_path / "x.de", "--trainpref") == lines
 
@@ -34,6 +34,29 @@ def test_broken_utf8(content: bytes, line: int, byte: str, column: int, tmp_path
     message = f"--validpref: {path}, line {line} is not valid UTF-8 (byte {byte} at column {column}); convert the file"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         count_lines(path, "--validpref")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column"),
+    [
+        (b"eins\rzwei\n", 1, 5),
+        (b"eins\r\nzwei\r\r\n", 2, 5),
+        (b"eins\n\xc3\xa4\rzwei\rdrei\r\nvier\n", 2, 3),  # columns are bytes
+        (b"eins\nzwei\r", 2, 5),
+        (b"\n" * 9 + b"\rzehn\n", 10, 1),
+    ],
+)
+def test_carriage_return_inside_a_line(content: bytes, line: int, column: int, tmp_path: Path) -> None:
+    """fairseq ends a line there: what Python's text mode reads has more lines than newlines."""
+    path = tmp_path / "x.de"
+    path.write_bytes(content)
+    assert "\r" not in path.read_text() != content.decode().replace("\r\n", "\n")
+    message = (
+        f"--trainpref: {path}, line {line} has a carriage return inside (column {column}), where fairseq would end the "
+        f"line; replace it, for instance with tr '\\r' ' '"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        count_lines(path, "--trainpref")
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -87,6 +110,17 @@ def test_preprocessing_command(command: str, option: str, arguments: list[str], 
             check_preprocessing_command([command, *arguments, option, bad])
     with pytest.raises(ValueError, match=f"^{option}: there is no file {tmp_path}/none.en$"):
         check_preprocessing_command([command, *arguments, option, f"{tmp_path}/none"])
+
+
+def test_prefix_of_training_is_one(arguments: list[str], tmp_path: Path) -> None:
+    """fairseq splits the others at commas, not this one."""
+    place = arguments.index("--trainpref") + 1
+    arguments[place] = f"{tmp_path}/good,{tmp_path}/good"
+    with pytest.raises(ValueError, match=f"^--trainpref: there is no file {tmp_path}/good,{tmp_path}/good.en$"):
+        check_preprocessing_command(["fairseq-preprocess", *arguments])
+    write_text(tmp_path, **{"a,b_en": "one\n", "a,b_de": "eins\n"})
+    arguments[place] = f"{tmp_path}/a,b"
+    check_preprocessing_command(["fairseq-preprocess", *arguments])
 
 
 def test_only_source(arguments: list[str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "train_ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "distill": ("check", [ValueError, FileNotFoundError], [RuntimeError, ImportError, PermissionError]),
 }
 

@@ -41,16 +41,21 @@ def test_best_hypothesis_counts(report: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sentences", "found", "missing"), [(12, 4, "[3, 4, 5, 6, 7]"), (4, 4, "[3]"), (3, 4, "[]"), (1, 4, "[]")]
+    ("sentences", "faults"),
+    [
+        (12, "first missing: [3, 4, 5, 6, 7]"),
+        (4, "first missing: [3], first in excess: [10]"),
+        (3, "first in excess: [10]"),
+        (1, "first in excess: [1, 2, 10]"),
+    ],
 )
-def test_missing_translations_are_refused(
-    sentences: int, found: int, missing: str, report: ModuleType, tmp_path: Path
+def test_other_sentences_than_the_references_are_refused(
+    sentences: int, faults: str, report: ModuleType, tmp_path: Path
 ) -> None:
     output = write(tmp_path / "out.txt", OUTPUT.replace("\tD-11\tmit Tabulator", "\tmehr"))
     with pytest.raises(ValueError) as caught:
         report.read_translations(output, sentences)
-    expected = f"{output} holds {found} translations, not {sentences}; first missing: {missing}"
-    assert str(caught.value) == expected
+    assert str(caught.value) == f"{output} holds 4 translations, not {sentences}; {faults}"
 
 
 def test_speed(report: ModuleType, tmp_path: Path) -> None:
@@ -116,3 +121,18 @@ def test_more_samples_than_sentences(
     assert capsys.readouterr().out.count("translation  ") == 2
     run_main(report, monkeypatch, *files, "--samples", "0")
     assert capsys.readouterr().out.startswith("system")
+
+
+def test_errors_are_one_line(
+    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, output = write(tmp_path / "text", "a\n"), write(tmp_path / "out.txt", "D-0\t-1\ta\nD-1\t-1\tb\n")
+    files = ["--source", str(text), "--reference", str(text)]
+    with pytest.raises(SystemExit) as ended:
+        run_main(report, monkeypatch, *files, f"x={output}")
+    assert ended.value.code == f"report_translation: {output} holds 2 translations, not 1; first in excess: [1]"
+    with pytest.raises(SystemExit, match=r"^report_translation: .* No such file or directory: '.*/none'$"):
+        run_main(report, monkeypatch, *files, f"x={tmp_path}/none")
+    with pytest.raises(SystemExit):
+        run_main(report, monkeypatch, *files, str(output))
+    assert f"argument NAME=FILE: must be NAME=FILE, but is '{output}'" in capsys.readouterr().err

@@ -1,11 +1,14 @@
 """Which criterion and generator go with which architecture, and the generator of a validation."""
 
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fairseq import checkpoint_utils, tasks
 from fairseq.models.transformer import TransformerModel
 from fairseq.scoring.bleu import BleuConfig, Scorer
 from fairseq.sequence_generator import SequenceGenerator
@@ -17,9 +20,10 @@ from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bert2bert import Bert2Bert
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.tasks.config import eval_bleu_options
+from bnb_fairseq.tasks.config import TranslationBnbConfig, eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ..checkpoint_files import save_checkpoint
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS, Echo
 
 Config = Callable[..., DictConfig]
@@ -57,6 +61,37 @@ def test_criterion_of_the_other_kind(architecture: str, other: list[str], messag
 
 
 @pytest.mark.parametrize(
+    ("architecture", "usual"),
+    [
+        ("bnb_transformer", "translation_bnb"),
+        ("bert2bert", "translation_bnb"),
+        ("bnb_classifier", "sentence_prediction_bnb"),
+    ],
+)
+def test_fairseqs_own_task(architecture: str, usual: str, config: Config) -> None:
+    """The one that fairseq-train takes where ``--task`` was forgotten; sizes show that nothing was begun."""
+    cfg = config(*AUTOREGRESSIVE, "--arch", architecture, "--task", "translation")
+    cfg.model.encoder_layers = None
+    task = tasks.setup_task(cfg.task)
+    with pytest.raises(
+        ValueError,
+        match=f"^--task must be {usual} or another task of bnb_fairseq for --arch {architecture}, but is translation$",
+    ):
+        task.build_model(cfg.model)
+    assert cfg.model.encoder_layers is None
+
+
+@pytest.mark.parametrize("architecture", ["bnb_transformer", "bert2bert"])
+def test_fairseqs_own_task_for_a_checkpoint(architecture: str, config: Config, tmp_path: Path) -> None:
+    """As ``fairseq-generate --task translation`` loads it."""
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    path = str(save_checkpoint(tmp_path / "model.pt", cfg, task, model))
+    own = tasks.setup_task(config(*AUTOREGRESSIVE, "--task", "translation").task)
+    with pytest.raises(ValueError, match=f"^--task must be translation_bnb or .* {architecture}, but is translation$"):
+        checkpoint_utils.load_model_ensemble([path], task=own)
+
+
+@pytest.mark.parametrize(
     ("architecture", "kind"),
     [("bnb_transformer", NarGenerator), ("transformer", SequenceGenerator), ("bert2bert", SequenceGenerator)],
 )
@@ -68,13 +103,13 @@ def test_generator(architecture: str, kind: type, config: Config) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
-    """Only autoregressive models get ``prev_output_tokens``, and a target without [CLS]."""
+    """Only autoregressive models get ``prev_output_tokens``; [CLS] counts where the model writes it."""
     task, _, _ = build(config, ARCHITECTURES[architecture])
     task.load_dataset("valid")
     dataset = task.dataset("valid")
     batch = dataset.collater([dataset[1]])
     parallel = architecture == "bnb_transformer"
-    assert batch["target"].tolist() == [[2, *TARGETS[1]] if parallel else TARGETS[1]]
+    assert batch["target"].tolist() == [TARGETS[1]]
     assert ("prev_output_tokens" in batch["net_input"]) == (not parallel)
 
 
@@ -84,6 +119,72 @@ def test_bert2bert_has_no_attention_weights_to_print(config: Config) -> None:
     with pytest.raises(
         ValueError, match=r"^bert2bert keeps no attention weights and cannot use --print-alignment hard$"
     ):
+        task.build_generator([model], cfg.generation)
+
+
+CHANGED_OPTIONS = {
+    "ctc_beam": 4,
+    "ctc_beam_symbols": 5,
+    "ctc_lm_path": "lm.arpa",
+    "ctc_lm_weight": 0.5,
+    "ctc_token_bonus": -1.5,
+}
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "bert2bert"])
+def test_options_of_the_ctc_search_without_ctc(architecture: str, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    named = [name for name in TranslationBnbConfig.__dataclass_fields__ if name.startswith("ctc_")]
+    assert set(named) == set(CHANGED_OPTIONS)
+    words = [f"--{name.replace('_', '-')} {CHANGED_OPTIONS[name]}" for name in named]
+    message = "an autoregressive model writes word by word and cannot use {}"
+    for name, word in zip(named, words, strict=True):
+        before, task.cfg[name] = task.cfg[name], CHANGED_OPTIONS[name]
+        with pytest.raises(ValueError, match=f"^{re.escape(message.format(word))}$"):
+            task.build_generator([model], cfg.generation)
+        task.cfg[name] = before
+    task.build_generator([model], cfg.generation)
+    task.cfg.update(CHANGED_OPTIONS)
+    cfg.generation.iter_decode_with_external_reranker = True
+    words.append("--iter-decode-with-external-reranker True")
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(', '.join(words)))}$"):
+        task.build_generator([model, model], cfg.generation)
+
+
+def test_options_of_the_ctc_search_in_a_validation(config: Config) -> None:
+    searching = ["--eval-bleu", "--ctc-beam", "2"]
+    with pytest.raises(ValueError, match=r"^an autoregressive model writes word by word and cannot use --ctc-beam 2$"):
+        build(config, BERT2BERT, *searching)
+    reranking = ["--eval-bleu", "--eval-bleu-args", '{"iter_decode_with_external_reranker": true}']
+    with pytest.raises(ValueError, match=r"cannot use --iter-decode-with-external-reranker True$"):
+        build(config, AUTOREGRESSIVE, *reranking)
+    build(config, NON_AUTOREGRESSIVE, *searching)
+
+
+def test_an_autoregressive_model_reranks_what_the_ctc_search_finds(config: Config) -> None:
+    task, cfg, model = build(config, NON_AUTOREGRESSIVE, "--ctc-beam", "3")
+    reranker = task.build_model(config(*BERT2BERT).model)
+    cfg.generation.iter_decode_max_iter, cfg.generation.iter_decode_with_external_reranker = 0, True
+    generator = task.build_generator([model, reranker], cfg.generation)
+    assert (generator.options.ctc_beam, generator.options.rerank) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("bnb_transformer", "a non-autoregressive model decodes in parallel and cannot use --replace-unk @@ "),
+        ("bert2bert", "bert2bert keeps no attention weights and cannot use --replace-unk @@ "),
+        (
+            "transformer",
+            "--replace-unk must not be set with --task translation_bnb, whose data hold ids and no words to copy, but "
+            "is '@@ '",
+        ),
+    ],
+)
+def test_no_words_to_replace_unknown_ones_with(architecture: str, message: str, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    cfg.generation.iter_decode_max_iter, cfg.generation.replace_unk = 0, "@@ "
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         task.build_generator([model], cfg.generation)
 
 
@@ -135,6 +236,24 @@ def test_a_text_of_blanks_alone_ends(config: Config) -> None:
         assert found["positional_scores"].tolist() == [found["score"]]
         scorer.add(target.int(), found["tokens"].int())
     assert scorer.score() == 0
+
+
+def test_bleu_counts_words(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model writes [CLS], 2, and [SEP], 3; fairseq's BLEU would take any of them but the last [SEP] for words."""
+    task, cfg, model = build(config, NON_AUTOREGRESSIVE)
+    cfg.generation.iter_decode_max_iter = 0
+    task.load_dataset("valid")
+    batch = task.dataset("valid").collater([task.dataset("valid")[i] for i in (0, 1)])
+    written = [[{"tokens": torch.tensor([2, *ids]), "positional_scores": torch.zeros(len(ids) + 1)}] for ids in TARGETS]
+    written[0][0]["tokens"][1] = 3  # in place of a word
+    generator = task.build_generator([model], cfg.generation)
+    monkeypatch.setattr(generator, "generate", lambda *_, **__: written)
+    scorer = Scorer(BleuConfig(pad=task.tgt_dict.pad(), eos=task.tgt_dict.eos(), unk=task.tgt_dict.unk()))
+    for (found,), target in zip(task.inference_step(generator, [model], batch), batch["target"], strict=True):
+        scorer.add(target.int(), found["tokens"].int())
+    words = sum(map(len, TARGETS)) - 2
+    assert scorer.result_string(1).endswith(f"syslen={words - 1}, reflen={words})")
+    assert scorer.score(1) == pytest.approx(100 * math.exp(1 - words / (words - 1)))
 
 
 def test_interactive_prints_the_history(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Question generation: the task's data, its two segments in the model, and what it refuses."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -156,6 +157,31 @@ def test_only_the_context_is_cut(setup: Callable[..., Any], caplog: pytest.LogCa
     with pytest.raises(ValueError, match=r"^input: 1 of 1 sources cannot be cut .* source 0 has an answer of 2 tokens"):
         typed_batch(task, LINES[1:2])
     assert typed_batch(task, LINES[:1])["net_input"]["src_tokens"].shape == (1, 5)
+
+
+def test_numbered_parts_are_checked_one_by_one(setup: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    task, _ = setup("--truncate-source", "--max-source-positions", "7")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    task.cfg.data = str(tmp_path)
+
+    def add_part(*lines: str) -> None:
+        for side, texts in (("answer", lines), ("question", lines)):
+            prefix = tmp_path / f"valid1.answer-question.{side}"
+            builder = indexed_dataset.make_builder(f"{prefix}.bin", "mmap", vocab_size=100)
+            for text in texts:
+                builder.add_item(task.src_dict.encode_line(text))
+            builder.finalize(f"{prefix}.idx")
+
+    add_part("house\trun")
+    task.load_dataset("valid", combine=True)
+    assert len(task.dataset("valid")) == 4
+    add_part("house\trun", "a b c a b\tthe house runs")
+    message = r"^valid1: 1 of 2 sources cannot be cut .* source 1 has an answer of 5 tokens"
+    with pytest.raises(ValueError, match=message):
+        task.load_dataset("valid", combine=True)
+    add_part("house run")
+    with pytest.raises(ValueError, match=r"^valid1: sources must be an answer and a context, but the first is one te"):
+        task.load_dataset("valid", combine=True)
 
 
 def test_typed_lines_that_are_refused(setup: Callable[..., Any]) -> None:

@@ -107,6 +107,40 @@ def test_only_training_data_are_shuffled(make_task: MakeTask) -> None:
     assert not make_task("--no-shuffle").load_dataset("train").shuffle
 
 
+@pytest.mark.parametrize(
+    ("option", "labels"), [([], [1, 0, 1, 0]), (["--regression-target"], [[0.5], [1], [4.75], [3]])]
+)
+def test_numbered_parts(
+    option: list[str], labels: list[Any], data_bin: Path, make_task: MakeTask, write: Write
+) -> None:
+    """``valid`` and ``valid1`` are one with ``combine``, and shortened as ``valid`` is to be."""
+    for side in ("input0", "input1"):
+        write_items(data_bin / side / "valid1", [[8, 8, 8, 3]])
+    task = make_task("--max-positions=7", "--shorten-method=truncate", "--shorten-data-split-list=valid", *option)
+    with pytest.raises(
+        ValueError, match=r"^valid, valid1 are read as one and need labels each, but .* none of valid1$"
+    ):
+        task.load_dataset("valid", combine=True)
+    write_items(data_bin / "label" / "valid1", [[NO, 2]])
+    write(data_bin / "label" / "valid1.label", ["3"])
+    assert len(task.load_dataset("valid")) == 3
+    dataset = task.load_dataset("valid", combine=True)
+    items = [dataset[i] for i in range(4)]
+    assert dataset.collater(items)["target"].tolist() == labels
+    assert [len(item["source"]) for item in items] == dataset.sizes.tolist() == [7, 7, 4, 7]
+    assert items[3]["source"].tolist() == [2, 8, 8, 3, 8, 8, 3]
+
+
+def test_numbered_parts_that_do_not_fit(data_bin: Path, make_task: MakeTask, write: Write) -> None:
+    for side in ("input0", "input1"):
+        write_items(data_bin / side / "train1", [[8] * 20 + [3]])
+    write(data_bin / "label" / "train1.label", ["3", "4"])
+    with pytest.raises(ValueError, match=r"^train1: 1 of 1 items are too long: item 0 has 43 tokens"):
+        make_task("--max-positions=20").load_dataset("train", combine=True)
+    with pytest.raises(ValueError, match=r"^train1 has 1 texts in .*, but 2 labels$"):
+        make_task("--regression-target").load_dataset("train", combine=True)
+
+
 def test_shortening(make_task: MakeTask, caplog: pytest.LogCaptureFixture) -> None:
     task = make_task("--max-positions", "7", "--shorten-method", "truncate")
     with caplog.at_level(logging.INFO, logger="bnb_fairseq"):

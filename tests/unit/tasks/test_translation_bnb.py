@@ -4,11 +4,14 @@ import re
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from fairseq import options
+from fairseq.data import indexed_dataset
+from omegaconf import OmegaConf
 
 from bnb_fairseq.data.dictionary import BnbDictionary, Detokenizer
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
@@ -90,7 +93,8 @@ def test_load_dataset(make_task: MakeTask) -> None:
         dataset = task.dataset(part)
         assert isinstance(dataset, SentencePairDataset)
         assert [dataset[i]["source"].tolist() for i in (0, 1)] == [[0, *source] for source in SOURCES]
-        assert [dataset[i]["target"].tolist() for i in (0, 1)] == [[2, *target] for target in TARGETS]
+        assert [dataset[i]["target"].tolist() for i in (0, 1)] == TARGETS
+        assert [dataset.size(i)[1] for i in (0, 1)] == [1 + len(target) for target in TARGETS], "the canvas holds [CLS]"
         assert dataset.shuffle == (part != "test")
     with pytest.raises(FileNotFoundError, match=r"^no dev\.en-de\.en in"):
         task.load_dataset("dev")
@@ -110,6 +114,65 @@ def test_training_goes_round_the_folders(data_bin: Path, tmp_path: Path) -> None
             first[part, epoch] = task.dataset(part)[0]["source"].tolist() == [0, *SOURCES[0]]
     assert [first["train", epoch] for epoch in (1, 2, 3)] == [True, False, True]
     assert [first["valid", epoch] for epoch in (1, 2, 3)] == [True, True, True]
+
+
+def add_part(folder: Path, name: str, sides: dict[str, list[list[int]]], implementation: str) -> None:
+    for language, items in sides.items():
+        prefix = folder / f"{name}.en-de.{language}"
+        builder = indexed_dataset.make_builder(f"{prefix}.bin", implementation, vocab_size=100)
+        for item in items:
+            builder.add_item(torch.tensor(item))
+        builder.finalize(f"{prefix}.idx")
+
+
+@pytest.mark.parametrize("implementation", ["mmap", "cached", "lazy", None])
+def test_numbered_parts(implementation: str | None, tmp_path: Path) -> None:
+    """``train``, ``train1`` and ``train2`` are one; there is no ``train3``, and without ``combine`` no other at all."""
+    sources, targets = [*SOURCES, [6, 6, 2], [5, 2], [6, 2]], [*TARGETS, [8, 3], [5, 9, 3], [7, 8, 9, 3]]
+    stored = "mmap" if implementation is None else implementation
+    for name, part in (("train", [0, 1]), ("train1", [2]), ("train2", [3, 4]), ("train4", [0])):
+        add_part(
+            write_data_bin(tmp_path) if name == "train" else tmp_path,
+            name,
+            {"en": [sources[i] for i in part], "de": [targets[i] for i in part]},
+            stored,
+        )
+    config = TranslationBnbConfig(data=str(tmp_path), train_subset="train", dataset_impl=implementation)
+    task = TranslationBnbTask.setup_task(config)
+    task.traits = None  # an autoregressive model's targets have no [CLS]
+    for combine, length in ((False, 2), (True, 5)):
+        task.load_dataset("train", combine=combine)
+        dataset = task.dataset("train")
+        assert len(dataset) == length
+        if dataset.supports_prefetch:
+            dataset.prefetch(range(length))
+        assert dataset.supports_prefetch == (implementation == "cached")
+        items = [dataset[i] for i in range(length)]
+        assert [item["id"] for item in items] == list(range(length))
+        assert [item["source"].tolist() for item in items] == [[0, *source] for source in sources[:length]]
+        assert [item["target"].tolist() for item in items] == targets[:length]
+        assert dataset.source_sizes.tolist() == [len(source) + 1 for source in sources[:length]]
+        assert dataset.target_sizes.tolist() == [len(target) for target in targets[:length]]
+    assert dataset.ordered_indices().tolist() == [1, 3, 4, 2, 0]
+    assert dataset.collater(items[3:1:-1])["net_input"]["src_tokens"].tolist() == [[0, 5, 2, 1], [0, 6, 6, 2]]
+
+
+def test_numbered_parts_that_do_not_fit(make_task: MakeTask, tmp_path: Path) -> None:
+    write_data_bin(tmp_path)
+    add_part(tmp_path, "valid1", {"en": [[4, 2]], "de": [[5, 3], [6, 3]]}, "mmap")
+    task = TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(tmp_path), dataset_impl=None))
+    task.load_dataset("valid")
+    message = (
+        f"^{re.escape(str(tmp_path))}/valid1.en-de.en has 1 sentences, {re.escape(str(tmp_path))}/valid1.en-de.de 2;"
+    )
+    with pytest.raises(ValueError, match=message):
+        task.load_dataset("valid", combine=True)
+    for file in tmp_path.glob("valid1.*.de.*"):
+        file.unlink()
+    with pytest.raises(
+        ValueError, match=r"^valid, valid1 are read as one and need targets each, but .* none of valid1$"
+    ):
+        task.load_dataset("valid", combine=True)
 
 
 def test_truncate_source(make_task: MakeTask) -> None:
@@ -162,6 +225,35 @@ def test_detokenizer_takes_the_place_of_bpe(make_task: MakeTask) -> None:
     bpe = make_task().build_bpe(Namespace(bpe=None))
     assert isinstance(bpe, Detokenizer)
     assert bpe.decode("die zelle ##n .") == "die zellen."
+    assert isinstance(make_task().build_bpe(None), Detokenizer)  # what fairseq's commands say without the option
+    assert make_task().build_tokenizer(None) is None
+
+
+@pytest.mark.parametrize("chosen", [Namespace(bpe="characters"), OmegaConf.create({"_name": "characters"})])
+def test_bpe_of_plain_dictionaries(chosen: Any, make_task: MakeTask) -> None:
+    """fairseq's own; the tokenizer, too."""
+    task = make_task()
+    task.tgt_dict = task.src_dict
+    bpe = task.build_bpe(chosen)
+    assert (bpe.encode("the cell"), bpe.decode("t h e ▁ c e l l")) == ("t h e ▁ c e l l", "the cell")
+    assert task.build_tokenizer(OmegaConf.create({"_name": "space"})).encode("the \t cell") == "the cell"
+    assert isinstance(task.build_bpe(OmegaConf.create({"_name": None})), Detokenizer)
+    assert task.build_bpe(None).decode("▁die ##n .") == "▁die ##n ."
+
+
+@pytest.mark.parametrize(("option", "value"), [("bpe", "characters"), ("tokenizer", "moses")])
+@pytest.mark.parametrize("sides", ["source", "target", "source and target"])
+def test_no_bpe_beside_a_subword_dictionary(option: str, value: str, sides: str, make_task: MakeTask) -> None:
+    task = make_task()
+    plain, subword = task.src_dict, task.tgt_dict
+    task.src_dict, task.tgt_dict = (subword if side in sides else plain for side in ("source", "target"))
+    message = (
+        f"--{option} must not be set where the data-bin's own tokenizer splits and joins the text, as on its {sides} "
+        f"side, but is {value}"
+    )
+    for chosen in Namespace(**{option: value}), OmegaConf.create({"_name": value}):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            getattr(task, f"build_{option}")(chosen)
 
 
 @pytest.mark.parametrize("option", ["--float32-matmul-precision=medium", "--float32-matmul-precision=highest"])
