@@ -1,10 +1,9 @@
 """From decoding states to hypotheses in fairseq's form, and the best of several for one sentence."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .state import DecodingState
 
@@ -73,24 +72,33 @@ def empty_hypothesis(eos: int) -> Hypothesis:
     }
 
 
-def words_and_end(hypothesis: Hypothesis, silent: Tensor, eos: int) -> Hypothesis:
-    """Reduce what a non-autoregressive model wrote to what fairseq takes for a text.
+def words_and_ends(hypotheses: Sequence[Hypothesis], silent: Sequence[int], eos: int) -> list[Hypothesis]:
+    """Reduce what a non-autoregressive model wrote to what fairseq takes for texts.
 
     fairseq's BLEU (``--scoring bleu``) counts every symbol but an end symbol in the last place as a word, and needs one
     symbol in every text.
 
     Args:
-        hypothesis: of a sentence, on the CPU.
+        hypotheses: N, at least one, on the CPU.
         silent: ids that are not printed, wherever they stand: [CLS], [PAD] and [SEP].
         eos: id of [SEP].
 
     Returns:
-        The hypothesis without them, but for an end symbol in the last place; an empty text has this symbol alone, and
-        its log-probability is the text's score.
+        N hypotheses without them, but for an end symbol in the last place; an empty text has this symbol alone, and its
+        log-probability is the text's score.
     """
-    tokens = hypothesis["tokens"]
-    kept = ~torch.isin(tokens, silent)
-    kept[-1:] |= tokens[-1:] == eos
-    if not kept.any():
-        return {**hypothesis, "tokens": torch.tensor([eos]), "positional_scores": torch.tensor([hypothesis["score"]])}
-    return {**hypothesis, "tokens": tokens[kept], "positional_scores": hypothesis["positional_scores"][kept]}
+    tokens = torch.cat([hypothesis["tokens"] for hypothesis in hypotheses])
+    scores = torch.cat([hypothesis["positional_scores"] for hypothesis in hypotheses])
+    lengths = torch.tensor([len(hypothesis["tokens"]) for hypothesis in hypotheses])
+    last = lengths.cumsum(0)[lengths > 0] - 1
+    kept = ~torch.isin(tokens, torch.tensor(silent))
+    kept[last] |= tokens[last] == eos
+    owners = torch.arange(len(hypotheses)).repeat_interleave(lengths)
+    counts = owners[kept].bincount(minlength=len(hypotheses)).tolist()
+    texts = zip(hypotheses, torch.split(tokens[kept], counts), torch.split(scores[kept], counts), strict=True)
+    return [
+        {**hypothesis, "tokens": text, "positional_scores": of_text}
+        if len(text)
+        else {**hypothesis, "tokens": torch.tensor([eos]), "positional_scores": torch.tensor([hypothesis["score"]])}
+        for hypothesis, text, of_text in texts
+    ]

@@ -19,7 +19,7 @@ from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.dictionary import BnbDictionary, Detokenizer
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..generation.generator import NarGenerator, build_nar_generator
-from ..generation.hypotheses import empty_hypothesis, words_and_end
+from ..generation.hypotheses import empty_hypothesis, words_and_ends
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
@@ -217,8 +217,9 @@ class BnbTask(DictionaryTask, TranslationTask):
             hypotheses[i] = [{**hypotheses[i][0], **empty_hypothesis(self.tgt_dict.eos())}]
         if isinstance(generator, NarGenerator):
             eos = self.tgt_dict.eos()
-            silent = torch.tensor([self.tgt_dict.bos(), self.tgt_dict.pad(), eos])
-            hypotheses = [[words_and_end(each, silent, eos) for each in found] for found in hypotheses]
+            silent = (self.tgt_dict.bos(), self.tgt_dict.pad(), eos)
+            texts = iter(words_and_ends([each for found in hypotheses for each in found], silent, eos))
+            hypotheses = [[next(texts) for _ in found] for found in hypotheses]
         print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 

@@ -1,41 +1,38 @@
-"""What fairseq's commands get of a text: words, and the end symbol."""
+"""What fairseq's commands get of texts: words, and the end symbol."""
 
-import pytest
 import torch
 
-from bnb_fairseq.generation.hypotheses import words_and_end
+from bnb_fairseq.generation.hypotheses import Hypothesis, words_and_ends
 
 PAD, BOS, EOS = 1, 0, 2
+SILENT = (BOS, PAD, EOS)
+# What was written, and the places of it that stay.
+TEXTS = [
+    ([BOS, 5, 6, EOS], [1, 2, 3]),
+    ([5, 6], [0, 1]),
+    ([], []),
+    ([BOS, 5, EOS, 6, BOS, PAD, 7], [1, 3, 6]),  # the model may write them anywhere
+    ([BOS], []),
+    ([BOS, 5, EOS, EOS], [1, 3]),
+    ([BOS, EOS], [1]),
+    ([EOS, PAD], []),
+]
 
 
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
-        ([BOS, 5, 6, EOS], [1, 2, 3]),
-        ([5, 6], [0, 1]),
-        ([BOS, 5, EOS, 6, BOS, PAD, 7], [1, 3, 6]),  # the model may write them anywhere
-        ([BOS, 5, EOS, EOS], [1, 3]),
-        ([BOS, EOS], [1]),
-    ],
-)
-def test_words_stay_with_their_scores(written: list[int], kept: list[int]) -> None:
-    scores = -torch.arange(1.0, 1 + len(written))
-    tokens = torch.tensor(written)
-    hypothesis = {"tokens": tokens, "positional_scores": scores, "score": -3.0, "steps": 2}
-    found = words_and_end(hypothesis, torch.tensor([BOS, PAD, EOS]), EOS)
-    assert found["tokens"].tolist() == [written[i] for i in kept]
-    assert found["positional_scores"].tolist() == scores[kept].tolist()
-    assert (found["score"], found["steps"]) == (-3.0, 2)
-    assert tokens.tolist() == written, "the hypothesis that was handed over stays as it was"
+def written(tokens: list[int], score: float) -> Hypothesis:
+    scores = -torch.arange(1.0, 1 + len(tokens))
+    return {"tokens": torch.tensor(tokens, dtype=torch.long), "positional_scores": scores, "score": score, "steps": 2}
 
 
-@pytest.mark.parametrize("written", [[], [BOS], [BOS, PAD], [EOS, PAD]])
-def test_a_text_without_words_ends(written: list[int]) -> None:
-    hypothesis = {
-        "tokens": torch.tensor(written, dtype=torch.long),
-        "positional_scores": torch.zeros(len(written)),
-        "score": -3.0,
-    }
-    found = words_and_end(hypothesis, torch.tensor([BOS, PAD, EOS]), EOS)
-    assert found["tokens"].tolist() == [EOS]
-    assert found["positional_scores"].tolist() == [-3.0]
+def test_words_stay_with_their_scores_and_empty_texts_end() -> None:
+    """However many texts there are at once."""
+    hypotheses = [written(tokens, -float(i)) for i, (tokens, _) in enumerate(TEXTS)]
+    together = words_and_ends(hypotheses, SILENT, EOS)
+    alone = [words_and_ends([hypothesis], SILENT, EOS)[0] for hypothesis in hypotheses]
+    for found in (together, alone):
+        assert len(found) == len(TEXTS)
+        for i, (text, (tokens, kept)) in enumerate(zip(found, TEXTS, strict=True)):
+            assert text["tokens"].tolist() == ([tokens[place] for place in kept] or [EOS])
+            assert text["positional_scores"].tolist() == ([-1.0 - place for place in kept] or [-float(i)])
+            assert (text["score"], text["steps"]) == (-float(i), 2)
+    assert [hypothesis["tokens"].tolist() for hypothesis in hypotheses] == [tokens for tokens, _ in TEXTS]
