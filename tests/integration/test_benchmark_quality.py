@@ -41,10 +41,10 @@ def shares(setting: Setting, folder: Path) -> list[list[str]]:
 def test_two_systems_and_one_that_fails(
     benchmark: Benchmark, setting: Setting, checkpoint: Path, tmp_path: Path
 ) -> None:
-    systems = [f"batches of 64={checkpoint}", f"batches of 7={checkpoint} --batch-size 7"]
+    systems = [f"once={checkpoint}", f"again={checkpoint} --num-workers 0"]
     done = benchmark(*systems, "--speed-rounds", "2", "--picture", "quality/quality.png")
     assert done.returncode == 0, done.stderr
-    turns = [f"{name}, round {number} of 2" for number in (1, 2) for name in ("batches of 64", "batches of 7")]
+    turns = [f"{name}, round {number} of 2" for number in (1, 2) for name in ("once", "again")]
     progress = "".join(rf"\[{i}/4\] {turn}: \d+ s\n" for i, turn in enumerate(turns, start=1))
     assert re.fullmatch(progress, done.stderr), done.stderr
     assert (tmp_path / "quality" / "quality.png").read_bytes().startswith(b"\x89PNG")
@@ -54,7 +54,7 @@ def test_two_systems_and_one_that_fails(
     assert first["repetition"] == second["repetition"] > reference["repetition"]
     assert first["bootstrap"] == second["bootstrap"]
     assert all(len(row["speed_rounds"]) == 2 and min(row["speed_rounds"]) > 0 for row in (first, second))
-    assert content["runs"]["batches of 7"]["command"].endswith("--batch-size 7")
+    assert content["runs"]["again"]["command"].endswith("--num-workers 0")
     table, *_ = done.stdout.split("\n\n")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert [row[3] for row in cells] == ["p", "--:", "baseline", "equal", "-", "-"]
@@ -63,14 +63,14 @@ def test_two_systems_and_one_that_fails(
     assert (tmp_path / "quality" / "quality.md").read_text(encoding="utf-8") == done.stdout
 
     head, *rows = shares(setting, tmp_path)
-    assert head == ["share, %", "batches of 64", "batches of 7", "reference"]
+    assert head == ["share, %", "once", "again", "reference"]
     assert len(rows) == 5
     assert all(one == other for _, one, other, _ in rows)
 
     failed = benchmark(*systems, f"refined={checkpoint} --iter-decode-max-iter 4")
     assert failed.returncode == 1
     assert failed.stdout == ""
-    for number, name in enumerate(("batches of 64", "batches of 7"), start=1):
+    for number, name in enumerate(("once", "again"), start=1):
         assert f"[{number}/3] {name}: made before, used again\n" in failed.stderr
     assert "[3/3] refined: failed\n" in failed.stderr
     assert "--iter-decode-max-iter must be 0" in failed.stderr

@@ -122,12 +122,15 @@ def test_validation_equals_generation(
 ) -> None:
     """With one process and with two, whatever the batches: the mean over what fairseq-generate writes.
 
-    References are what the model writes for the next text or, every other time, the beginning of what it writes.
+    The reference of a text is the beginning of what the model writes for it, if the text is one of the longer half, or
+    for the next one. Batches of texts of one length then differ in their scores so much that a mean of the batches'
+    means is off by over 1, while a word of one text that rounding decides (see ``check_alike``) moves a mean by 0.1.
     """
     arguments = ["--path", noisy, "--gen-subset", "valid", "--truncate-source", "--batch-size", 7]
     written = translations(fairseq("generate", summaries.data_bin, *arguments))
     halves = [written[i].split()[: 1 + len(written[i].split()) // 2] for i in range(60)]
-    chosen = [" ".join(halves[i] if i % 2 else halves[(i + 1) % 60]) for i in range(60)]
+    words = [len(text.split()) for text in (summaries.text / "valid.text").read_text(encoding="utf-8").splitlines()]
+    chosen = [" ".join(halves[i if words[i] > sorted(words)[30] else (i + 1) % 60]) for i in range(60)]
     for part, lines in (("train", ["the file"] * 60), ("valid", chosen)):
         shutil.copy(summaries.text / "valid.text", tmp_path / f"{part}.text")
         write(tmp_path / f"{part}.summary", lines)
@@ -144,8 +147,8 @@ def test_validation_equals_generation(
     one = fairseq("train", data_bin, *options)
     two = in_two_processes([data_bin, *options, "--load-checkpoint-on-all-dp-ranks"])
     for metric, score in zip(ROUGE, scores, strict=True):
-        assert found(one, metric) == [pytest.approx(score, abs=0.0051)], metric
-        assert found(two, metric) == found(one, metric), metric
+        assert found(one, metric) == [pytest.approx(score, abs=0.2)], metric
+        assert found(two, metric) == [pytest.approx(score, abs=0.2)], metric
 
 
 @pytest.mark.parametrize("options", [[], ["--iter-decode-with-beam", 3], ["--ctc-beam", 4]])
