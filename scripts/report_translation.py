@@ -181,13 +181,41 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """See that the files are there.
+
+    Args:
+        arguments: the command line's.
+
+    Raises:
+        ValueError: naming every argument whose file is not, and the file.
+    """
+    files = [("--source", arguments.source), ("--reference", arguments.reference)]
+    files += [(f"NAME=FILE: FILE of {name}", file) for name, file in arguments.systems]
+    wrong = [(argument, file) for argument, file in files if file.is_dir() or not file.exists()]
+    names = [name for name, _ in arguments.systems]
+    if len(set(names)) < len(names):
+        raise ValueError(f"NAME=FILE: every NAME must be another, but they are {', '.join(names)}")
+    if wrong:
+        raise ValueError("; ".join(f"{argument} must be a file, but is {file}" for argument, file in wrong))
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Print the table and the samples.
 
     Args:
         arguments: the command line's.
+
+    Raises:
+        ValueError: if anything does not fit.
     """
+    check(arguments)
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)
+    if len(sources) != len(references):
+        raise ValueError(
+            f"--source must have as many lines as --reference, {len(references):,}, but {arguments.source} has "
+            f"{len(sources):,}"
+        )
     outputs = dict(arguments.systems)
     translations = {name: read_translations(file, len(references)) for name, file in outputs.items()}
     rows = [score(name, texts, references, read_speed(outputs[name])) for name, texts in translations.items()]

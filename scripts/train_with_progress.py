@@ -6,10 +6,13 @@ again with the same ``--save-dir``.
 
 import argparse
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
+
+from one_line_errors import one_line_errors
 
 LAST_LINES = 30
 
@@ -71,13 +74,39 @@ def run(
     return process.returncode
 
 
-def main() -> None:
-    """Run the command after ``--`` and end with its status."""
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", type=Path, required=True, help="file for the whole log")
-    parser.add_argument("command", nargs="+", help="fairseq-train and its arguments, after --")
-    arguments = parser.parse_args()
-    raise SystemExit(run(arguments.command, arguments.log))
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="fairseq-train and its arguments, after --")
+    return parser.parse_args()
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """See that the command can be run and the log written.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        ValueError: naming every argument that does not fit, its constraint and its value.
+    """
+    problems = []
+    if arguments.log.is_dir() or not arguments.log.parent.is_dir():
+        problems.append(f"--log must be a file in a folder that exists, but is {arguments.log}")
+    if shutil.which(arguments.command[0]) is None:
+        problems.append(f"COMMAND must begin with a program that can be run, but begins with {arguments.command[0]}")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def main() -> None:
+    """Run the command after ``--`` and end with its status; an error is one line."""
+    arguments = parse_arguments()
+    with one_line_errors("train_with_progress", ValueError):
+        check(arguments)
+    with one_line_errors("train_with_progress", OSError):
+        raise SystemExit(run(arguments.command, arguments.log))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from fairseq.data import Dictionary
 from fairseq.tokenizer import tokenize_line
 from torch import Tensor
 
+from .detokenizer import Symbols
 from .subword import (
     BERT_SPECIALS,
     LOADERS,
@@ -145,7 +146,7 @@ class BnbDictionary(Dictionary):
         unk_string: str | None = None,
         include_eos: bool = False,
         separator: str = " ",
-    ) -> str:
+    ) -> Symbols:
         """Turn ids into symbols, as fairseq does, and leave out padding and masks too.
 
         Args:
@@ -162,8 +163,8 @@ class BnbDictionary(Dictionary):
         """
         ignored = {self.pad(), self.mask(), *(extra_symbols_to_ignore or ())}
         bpe_symbol = None if self.takes_raw_text else bpe_symbol
-        text: str = super().string(tensor, bpe_symbol, escape_unk, ignored, unk_string, include_eos, separator)
-        return text
+        text = super().string(tensor, bpe_symbol, escape_unk, ignored, unk_string, include_eos, separator)
+        return Symbols.of(text, self)
 
     def decode(self, text: str) -> str:
         """Detokenise a string of symbols; a plain dictionary leaves it alone."""
@@ -327,22 +328,3 @@ def check_same_dictionary(name: str, found: Mapping[str, Any], trained: Mapping[
             f"trained with ({trained['size']:,} symbols, sha256 {trained['sha256'][:12]}); preprocess the data with "
             f"--srcdict and --tgtdict from the training data-bin"
         )
-
-
-class Detokenizer:
-    """What fairseq calls the BPE of a task: joins the target's symbols in ``D-`` and ``T-`` lines.
-
-    Args:
-        dictionary: the target dictionary.
-    """
-
-    def __init__(self, dictionary: BnbDictionary) -> None:
-        self._dictionary = dictionary
-
-    def encode(self, text: str) -> str:
-        """Leave raw text alone; the source dictionary splits it."""
-        return text
-
-    def decode(self, text: str) -> str:
-        """Join symbols into text."""
-        return self._dictionary.decode(text)

@@ -39,9 +39,9 @@ class GeneratorOptions(NamedTuple):
         rerank: a second, autoregressive checkpoint chooses (``--iter-decode-with-external-reranker``).
         ctc_beam: texts that the prefix beam search keeps; 0: the most probable alignment decides (``--ctc-beam``).
         ctc_beam_symbols: symbols of a canvas position that the search reads (``--ctc-beam-symbols``).
-        ctc_token_bonus: what each token adds to a text's score in the search (``--ctc-token-bonus``).
         ctc_lm_path: n-gram model of the search (``--ctc-lm-path``).
         ctc_lm_weight: its weight (``--ctc-lm-weight``).
+        ctc_token_bonus: what each token adds to a text's score in the search (``--ctc-token-bonus``).
     """
 
     max_iter: int = 0
@@ -52,9 +52,31 @@ class GeneratorOptions(NamedTuple):
     rerank: bool = False
     ctc_beam: int = 0
     ctc_beam_symbols: int = 10
-    ctc_token_bonus: float = 0.0
     ctc_lm_path: str | None = None
     ctc_lm_weight: float = 0.0
+    ctc_token_bonus: float = 0.0
+
+
+SEARCH_OPTIONS = {
+    name: default for name, default in GeneratorOptions._field_defaults.items() if name.startswith("ctc_")
+}
+
+
+def search_options(args: Any, task: Any) -> dict[str, Any]:
+    """Read the options of the search: on a command line they are the task's, in Python they may stand beside fairseq's.
+
+    Args:
+        args: fairseq's generation config, or a namespace with some of its fields.
+        task: the task's options, or None.
+
+    Returns:
+        The value of each of ``SEARCH_OPTIONS``.
+    """
+    given = {name: getattr(args, name, None) for name in SEARCH_OPTIONS}
+    return {
+        name: getattr(task, name, default) if given[name] is None else given[name]
+        for name, default in SEARCH_OPTIONS.items()
+    }
 
 
 def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
@@ -62,7 +84,7 @@ def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
 
     Args:
         args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options, ``--ctc-beam`` and its kin; None: their defaults.
+        task: the task's options, ``--ctc-beam`` and its kin, which those of ``args`` override; None: their defaults.
 
     Returns:
         Plain values.
@@ -84,11 +106,7 @@ def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
         getattr(args, "iter_decode_with_beam", 1),
         getattr(args, "nbest", 1),
         bool(getattr(args, "iter_decode_with_external_reranker", False)),
-        getattr(task, "ctc_beam", 0),
-        getattr(task, "ctc_beam_symbols", 10),
-        getattr(task, "ctc_token_bonus", 0.0),
-        getattr(task, "ctc_lm_path", None),
-        getattr(task, "ctc_lm_weight", 0.0),
+        **search_options(args, task),
     )
     _check(options)
     return options

@@ -68,13 +68,13 @@ def ctc_loss(scores: Tensor, targets: Tensor, canvas_lengths: Tensor, target_len
         target_lengths: B, true target lengths.
 
     Returns:
-        The loss of each sentence and whether its target fits.
+        The loss of each sentence, inf with gradient 0 where the target fits but has probability 0, and whether it fits.
     """
     fits = needed_positions(targets, target_lengths) <= canvas_lengths
     same = targets.unsqueeze(2) == targets.unsqueeze(1)  # B x T x T
     columns = 1 + same.int().argmax(dim=2) if targets.size(1) else targets  # of each token's first occurrence
     inside = ~padding_mask(canvas_lengths, len(scores)).transpose(0, 1) & fits  # A x B
-    return CtcLoss(_Ctc.apply(scores, columns, canvas_lengths, target_lengths, inside), fits)  # type: ignore[no-untyped-call]
+    return CtcLoss(_Ctc.apply(scores, columns, canvas_lengths, target_lengths, inside, fits), fits)  # type: ignore[no-untyped-call]
 
 
 class _Ctc(torch.autograd.Function):
@@ -86,20 +86,27 @@ class _Ctc(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, columns: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, inside: Tensor
+        ctx: Any,
+        scores: Tensor,
+        columns: Tensor,
+        canvas_lengths: Tensor,
+        target_lengths: Tensor,
+        inside: Tensor,
+        fits: Tensor,
     ) -> Tensor:
         with torch.enable_grad():
             leaf = scores.detach().requires_grad_()
-            nll = F.ctc_loss(leaf, columns, canvas_lengths, target_lengths, reduction="none", zero_infinity=True)
+            nll = F.ctc_loss(leaf, columns, canvas_lengths, target_lengths, reduction="none")
             (gradient,) = torch.autograd.grad(nll.sum(), leaf)
-        ctx.save_for_backward(torch.where(inside.unsqueeze(2), gradient - scores.exp(), 0))
-        return nll.detach()
+        possible = inside & nll.isfinite()
+        ctx.save_for_backward(torch.where(possible.unsqueeze(2), gradient - scores.exp(), 0))
+        return torch.where(fits, nll.detach(), 0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return weights.unsqueeze(1) * gradient, None, None, None, None
+        return weights.unsqueeze(1) * gradient, None, None, None, None, None
 
 
 def uniform_divergence(mean_log_probs: Tensor, symbols: int) -> Tensor:

@@ -21,6 +21,7 @@ from .config import (
     require_sizes,
 )
 from .freezing import freeze
+from .from_pretrained import FromPretrained
 from .task_with_dictionaries import TaskWithDictionaries, require_own_task
 
 ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attention weights that are never computed
@@ -36,7 +37,7 @@ class Bert2BertConfig(BertSeq2SeqConfig):
 
 
 @register_model("bert2bert", dataclass=Bert2BertConfig)
-class Bert2Bert(FairseqEncoderDecoderModel):
+class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
     """BERT as encoder, BERT with a causal mask and cross-attention as decoder (Rothe et al. 2020, section 2).
 
     It writes word by word through fairseq's SequenceGenerator, and trains with any of fairseq's criterions for

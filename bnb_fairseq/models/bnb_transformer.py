@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from fairseq.models import register_model, register_model_architecture
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
@@ -32,6 +32,7 @@ from .config import (
     layer_sizes,
 )
 from .freezing import freeze
+from .from_pretrained import FromPretrained
 from .nar_decoder import NarDecoder
 from .task_with_dictionaries import TaskWithDictionaries, require_own_task
 
@@ -97,7 +98,7 @@ Reveal = Callable[[Canvas, Callable[[], Tensor]], Revealed]
 
 
 @register_model("bnb_transformer", dataclass=BnbTransformerConfig)
-class BnbTransformer(BaseFairseqModel):
+class BnbTransformer(FromPretrained):
     """BERT-NAR-BERT: encoder, latent, canvas and decoder (Sohrab et al. 2024, doi 10.1109/ACCESS.2023.3346952).
 
     Args:

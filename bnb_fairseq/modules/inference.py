@@ -4,7 +4,7 @@ Queries, keys and values come from one product, attention weights are never stor
 and on a CPU the weights lie as its matrix multiplication wants them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from ..compat import pack_weight, packed_linear
 
 
 class InferenceLinear(nn.Module):
-    """A linear layer, gelu included if wanted, that can no longer be trained, saved or moved.
+    """A linear layer, gelu included if wanted, that can no longer be trained or saved.
 
     Args:
         weight: O x I.
@@ -26,10 +26,29 @@ class InferenceLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False, exact: bool = False) -> None:
         super().__init__()
-        self.bias = bias.detach()
-        self.gelu = gelu
-        self.packed = pack_weight(weight.detach(), exact)
-        self.weight = weight.detach() if self.packed is None else None
+        self.gelu, self.exact = gelu, exact
+        self._lay_out(weight.detach(), bias.detach())
+
+    def _lay_out(self, weight: Tensor, bias: Tensor) -> None:
+        self.bias = bias
+        self.packed = pack_weight(weight, self.exact)
+        self.weight = weight if self.packed is None else None
+
+    def _plain_weight(self) -> Tensor:
+        """Return the weight in torch's own layout; one that was packed in bfloat16 stays rounded."""
+        if self.packed is not None:
+            return self.packed.to_dense().to(self.bias.dtype)
+        assert self.weight is not None
+        return self.weight
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceLinear":
+        """Follow the model to another device or type: torch calls this for ``to``, ``cuda``, ``half`` and the like."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._lay_out(fn(self._plain_weight()), fn(self.bias))
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "InferenceLinear":
+        return InferenceLinear(self._plain_weight().clone(), self.bias.clone(), self.gelu, self.exact)
 
     @classmethod
     def of(cls, *layers: nn.Linear, gelu: bool = False) -> "InferenceLinear":

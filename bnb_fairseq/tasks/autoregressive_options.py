@@ -2,12 +2,8 @@
 
 from typing import Any
 
-from .config import BnbTaskConfig
+from ..generation.options import SEARCH_OPTIONS, search_options
 
-# Those of this package's search, with the value that leaves them alone.
-SEARCH_OPTIONS = {
-    name: option.default for name, option in BnbTaskConfig.__dataclass_fields__.items() if name.startswith("ctc_")
-}
 RERANKER = "iter_decode_with_external_reranker"
 
 
@@ -21,7 +17,7 @@ def refuse_unused_options(args: Any, task: Any) -> None:
     Raises:
         ValueError: naming each option that is set but would have no effect, or would need words of the source.
     """
-    values = {name: getattr(task, name, unset) for name, unset in SEARCH_OPTIONS.items()}
+    values = search_options(args, task)
     found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != SEARCH_OPTIONS[name]]
     if getattr(args, RERANKER, False):
         found.append(f"--{RERANKER.replace('_', '-')} True")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..criterions.bnb_loss import ModelTraits, check_fits_model
-from ..data.dictionary import BnbDictionary, Detokenizer
+from ..data.detokenizer import Detokenizer
+from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..generation.generator import NarGenerator, build_nar_generator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
@@ -171,7 +172,7 @@ class BnbTask(DictionaryTask, TranslationTask):
             models: the models.
             args: fairseq's generation options.
             seq_gen_cls: autoregressive models only: another generator class.
-            extra_gen_cls_kwargs: autoregressive models only: its further arguments.
+            extra_gen_cls_kwargs: autoregressive models only: its arguments; ``fairseq-generate`` gives some to all.
             prefix_allowed_tokens_fn: autoregressive models only: restricts the next token.
 
         Returns:
@@ -181,6 +182,9 @@ class BnbTask(DictionaryTask, TranslationTask):
             ValueError: if an option is set that the generator would have to ignore.
         """
         if any(isinstance(model, BnbTransformer) for model in models):
+            for name, value in (("seq_gen_cls", seq_gen_cls), ("prefix_allowed_tokens_fn", prefix_allowed_tokens_fn)):
+                if value is not None:
+                    raise ValueError(f"{name} must be None for a non-autoregressive model, but is {value!r}")
             return build_nar_generator(models, self.tgt_dict, args, self.cfg)
         if any(isinstance(model, Bert2Bert) for model in models):
             refuse_attention_options(args)

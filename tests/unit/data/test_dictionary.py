@@ -12,9 +12,9 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
+from bnb_fairseq.data.detokenizer import Detokenizer
 from bnb_fairseq.data.dictionary import (
     BnbDictionary,
-    Detokenizer,
     SubwordDictionary,
     check_same_dictionary,
     load_dictionary,
@@ -254,6 +254,15 @@ def test_detokenizer(kind: str, request: pytest.FixtureRequest) -> None:
     symbols = dictionary.string(dictionary.encode_line("Die Datei wird geöffnet."))
     assert symbols.count(" ") > 3
     assert detokenizer.decode(symbols) == "Die Datei wird geöffnet."
+
+
+def test_detokenizer_joins_the_other_sides_symbols_as_their_own_dictionary_does(cased: Path, pieces: Path) -> None:
+    """fairseq gives it the source, too, for ``S-`` lines."""
+    source, target = load_dictionary(str(cased)), load_dictionary(str(pieces))
+    for dictionary, other in ((source, target), (target, source)):
+        symbols = dictionary.string(dictionary.encode_line("Die Datei wird geöffnet."))
+        assert Detokenizer(other).decode(symbols) == "Die Datei wird geöffnet."
+        assert Detokenizer(other).decode(str(symbols).upper()) != "Die Datei wird geöffnet."
 
 
 @pytest.mark.parametrize("symbol", ["sentencepiece", "wordpiece", "letter", "@@ ", "subword_nmt", "nonsense"])

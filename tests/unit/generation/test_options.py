@@ -69,6 +69,18 @@ def test_options_of_the_search_are_taken() -> None:
     assert generator_options(config(), TranslationBnbConfig()) == GeneratorOptions()
 
 
+def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
+    """As ``translate(sentences, ctc_beam=10)`` of fairseq's hub interface gives them."""
+    task = Namespace(ctc_beam=8, ctc_token_bonus=0.5)
+    found = generator_options(Namespace(ctc_beam=4, ctc_token_bonus=0.0), task)
+    assert found == GeneratorOptions(ctc_beam=4)
+    assert generator_options(Namespace(ctc_beam_symbols=3), task) == GeneratorOptions(
+        ctc_beam=8, ctc_beam_symbols=3, ctc_token_bonus=0.5
+    )
+    with pytest.raises(ValueError, match=r"--ctc-beam must not be negative, but is -7$"):
+        generator_options(Namespace(ctc_beam=-7))
+
+
 @pytest.mark.parametrize(
     ("options", "task", "message"),
     [

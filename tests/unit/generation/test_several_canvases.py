@@ -193,7 +193,7 @@ def test_the_reranker_decides(kind: str, prepared: bool, make_model: MakeModel, 
         bert2bert.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False, retain_dropout=False)
     args = Namespace(iter_decode_with_beam=5, nbest=count, iter_decode_with_external_reranker=True)
     models, task = [model, bert2bert], Namespace(ctc_beam=options.ctc_beam)
-    found = build_nar_generator(models, BnbDictionary(), args, task).generate(models, batch())  # type: ignore[arg-type]
+    found = build_nar_generator(models, BnbDictionary(), args, task).generate(models, batch())
     changed = 0
     for candidates, texts, scores in zip(found, words, slow, strict=True):
         order = sorted(range(len(texts)), key=lambda k: -scores[k])

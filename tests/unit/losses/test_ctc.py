@@ -149,6 +149,18 @@ def test_gradient_over_the_log_probabilities_themselves() -> None:
     assert torch.allclose(-gradient.sum(dim=2), inside.double())
 
 
+def test_a_target_of_probability_0() -> None:
+    """It fits, so its loss is not the 0 of targets that do not; it has no gradient."""
+    scores = torch.full((3, 2, 3), -1.0)
+    scores[0, 0], scores[1:, 0, 1] = -torch.inf, -torch.inf
+    scores.requires_grad_()
+    found = ctc_loss(scores, torch.tensor([[1, 2], [1, 2]]), torch.tensor([3, 1]), torch.tensor([2, 2]))
+    assert found.nll.tolist() == [torch.inf, 0.0]
+    assert found.fits.tolist() == [True, False]
+    (gradient,) = torch.autograd.grad(found.nll.sum(), scores)
+    assert not gradient.any()
+
+
 def test_loss_does_not_depend_on_padding() -> None:
     sentences = cases(blank=3)
     targets, lengths = padded([target for _, target in sentences], fill=0)

@@ -1,5 +1,6 @@
 """Layers for inference against fairseq's layers, and what they keep between steps and passes."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -55,6 +56,29 @@ def test_linear(gelu: bool, kind: str) -> None:
         x = random(rows, 16)
         expected = torch.cat([first(x), second(x)], dim=-1)
         assert close(joined(x), F.gelu(expected) if gelu else expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_linear_follows_to_another_type_and_back(dtype: torch.dtype, kind: str) -> None:
+    layer, x = nn.Linear(16, 5), random(3, 16)
+    found = InferenceLinear.of(layer, gelu=True)
+    packed = found.packed is not None
+    copied = copy.deepcopy(found)
+    parent = nn.Sequential(found).to(dtype)
+    assert found.packed is None
+    layer.to(dtype)
+    expected = F.gelu(layer(x.to(dtype)))
+    assert parent(x.to(dtype)).dtype == dtype
+    assert torch.allclose(parent(x.to(dtype)), expected)
+    layer.float()
+    parent.float()
+    assert (found.packed is not None) == packed
+    assert close(parent(x), F.gelu(layer(x)))
+    assert copied.bias.data_ptr() != found.bias.data_ptr()
+    assert copied.bias.dtype == torch.float32
+    assert (copied.packed is not None) == packed
+    assert torch.allclose(copied(x), expected.float(), atol=0.05)
 
 
 def test_weights_are_packed_where_the_processor_gains() -> None:

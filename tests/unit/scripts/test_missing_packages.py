@@ -116,8 +116,34 @@ def test_plugin_of_another_folder(plugin: str | None, packages: ModuleType, inst
     assert packages.plugin_is_editable() is True
 
 
+def run_bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run without site-packages, as in a fresh virtual environment."""
+    line = [sys.executable, "-I", "-S", str(SCRIPTS / "missing_packages.py"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
 def test_runs_where_nothing_is_installed() -> None:
-    """Without site-packages, as in a fresh virtual environment."""
-    line = [sys.executable, "-I", "-S", str(SCRIPTS / "missing_packages.py"), WANTED]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ALL
+    done = run_bare(WANTED)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ALL, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: FAIRSEQ"),
+        (["fairseq"], "argument FAIRSEQ: must be NAME==VERSION, but is 'fairseq'"),
+        (["fairseq=="], "argument FAIRSEQ: must be NAME==VERSION, but is 'fairseq=='"),
+        (["==1"], "argument FAIRSEQ: must be NAME==VERSION, but is '==1'"),
+        ([WANTED, "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: list[str], message: str) -> None:
+    done = run_bare(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"missing_packages.py: error: {message}\n")
+
+
+def test_help() -> None:
+    done = run_bare("--help")
+    assert done.returncode == 0
+    assert "NAME==VERSION" in done.stdout

@@ -1,5 +1,7 @@
 """Curves from a training log."""
 
+import re
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +69,43 @@ def test_command(
     plot.main()
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.splitlines()[2:] == ["| 50 | 8.25 | 1.5 |", "| 100 | 7.00 | - |"]
-    (tmp_path / "log").write_text("nothing")
-    with pytest.raises(SystemExit, match="holds no lines of training"):
-        plot.main()
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"\xff\xfe"])
+def test_log_without_a_training(content: bytes, plot: ModuleType, tmp_path: Path) -> None:
+    log, picture = tmp_path / "log", tmp_path / "curve.png"
+    log.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        plot.run(Namespace(log=log, picture=picture))
+    assert str(caught.value) == (
+        f"LOG must have been written with --log-format simple, but {log} holds no lines of training or validation"
+    )
+    assert not picture.exists()
+
+
+def test_files_that_cannot_be(plot: ModuleType, tmp_path: Path) -> None:
+    def error(log: Path, picture: Path) -> str:
+        with pytest.raises(ValueError) as caught:
+            plot.run(Namespace(log=log, picture=picture))
+        return str(caught.value)
+
+    log, missing = tmp_path / "log", tmp_path / "missing"
+    log.write_text(LOG)
+    assert error(missing, tmp_path / "x.png") == f"LOG must be a file, but is {missing}"
+    assert error(tmp_path, missing / "x.png") == (
+        f"LOG must be a file, but is {tmp_path}; "
+        f"PICTURE must be a file in a folder that exists, but is {missing / 'x.png'}"
+    )
+    assert error(log, tmp_path) == f"PICTURE must be a file in a folder that exists, but is {tmp_path}"
+    message = error(log, tmp_path / "x.nonsense")
+    assert re.fullmatch(r"PICTURE must end in one of \.\w+(, \.\w+)+, but is .*x\.nonsense", message)
+    assert {".pdf", ".png", ".svg"} < set(re.findall(r"\.\w+", message))
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize(("name", "written"), [("x.SVG", "x.SVG"), ("x", "x.png")])
+def test_endings_of_pictures(name: str, written: str, plot: ModuleType, tmp_path: Path) -> None:
+    """A capital one counts, and without one it is matplotlib's own."""
+    (tmp_path / "log").write_text(LOG)
+    plot.run(Namespace(log=tmp_path / "log", picture=tmp_path / name))
+    assert (tmp_path / written).is_file()

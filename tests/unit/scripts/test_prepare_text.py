@@ -24,7 +24,7 @@ def write_rows(path: Path, rows: Sequence[str]) -> Path:
 
 def test_write_part(prepare: ModuleType, tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "x.tsv.xz", ["one\teins\torigin", "two \u2028 parts\tzwei Größen", "\t"])
-    assert prepare.write_part(rows, tmp_path / "valid.v2", ["en", "de"]) == 3
+    prepare.write_part(prepare.read_part(rows), tmp_path / "valid.v2", ["en", "de"])
     assert (tmp_path / "valid.v2.en").read_bytes() == "one\ntwo \u2028 parts\n\n".encode()
     assert (tmp_path / "valid.v2.de").read_bytes() == "eins\nzwei Größen\n\n".encode()
 
@@ -33,8 +33,16 @@ def test_row_with_one_column(prepare: ModuleType, tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "x.tsv.xz", ["one\teins", "two", "three"])
     message = f"{rows}, row 2: a row must have at least two columns separated by a tab"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        prepare.write_part(rows, tmp_path / "x", ["en", "de"])
-    assert [path.name for path in tmp_path.iterdir()] == ["x.tsv.xz"]
+        prepare.read_part(rows)
+
+
+@pytest.mark.parametrize("content", [b"one\teins\n", b"", lzma.compress(b"\xff\n"), lzma.compress(b"a\tb\n")[:-9]])
+def test_file_that_is_no_compressed_text(content: bytes, prepare: ModuleType, tmp_path: Path) -> None:
+    rows = tmp_path / "x.tsv.xz"
+    rows.write_bytes(content)
+    message = f"{rows} must be text in UTF-8, compressed by xz, but is not: "
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}."):
+        prepare.read_part(rows)
 
 
 def test_main(
@@ -62,3 +70,64 @@ def test_main(
     assert len(characters) > 7
     assert all(model.PieceToId(character) != model.unk_id() for character in characters)
     assert "train: 1,200 pairs from" in capsys.readouterr().out
+
+
+@pytest.fixture
+def error(prepare: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the command; the line with which it ends."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["prepare_text.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            prepare.main()
+        return str(ended.value.code)
+
+    return run
+
+
+def test_arguments_that_cannot_be(error: Callable[..., str], tmp_path: Path) -> None:
+    missing, file = tmp_path / "missing", write_rows(tmp_path / "x.valid.tsv.xz", [])
+    names = "x.train.tsv.xz, x.valid.tsv.xz, x.test.tsv.xz"
+    assert error(missing, tmp_path / "new", "--prefix", "x.") == (
+        f"prepare_text: DATA must be a folder with {names}, but {missing} lacks {names}"
+    )
+    assert error(tmp_path, file, "--prefix", "x.", "--symbols", 0) == (
+        f"prepare_text: DATA must be a folder with {names}, but {tmp_path} lacks x.train.tsv.xz, x.test.tsv.xz; "
+        f"OUTPUT must be a folder, but is {file}; --symbols must be at least 1, but is 0"
+    )
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_nothing_is_written_unless_all_can_be(prepare: ModuleType, error: Callable[..., str], tmp_path: Path) -> None:
+    """Four characters, the mark of a word, and three symbols of SentencePiece's own: at least 8 symbols."""
+    data, output = tmp_path / "data", tmp_path / "new" / "text"
+    data.mkdir()
+    for part in ("train", "valid", "test"):
+        write_rows(data / f"{part}.tsv.xz", ["x\tabcd", "x\tbadc cd", "x\tab dc ab"])
+    suffix = "for the target side of the training part, but is"
+    assert error(data, output, "--symbols", 7) == f"prepare_text: --symbols must be at least 8 {suffix} 7"
+    most = re.fullmatch(
+        rf"prepare_text: --symbols must be at most (\d+) {suffix} 4000", error(data, output, "--symbols", 4000)
+    )
+    assert most is not None
+    write_rows(data / "test.tsv.xz", ["x"])
+    assert error(data, output, "--symbols", 8).startswith(f"prepare_text: {data / 'test.tsv.xz'}, row 1: ")
+    write_rows(data / "test.tsv.xz", ["x\ty"])
+    write_rows(data / "train.tsv.xz", ["x\t "])
+    assert error(data, output, "--symbols", 8) == (
+        f"prepare_text: {data / 'train.tsv.xz'} must have text on its target side, but has none"
+    )
+    assert not output.parent.exists()
+    texts = ["abcd", "badc cd", "ab dc ab"]
+    for size in (8, int(most[1])):  # what the errors say is right
+        model = sentencepiece.SentencePieceProcessor(model_proto=prepare.train_model(texts, size))
+        assert model.GetPieceSize() == size
+
+
+def test_other_errors_of_sentencepiece_pass(prepare: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(prepare.sentencepiece.SentencePieceTrainer, "Train", fail)
+    with pytest.raises(RuntimeError, match=r"^INTERNAL: something else$"):
+        prepare.train_model(["a"], 8)

@@ -131,8 +131,22 @@ def test_errors_are_one_line(
     with pytest.raises(SystemExit) as ended:
         run_main(report, monkeypatch, *files, f"x={output}")
     assert ended.value.code == f"report_translation: {output} holds 2 translations, not 1; first in excess: [1]"
-    with pytest.raises(SystemExit, match=r"^report_translation: .* No such file or directory: '.*/none'$"):
-        run_main(report, monkeypatch, *files, f"x={tmp_path}/none")
+    with pytest.raises(SystemExit) as ended:
+        run_main(report, monkeypatch, *files, f"x={output}", f"a={tmp_path}/none")
+    assert ended.value.code == f"report_translation: NAME=FILE: FILE of a must be a file, but is {tmp_path}/none"
+    with pytest.raises(SystemExit) as ended:
+        run_main(report, monkeypatch, *files, f"x={output}", f"x={output}")
+    assert ended.value.code == "report_translation: NAME=FILE: every NAME must be another, but they are x, x"
+    longer = tmp_path / "longer"
+    longer.write_text("one\ntwo\nthree\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=f"--source must have as many lines as --reference, 1, but {longer} has 3$"):
+        run_main(report, monkeypatch, *files, "--source", str(longer), f"x={output}")
+    with pytest.raises(SystemExit) as ended:
+        run_main(report, monkeypatch, "--source", f"{tmp_path}/no", "--reference", str(tmp_path), f"x={output}")
+    assert ended.value.code == (
+        f"report_translation: --source must be a file, but is {tmp_path}/no; "
+        f"--reference must be a file, but is {tmp_path}"
+    )
     with pytest.raises(SystemExit):
         run_main(report, monkeypatch, *files, str(output))
     assert f"argument NAME=FILE: must be NAME=FILE, but is '{output}'" in capsys.readouterr().err

@@ -110,3 +110,28 @@ def test_command_line(status: int, tmp_path: Path) -> None:
     assert done.returncode == status
     assert (tmp_path / "log").read_text() == "['data-bin', '--lr', '1']\n"
     assert done.stdout == ("['data-bin', '--lr', '1']\n" if status else "")
+
+
+def test_a_log_or_command_that_cannot_be(
+    progress: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def end(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["train_with_progress.py", "--log", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            progress.main()
+        return str(ended.value.code)
+
+    log, command, unfit = tmp_path / "log", tmp_path / "command", tmp_path / "no" / "log"
+    program = "COMMAND must begin with a program that can be run, but begins with"
+    begin = "train_with_progress: "
+    assert end(log, "nixcmd", "x") == f"{begin}{program} nixcmd"
+    assert end(unfit, "echo", "hi") == f"{begin}--log must be a file in a folder that exists, but is {unfit}"
+    assert end(tmp_path, command) == (
+        f"{begin}--log must be a file in a folder that exists, but is {tmp_path}; {program} {command}"
+    )
+    command.write_text("#!/no/interpreter\n")
+    assert end(log, command) == f"{begin}{program} {command}"  # not executable
+    assert list(tmp_path.iterdir()) == [command]
+    command.chmod(0o755)
+    assert end(log, command) == f"{begin}[Errno 2] No such file or directory: '{command}'"
+    assert capfd.readouterr().out == ""

@@ -101,6 +101,15 @@ def test_generator(architecture: str, kind: type, config: Config) -> None:
     assert type(task.build_generator([model], cfg.generation)) is kind
 
 
+@pytest.mark.parametrize("name", ["seq_gen_cls", "prefix_allowed_tokens_fn"])
+def test_what_a_parallel_pass_has_no_use_for(name: str, config: Config) -> None:
+    task, cfg, model = build(config, ARCHITECTURES["bnb_transformer"])
+    cfg.generation.iter_decode_max_iter = 0
+    message = f"{name} must be None for a non-autoregressive model, but is <built-in function len>"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        task.build_generator([model], cfg.generation, **{name: len})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
     """Only autoregressive models get ``prev_output_tokens``; [CLS] counts where the model writes it."""

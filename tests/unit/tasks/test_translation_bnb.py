@@ -13,7 +13,8 @@ from fairseq import options
 from fairseq.data import indexed_dataset
 from omegaconf import OmegaConf
 
-from bnb_fairseq.data.dictionary import BnbDictionary, Detokenizer
+from bnb_fairseq.data.detokenizer import Detokenizer
+from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
 from bnb_fairseq.models.row_matching import symbol_state
 from bnb_fairseq.tasks.config import TranslationBnbConfig
