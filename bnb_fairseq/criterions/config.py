@@ -138,7 +138,7 @@ def check_options(cfg: BnbLossConfig) -> None:
     problems.require(0 <= cfg.oaxe_margin < 1, "oaxe-margin", "must lie in [0, 1)", cfg.oaxe_margin)
     for name in ("length_loss_factor", "axe_skip_target", "oaxe_warmup_updates", "deep_supervision", "kl_factor"):
         value = getattr(cfg, name)
-        problems.require(value >= 0, name.replace("_", "-"), "must not be negative", value)
+        problems.require(0 <= value < math.inf, name.replace("_", "-"), "must be finite and not negative", value)
     if str(cfg.kl_schedule) == "cyclic":
         shares = (cfg.kl_zero_share, cfg.kl_increase_share)
         fits = min(shares) >= 0 and sum(shares) <= 1 + 1e-9

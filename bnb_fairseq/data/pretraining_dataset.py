@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from fairseq.data import data_utils
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
@@ -39,7 +41,8 @@ class PretrainingDataset(SentencePairDataset):
         self._blocks = blocks
         self._noise = noise
         self._seed = seed
-        self._epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64)  # shared, since fairseq's workers live through all epochs
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the noise of an epoch.
@@ -47,12 +50,21 @@ class PretrainingDataset(SentencePairDataset):
         Args:
             epoch: its number.
         """
-        self._epoch = epoch
+        self._epoch.fill_(epoch)
+
+    def ordered_indices(self) -> NDArray[np.int64]:
+        """Return the blocks sorted by length, blocks of equal length in the same random order whenever it is asked.
+
+        fairseq asks at the start of a process, with a seed of the epoch that it starts in: a training that was resumed
+        would have other batches than one in one go.
+        """
+        with data_utils.numpy_seed(self._seed):
+            return super().ordered_indices()
 
     def __getitem__(self, index: int) -> Sample:
         block = self._blocks[index].long()
         text, end = block[:-1], block[-1:]
-        source, target = self._noise(text, np.random.default_rng((self._seed, self._epoch, index)))
+        source, target = self._noise(text, np.random.default_rng((self._seed, int(self._epoch), index)))
         begin = self.source_dictionary.bos()
         return {
             "id": index,

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..criterions.bnb_loss import ModelTraits, check_fits_model
 from ..data.detokenizer import Detokenizer
 from ..data.dictionary import BnbDictionary
+from ..data.folders import require_same_dictionaries
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..generation.generator import NarGenerator, build_nar_generator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
@@ -87,9 +88,15 @@ class BnbTask(DictionaryTask, TranslationTask):
 
         Returns:
             The folder.
+
+        Raises:
+            ValueError: if a folder of the training lacks a dictionary of the first folder's, or has another one.
         """
-        folders = utils.split_paths(self.cfg.data)
-        return Path(folders[(epoch - 1) % len(folders)] if split == self.cfg.train_subset else folders[0])
+        folders = tuple(map(Path, utils.split_paths(self.cfg.data)))
+        if split != self.cfg.train_subset:
+            return folders[0]
+        require_same_dictionaries(folders)
+        return folders[(epoch - 1) % len(folders)]
 
     def filter_indices_by_size(
         self,

@@ -56,7 +56,7 @@ class TextToTextTask(BnbTask):
             The model.
 
         Raises:
-            ValueError: if METEOR is to choose the best checkpoint of a training but cannot be computed.
+            ValueError: if BLEU, ROUGE or METEOR is to choose the best checkpoint of a training but is not computed.
         """
         if not from_checkpoint:
             self._check_best_metric()
@@ -71,14 +71,17 @@ class TextToTextTask(BnbTask):
         return bool(self.cfg.eval_bleu or self._judges)
 
     def _check_best_metric(self) -> None:
-        """See that METEOR will be there where it is to choose: fairseq would find it missing after a validation."""
-        if self.cfg.best_checkpoint_metric != METEOR or any(METEOR in judge.names for judge in self._judges):
-            return
-        if not self.cfg.eval_meteor:
-            raise ValueError("--best-checkpoint-metric meteor needs --eval-meteor, which is not set")
-        raise ValueError(
-            "--best-checkpoint-metric meteor needs WordNet, which NLTK does not find: python -m nltk.downloader wordnet"
-        )
+        """See that a metric of text will be there where it is to choose: fairseq would miss it after a validation."""
+        metric = self.cfg.best_checkpoint_metric
+        options = {"bleu": "eval_bleu", **dict.fromkeys(Rouge.names, "eval_rouge"), METEOR: "eval_meteor"}
+        option = options.get(metric)
+        if option is not None and not self.cfg[option]:
+            raise ValueError(f"--best-checkpoint-metric {metric} needs --{option.replace('_', '-')}, which is not set")
+        if metric == METEOR and not any(METEOR in judge.names for judge in self._judges):
+            raise ValueError(
+                "--best-checkpoint-metric meteor needs WordNet, which NLTK does not find: python -m nltk.downloader "
+                "wordnet"
+            )
 
     def _pairs(
         self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool

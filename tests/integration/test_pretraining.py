@@ -1,6 +1,7 @@
 """Pretraining on plain text and what follows it, each command run as a user runs it."""
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,28 @@ def test_workers_do_not_matter(
         folder = tmp_path / str(workers)
         pretrain("train", corpus[0], *TRAIN, *options, "--num-workers", workers, "--save-dir", folder)
         assert same(folder / "checkpoint_last.pt", pretrained / "checkpoint_1_3.pt"), workers
+
+
+def test_workers_and_a_resumed_training_in_the_third_epoch(
+    corpus: tuple[Path, Path], setting: Setting, pretrain: Command, tmp_path: Path
+) -> None:
+    """fairseq's workers live through all epochs, and it makes batches when a process starts."""
+    options = ["--bert-encoder", setting.bert, *SIZES, "--tokens-per-sample", 24, "--batch-size", 64]
+    options += ["--strategy", "mlm", "--disable-validation", "--save-interval-updates", 1]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    output = pretrain("train", corpus[0], *TRAIN, *options, "--max-epoch", 3, "--save-dir", whole)
+    (updates,) = set(re.findall(r"begin training epoch 3.*?num_updates (\d+) ", output, re.DOTALL))
+    last = int(updates)
+    assert last % 3 == 0
+    assert last >= 9
+    start = whole / f"checkpoint_3_{last - 2}.pt"
+    for workers in (0, 2):
+        more = ["--max-epoch", 3, "--num-workers", workers, "--restore-file", start, "--save-dir", resumed]
+        pretrain("train", corpus[0], *TRAIN, *options, *more)
+        assert same(resumed / "checkpoint_last.pt", whole / "checkpoint_last.pt"), workers
+        shutil.rmtree(resumed)
+    pretrain("train", corpus[0], *TRAIN, *options, "--max-epoch", 3, "--num-workers", 2, "--save-dir", resumed)
+    assert same(resumed / "checkpoint_last.pt", whole / "checkpoint_last.pt")
 
 
 @pytest.mark.parametrize(

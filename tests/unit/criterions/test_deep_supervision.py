@@ -156,7 +156,9 @@ def test_a_batch_is_the_sum_of_its_sentences(kind: str, make_model: MakeModel) -
 
 
 def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^bnb_loss: --deep-supervision must not be negative, but is -1.0$"):
+    with pytest.raises(
+        ValueError, match=r"^bnb_loss: --deep-supervision must be finite and not negative, but is -1.0$"
+    ):
         criterion(deep_supervision=-1.0)
 
 

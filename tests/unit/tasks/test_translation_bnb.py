@@ -115,6 +115,12 @@ def test_training_goes_round_the_folders(data_bin: Path, tmp_path: Path) -> None
             first[part, epoch] = task.dataset(part)[0]["source"].tolist() == [0, *SOURCES[0]]
     assert [first["train", epoch] for epoch in (1, 2, 3)] == [True, False, True]
     assert [first["valid", epoch] for epoch in (1, 2, 3)] == [True, True, True]
+    task = TranslationBnbTask.setup_task(
+        TranslationBnbConfig(data=f"{data_bin}:{tmp_path}", train_subset="train", dataset_impl=None)
+    )
+    with pytest.raises(ValueError, match=f"there is no {tmp_path}/dict.de.txt$"):
+        task.load_dataset("train")
+    task.load_dataset("valid")
 
 
 def add_part(folder: Path, name: str, sides: dict[str, list[list[int]]], implementation: str) -> None:

@@ -134,6 +134,13 @@ def test_a_best_checkpoint_by_what_is_not_there(
         with pytest.raises(ValueError, match=expected):
             task.build_model(cfg.model)
         task.build_model(cfg.model, from_checkpoint=True)
+    for metric, option in (("bleu", "--eval-bleu"), ("rouge1", "--eval-rouge"), ("rougeL", "--eval-rouge")):
+        cfg = config(*NON_AUTOREGRESSIVE, "--best-checkpoint-metric", metric)
+        task = TranslationBnbTask.setup_task(cfg.task)
+        with pytest.raises(ValueError, match=f"^--best-checkpoint-metric {metric} needs {option}, which is not set$"):
+            task.build_model(cfg.model)
+        cfg = config(*NON_AUTOREGRESSIVE, "--best-checkpoint-metric", metric, option)
+        TranslationBnbTask.setup_task(cfg.task).build_model(cfg.model)
 
 
 def test_what_the_log_shows(steps: Callable[..., Steps]) -> None:

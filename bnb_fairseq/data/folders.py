@@ -1,0 +1,31 @@
+"""Several data-bin folders that are read as one corpus."""
+
+from functools import cache
+from pathlib import Path
+
+from .dictionary import load_dictionary
+
+
+@cache
+def require_same_dictionaries(folders: tuple[Path, ...]) -> None:
+    """See that every folder has the dictionaries of the first, in which the model reads them all.
+
+    Args:
+        folders: data-bin folders, not empty.
+
+    Raises:
+        ValueError: naming the first file that is missing or other.
+    """
+    first, *others = folders
+    for path in sorted(first.glob("dict.*txt")) if others else ():
+        expected = load_dictionary(str(path)).digest()
+        for other in (folder / path.name for folder in others):
+            if not other.is_file():
+                raise ValueError(f"data: every folder must be made by fairseq-preprocess, but there is no {other}")
+            found = load_dictionary(str(other)).digest()
+            if found != expected:
+                raise ValueError(
+                    f"data: every folder must have the dictionaries of the first, but {other} ({found.size:,} symbols, "
+                    f"sha256 {found.sha256[:12]}) is not {path} ({expected.size:,} symbols, sha256 "
+                    f"{expected.sha256[:12]})"
+                )
