@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from .raw_texts import RawText
+
 
 class Decodes(Protocol):
     """What joins symbols: a dictionary."""
@@ -49,6 +51,8 @@ class Detokenizer:
         return text
 
     def decode(self, text: str) -> str:
-        """Join symbols into text."""
+        """Join symbols into text; raw text stays as it is."""
+        if isinstance(text, RawText):
+            return text
         dictionary = text.dictionary if isinstance(text, Symbols) else self._dictionary
         return dictionary.decode(text)

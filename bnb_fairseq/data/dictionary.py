@@ -2,39 +2,31 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.data.data_utils import post_process
 from fairseq.tokenizer import tokenize_line
 from torch import Tensor
 
+from .bert_tokenizer import load_wordpiece
 from .detokenizer import Symbols
-from .subword import (
-    BERT_SPECIALS,
-    LOADERS,
-    SentencePiece,
-    Specials,
-    SubwordTokenizer,
-    Surface,
-    companion,
-    load_wordpiece,
-    remove_companions,
-)
+from .digest import DictionaryDigest
+from .raw_texts import Preprocessing, RawText, References
+from .subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer, Surface
+from .wordpiece import WordPiece
 
 logger = logging.getLogger(__name__)
 
 PLAIN_MASK = "<mask>"
 SEGMENT_BREAK = "\t"  # between the segments of a line, where a dictionary reads segments
-
-
-class DictionaryDigest(NamedTuple):
-    """What a checkpoint remembers of a dictionary: the number of its symbols and a hash over them, in order."""
-
-    size: int
-    sha256: str
+COUNTED_LINES = 100_000  # of the training text, for spaces between words: half a minute at most
+LOADERS = {WordPiece.suffix: WordPiece.load, SentencePiece.suffix: SentencePiece}
 
 
 class BnbDictionary(Dictionary):
@@ -44,15 +36,22 @@ class BnbDictionary(Dictionary):
         reads_segments: True: a tab in a line ends a segment and becomes [SEP]; False: it is white space like any other.
             A task sets it; a saved dictionary does not remember it.
         takes_raw_text: True: a tokenizer of its own splits text and joins it again; False: others have split it.
+        origin: file or name that it was loaded from, for messages; empty if it was counted.
+        preprocessing: texts that go with it where it is saved; None under other commands than ``fairseq-preprocess``.
+        references: raw texts that take the place of targets.
     """
 
     mask_index: int
     reads_segments = False
     takes_raw_text = False
+    origin = ""
+    preprocessing: Preprocessing | None = None
+    references: References
 
     def __init__(self) -> None:
         super().__init__()
         self.mask_word = PLAIN_MASK
+        self.references = References()
 
     @classmethod
     def load_plain(cls, path: Path) -> "BnbDictionary":
@@ -134,8 +133,9 @@ class BnbDictionary(Dictionary):
         return tokens
 
     def digest(self) -> DictionaryDigest:
-        """Return the size and a hash of the symbols, by which data and checkpoint are compared."""
-        return DictionaryDigest(len(self), hashlib.sha256("\n".join(self.symbols).encode()).hexdigest())
+        """Return hashes, by which data and checkpoint are compared."""
+        symbols = hashlib.sha256("\n".join(self.symbols).encode()).hexdigest()
+        return DictionaryDigest(len(self), symbols, "", "", self.origin)
 
     def string(
         self,
@@ -146,21 +146,24 @@ class BnbDictionary(Dictionary):
         unk_string: str | None = None,
         include_eos: bool = False,
         separator: str = " ",
-    ) -> Symbols:
+    ) -> str:
         """Turn ids into symbols, as fairseq does, and leave out padding and masks too.
 
         Args:
             tensor: ids, any integer tensor of one or two dimensions or a sequence.
             bpe_symbol: fairseq's ``--post-process``; a subword dictionary leaves joining to ``decode``.
-            escape_unk: write unknown symbols so that no reference can match them.
+            escape_unk: the ids are a target's; its raw text takes their place where the data-bin folder has it.
             extra_symbols_to_ignore: further ids to leave out.
             unk_string: what to write for unknown symbols.
             include_eos: keep the end symbol.
             separator: text between symbols.
 
         Returns:
-            The symbols in one string.
+            The symbols in one string, or a target's raw text.
         """
+        raw = self.references.take([int(i) for i in tensor]) if escape_unk else None
+        if raw is not None:
+            return RawText(raw) if self.takes_raw_text else post_process(raw, bpe_symbol)
         ignored = {self.pad(), self.mask(), *(extra_symbols_to_ignore or ())}
         bpe_symbol = None if self.takes_raw_text else bpe_symbol
         text = super().string(tensor, bpe_symbol, escape_unk, ignored, unk_string, include_eos, separator)
@@ -185,12 +188,18 @@ class BnbDictionary(Dictionary):
     def save(self, f: str | Any) -> None:
         """Write ``dict.LANG.txt``; a tokenizer that an earlier run left beside it goes.
 
+        ``fairseq-preprocess`` shows a task the dictionaries alone: what else goes into the folder is written here.
+
         Args:
             f: path of the ``dict.LANG.txt``, or an open file.
         """
         super().save(f)
-        if isinstance(f, str):
-            remove_companions(Path(f))
+        if not isinstance(f, str):
+            return
+        remove_companions(Path(f))
+        if self.preprocessing is not None:
+            for text, kept in self.preprocessing.references.get(Path(f).name, ()):
+                shutil.copyfile(text, kept)
 
 
 class SubwordDictionary(BnbDictionary):
@@ -212,6 +221,7 @@ class SubwordDictionary(BnbDictionary):
             add_special_symbols=False,
         )
         self.tokenizer = tokenizer
+        self.references = References()
         self.symbols = list(tokenizer.symbols)
         self.count = [1] * len(self.symbols)
         self.indices = {symbol: i for i, symbol in enumerate(self.symbols)}
@@ -247,6 +257,10 @@ class SubwordDictionary(BnbDictionary):
         """
         return self.tokenizer.decode(text.split(" ")) if text else ""
 
+    def digest(self) -> DictionaryDigest:
+        """Return hashes, by which data and checkpoint are compared."""
+        return super().digest()._replace(tokenizer=self.tokenizer.digest(), spaces=self.tokenizer.spaces_digest())
+
     def save(self, f: str | Any) -> None:
         """Write ``dict.LANG.txt`` and, beside it, the tokenizer.
 
@@ -255,7 +269,10 @@ class SubwordDictionary(BnbDictionary):
         """
         super().save(f)
         if isinstance(f, str):
-            self.tokenizer.save(companion(Path(f), self.tokenizer.suffix))
+            path = Path(f)
+            text = None if self.preprocessing is None else self.preprocessing.training.get(path.name)
+            lines = None if text is None else evenly_spaced_lines(text)
+            self.tokenizer.save(companion(path, self.tokenizer.suffix), lines)
 
 
 def load_dictionary(origin: str) -> BnbDictionary:
@@ -271,21 +288,59 @@ def load_dictionary(origin: str) -> BnbDictionary:
     Raises:
         ValueError: if it is none of these.
     """
-    path = Path(origin)
     try:
-        if path.is_file() and path.name != "vocab.txt":
-            if path.suffix == ".model":
-                return SubwordDictionary(SentencePiece(path))
-            for suffix, load in LOADERS.items():
-                if companion(path, suffix).is_file():
-                    return SubwordDictionary(load(companion(path, suffix)))
-            return BnbDictionary.load_plain(path)
-        return SubwordDictionary(load_wordpiece(origin))
+        dictionary = _load(origin)
     except ValueError as error:
         raise ValueError(
             f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
             f".model or a fairseq dict.txt, not {origin!r}: {error}"
         ) from error
+    dictionary.origin = origin
+    return dictionary
+
+
+def _load(origin: str) -> BnbDictionary:
+    path = Path(origin)
+    if not path.is_file() or path.name == "vocab.txt":
+        return SubwordDictionary(load_wordpiece(origin))
+    if path.suffix == ".model":
+        return SubwordDictionary(SentencePiece(path))
+    for suffix, load in LOADERS.items():
+        if companion(path, suffix).is_file():
+            return SubwordDictionary(load(companion(path, suffix)))
+    return BnbDictionary.load_plain(path)
+
+
+def companion(dictionary: Path, suffix: str) -> Path:
+    """Name the file in which the tokenizer of ``dict.LANG.txt`` is kept.
+
+    Args:
+        dictionary: path of the ``dict.LANG.txt``.
+        suffix: the tokenizer's file name suffix.
+
+    Returns:
+        The path beside it, ``dict.LANG`` followed by the suffix.
+    """
+    return dictionary.with_name(dictionary.name.removesuffix(".txt") + suffix)
+
+
+def remove_companions(dictionary: Path) -> None:
+    """Delete tokenizers that an earlier run left beside ``dict.LANG.txt``."""
+    for suffix in (*LOADERS, WordPiece.spaces_suffix):
+        companion(dictionary, suffix).unlink(missing_ok=True)
+
+
+def evenly_spaced_lines(path: Path, most: int = COUNTED_LINES) -> Iterator[str]:
+    """Read a text, of a long one every second, third ... line.
+
+    Args:
+        path: the text, in UTF-8.
+        most: about how many lines to read.
+    """
+    with path.open("rb") as lines:
+        step = 1 + sum(1 for _ in lines) // most
+    with path.open(encoding="utf-8") as text:
+        yield from islice(text, 0, None, step)
 
 
 def load_data_bin(folder: Path, languages: Iterable[str]) -> list[BnbDictionary]:
@@ -309,22 +364,3 @@ def load_data_bin(folder: Path, languages: Iterable[str]) -> list[BnbDictionary]
         dictionaries.append(load_dictionary(str(path)))
         logger.info("[%s] dictionary: %d types", language, len(dictionaries[-1]))
     return dictionaries
-
-
-def check_same_dictionary(name: str, found: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
-    """Compare a dictionary with the one that a checkpoint was trained with.
-
-    Args:
-        name: what to call the dictionary in the message.
-        found: its digest, as a mapping.
-        trained: the checkpoint's digest, as a mapping.
-
-    Raises:
-        ValueError: if they differ.
-    """
-    if dict(found) != dict(trained):
-        raise ValueError(
-            f"{name} ({found['size']:,} symbols, sha256 {found['sha256'][:12]}) is not the one that the checkpoint was "
-            f"trained with ({trained['size']:,} symbols, sha256 {trained['sha256'][:12]}); preprocess the data with "
-            f"--srcdict and --tgtdict from the training data-bin"
-        )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
+from .raw_texts import load_references
 from .whole_batches import WholeBatches
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class SentencePairDataset(WholeBatches):
             batches call the target is without [CLS] either way, since ``fairseq-generate`` scores it as it is.
         shuffle: shuffle sentences of equal length.
         longest_source: cut sources to this many tokens, [CLS] and [SEP] counted, at least 2; None: leave them.
+        target_texts: raw text of the targets; None: it is not known.
 
     Attributes:
         cut_sources: number of sources that were cut.
@@ -87,13 +89,14 @@ class SentencePairDataset(WholeBatches):
         target_bos: bool = True,
         shuffle: bool = True,
         longest_source: int | None = None,
+        target_texts: Sequence[str] | None = None,
     ) -> None:
         self.source, self.cut_sources = source, 0
         if longest_source is not None:
             self.source = shortened = TruncatedSentences(source, longest_source - 1)
             self.cut_sources = shortened.cut
         self.longest_source = longest_source
-        self.target = target
+        self.target, self.target_texts = target, target_texts
         self.source_dictionary, self.target_dictionary = source_dictionary, target_dictionary
         self.target_bos = target_bos
         self.shuffle = shuffle
@@ -117,7 +120,7 @@ class SentencePairDataset(WholeBatches):
 
         Returns:
             fairseq's sample: ``id`` B, ``net_input`` with ``src_tokens`` B x S and ``src_lengths`` B, ``target`` B x T
-            or None, ``ntokens`` and ``nsentences``; empty for no items.
+            or None, ``ntokens`` and ``nsentences``; ``target_texts``, B, where they are known; empty for no items.
         """
         if not samples:
             return {}
@@ -137,6 +140,8 @@ class SentencePairDataset(WholeBatches):
             targets = [item["target"] for item in samples]
             batch["target"] = data_utils.collate_tokens(targets, self.target_dictionary.pad())
             batch["ntokens"] = sum(map(len, targets))
+            if self.target_texts is not None:
+                batch["target_texts"] = [self.target_texts[item["id"]] for item in samples]
             if not self.target_bos:
                 shifted = [prepend(self.target_dictionary.bos(), target[:-1]) for target in targets]
                 net_input["prev_output_tokens"] = data_utils.collate_tokens(shifted, self.target_dictionary.pad())
@@ -209,10 +214,14 @@ def prepend(symbol: int, tokens: Tensor) -> Tensor:
 
 
 class SentencePairs(NamedTuple):
-    """Binarized sentences of a data-bin folder, each ending in [SEP]; target is None where there is none."""
+    """Binarized sentences of a data-bin folder, each ending in [SEP]; target is None where there is none.
+
+    ``target_texts`` are the targets as they were before, None where the folder does not hold them.
+    """
 
     source: Sequence[Tensor]
     target: Sequence[Tensor] | None
+    target_texts: Sequence[str] | None = None
 
 
 def load_pair(
@@ -253,7 +262,8 @@ def load_pair(
             f"target need the same number, so preprocess them again"
         )
     logger.info("%s%s: %d sentences", prefix, source_lang, len(source))
-    return SentencePairs(source, target)
+    texts = None if target is None else load_references(Path(prefix + target_lang), len(target))
+    return SentencePairs(source, target, texts)
 
 
 def keep_fitting(

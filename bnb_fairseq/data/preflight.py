@@ -8,6 +8,7 @@ from pathlib import Path
 from fairseq import options
 
 from .answer_context import find_source_fault, find_target_fault
+from .raw_texts import SUFFIX, Preprocessing
 
 COMMANDS = ("fairseq-preprocess", "preprocess.py")
 CARRIAGE_RETURN = b"\r"
@@ -180,6 +181,29 @@ def _check_each_line(path: Path, find_fault: Callable[[str], str | None], option
         for number, line in enumerate(lines, start=1):
             if fault := find_fault(line.decode("utf-8")):
                 raise ValueError(f"{option}: {path}, line {number} {fault}")
+
+
+def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | None:
+    """Return the texts that ``fairseq-preprocess`` reads; None under any other command.
+
+    Args:
+        argv: the command and its arguments; ``sys.argv`` by default.
+    """
+    args = _preprocessing_arguments(argv)
+    if args is None:
+        return None
+    languages = [args.source_lang] if args.only_source else [args.source_lang, args.target_lang]
+    names = {language: "dict.txt" if language is None else f"dict.{language}.txt" for language in languages}
+    training = {names[language]: _file(args.trainpref, language) for language in languages if args.trainpref}
+    if args.only_source:
+        return Preprocessing(training, {})
+    references = []
+    for part in ("valid", "test"):
+        prefixes = getattr(args, f"{part}pref")
+        for number, prefix in enumerate(prefixes.split(",") if prefixes else []):
+            name = f"{part}{number or ''}.{args.source_lang}-{args.target_lang}.{args.target_lang}{SUFFIX}"
+            references.append((_file(prefix, args.target_lang), Path(args.destdir, name)))
+    return Preprocessing(training, {names[args.target_lang]: references})
 
 
 def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:

@@ -1,20 +1,22 @@
 """Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
 
-import json
 import pickle
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.subword import WordPiece, load_wordpiece
+from ..data.bert_files import fetch, find, read_json
+from ..data.bert_tokenizer import load_wordpiece
+from ..data.wordpiece import WordPiece
 from .config import SIZE_FIELDS, Sizes
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+INDEX_SUFFIX = ".index.json"  # of the file that lists the shards of one of these
+SHARD = re.compile(r"[\w-][\w.-]*\.(?:safetensors|bin)")  # a file name, no path
 CONFIG_KEYS = dict(
     zip(
         SIZE_FIELDS,
@@ -49,20 +51,22 @@ class BertCheckpoint:
     @cached_property
     def tokenizer(self) -> WordPiece:
         """Its WordPiece tokenizer, whose ids are the rows of the embedding table."""
-        return load_wordpiece(self.origin)
+        return load_wordpiece(self.origin, strict=False)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by the names they have in the file; a ValueError if there is no file with nothing but tensors."""
-        for name in WEIGHT_FILES:
-            path = _fetch(self.origin, name, self.option, optional=True)
-            if path is None:
-                continue
-            try:
-                return read_tensors(Path(path))
-            except ValueError as error:
-                raise ValueError(f"{self.option} {self.origin}: {error}") from error
-        raise ValueError(f"{self.option} {self.origin}: holds neither {' nor '.join(WEIGHT_FILES)}")
+        try:
+            for name in WEIGHT_FILES:
+                if (path := find(self.origin, name)) is not None:
+                    return read_tensors(path)
+                if (index := find(self.origin, f"{name}{INDEX_SUFFIX}")) is not None:
+                    return read_shards(self.origin, index)
+        except ValueError as error:
+            raise ValueError(f"{self.option} {self.origin}: {error}") from error
+        raise ValueError(
+            f"{self.option} {self.origin}: holds neither {' nor '.join(WEIGHT_FILES)}, nor an index of their shards"
+        )
 
 
 def open_bert(origin: str, option: str) -> BertCheckpoint:
@@ -78,8 +82,10 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
     Raises:
         ValueError: if it cannot be found, or is another kind of model.
     """
-    path = _fetch(origin, "config.json", option)
-    config: dict[str, Any] = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    try:
+        config = read_json(fetch(origin, "config.json"))
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from error
     found = {key: config.get(key, value if key != "model_type" else None) for key, value in REQUIRED.items()}
     wrong = [
         f"{key} must be {value!r}, but is {found[key]!r}" for key, value in REQUIRED.items() if found[key] != value
@@ -89,6 +95,32 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
         raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")
     sizes = {name: int(config[key]) for name, key in CONFIG_KEYS.items()}
     return BertCheckpoint(origin, option, sizes, float(config.get("layer_norm_eps", 1e-12)))
+
+
+def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
+    """Read tensors that lie in several files.
+
+    Args:
+        origin: HuggingFace name or directory.
+        index: JSON whose ``weight_map`` names the file of each tensor, in the same directory.
+
+    Returns:
+        The tensors by name, in the index's order.
+
+    Raises:
+        ValueError: if the index names a file elsewhere or one that is missing, or a tensor that its file does not hold.
+    """
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise ValueError(f"{index}: must hold a weight_map, which names the file of each tensor")
+    shards: dict[str, dict[str, Tensor]] = {}
+    for file in dict.fromkeys(places.values()):
+        if not SHARD.fullmatch(file):
+            raise ValueError(f"{index}: must name files of its own directory, but names {file!r}")
+        shards[file] = read_tensors(fetch(origin, file))
+    if missing := [name for name, file in places.items() if name not in shards[file]]:
+        raise ValueError(f"{index}: {places[missing[0]]} does not hold {', '.join(missing)}")
+    return {name: shards[file][name] for name, file in places.items()}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -133,18 +165,3 @@ def why_not_read(error: Exception) -> str:
         return f"names {refused[1]}, which is not loaded"
     told = WHY_REFUSED.search(str(error)) or WHY_UNREADABLE.search(str(error))
     return f"cannot be read ({told[1] if told else 'it ends too early'})"
-
-
-def _fetch(origin: str, name: str, option: str, optional: bool = False) -> str | None:
-    """Return the local path of a model's file, downloading it through transformers if ``origin`` is a hub name."""
-    from transformers.utils import cached_file
-
-    try:
-        path = cached_file(origin, name, _raise_exceptions_for_missing_entries=not optional)
-    except OSError as error:
-        raise ValueError(
-            f"{option} {origin}: neither a directory with {name} nor a HuggingFace model that can be fetched ({error})"
-        ) from error
-    if path is None and not optional:  # transformers does not raise where config.json is missing
-        raise ValueError(f"{option} {origin}: has no {name}")
-    return None if path is None else str(path)

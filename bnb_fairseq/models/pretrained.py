@@ -12,6 +12,7 @@ from fairseq import checkpoint_utils
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
+from ..data.digest import DIFFERENCES, DictionaryDigest
 from ..optim.bert_groups import mark_parameters
 from .bert_checkpoint import UNREADABLE, why_not_read
 from .bert_import import ROW_NAMES, ImportReport
@@ -61,7 +62,15 @@ class PretrainedCheckpoint:
             ValueError: if the dictionaries differ and the checkpoint does not say what its rows stand for.
         """
         whose = SIDES[side]
-        if dict(self.dictionaries[whose]) == dictionary.digest()._asdict():
+        mine, trained = dictionary.digest(), DictionaryDigest.of_state(self.dictionaries[whose])
+        if differences := mine.differences(trained):
+            logger.info("%s: its %s dictionary is %s, the data's is %s", self.origin, whose, trained, mine)
+        if "tokenizer" in differences and "symbols" not in differences:
+            logger.warning(
+                "%s: the same %s symbols, but %s: it was trained on text that was split in another way",
+                *(self.origin, whose, DIFFERENCES["tokenizer"]),
+            )
+        if "symbols" not in differences:
             return torch.arange(len(dictionary))
         if whose not in self.symbols:
             raise ValueError(

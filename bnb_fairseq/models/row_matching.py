@@ -8,9 +8,9 @@ from tokenizers.normalizers import BertNormalizer
 from torch import Tensor
 
 from ..data.dictionary import BnbDictionary
-from ..data.subword import BERT_SPECIALS, WORD_START, Specials, Surface, WordPiece
+from ..data.subword import BERT_SPECIALS, WORD_START, Specials, Surface
+from ..data.wordpiece import INSIDE, WordPiece
 
-INSIDE = "##"  # WordPiece's mark of what continues a word
 Rows = Mapping[Surface, int]
 
 

@@ -20,6 +20,7 @@ from ..data.detokenizer import Detokenizer
 from ..data.dictionary import BnbDictionary
 from ..data.folders import require_same_dictionaries
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
+from ..data.preflight import running_preprocessing
 from ..generation.generator import NarGenerator, build_nar_generator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
@@ -76,6 +77,7 @@ class BnbTask(DictionaryTask, TranslationTask):
         cls.check_preprocessing()
         counted = super().build_dictionary(filenames, workers, threshold, nwords, padding_factor)
         dictionary = BnbDictionary.of_counts(counted)
+        dictionary.preprocessing = running_preprocessing()
         dictionary.reads_segments = cls.reads_segments
         return dictionary
 
@@ -133,6 +135,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         Returns:
             The model.
         """
+        if not from_checkpoint:
+            self.check_restored()
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
@@ -231,6 +235,8 @@ class BnbTask(DictionaryTask, TranslationTask):
             silent = (self.tgt_dict.bos(), self.tgt_dict.pad(), eos)
             texts = iter(words_and_ends([each for found in hypotheses for each in found], silent, eos))
             hypotheses = [[next(texts) for _ in found] for found in hypotheses]
+        if "target_texts" in sample:  # fairseq-generate asks for the targets' texts next
+            self.tgt_dict.references.expect(sample["target"], sample["target_texts"], self.tgt_dict.pad())
         print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 

@@ -16,7 +16,16 @@ DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
 
 
 @dataclass
-class BnbTaskConfig(FairseqDataclass):
+class RestoringConfig(FairseqDataclass):
+    """fairseq's options that say which checkpoint a training goes on from."""
+
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+
+
+@dataclass
+class BnbTaskConfig(RestoringConfig):
     """Options of every text-to-text task.
 
     Options that fairseq's ``translation`` has, too, go by its names. It has more, which do not exist here:

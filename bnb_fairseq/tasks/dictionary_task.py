@@ -1,5 +1,6 @@
 """What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
@@ -8,8 +9,10 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..compat import multiplying_in_bfloat16
-from ..data.dictionary import BnbDictionary, check_same_dictionary, load_dictionary
-from ..data.preflight import check_preprocessing_command
+from ..data.dictionary import BnbDictionary, load_dictionary
+from ..data.digest import DictionaryDigest, check_same_dictionary
+from ..data.preflight import check_preprocessing_command, running_preprocessing
+from ..models.restored import checkpoint_to_restore, read_task_state
 from ..models.row_matching import symbol_state
 
 
@@ -38,6 +41,7 @@ class DictionaryTask(FairseqTask):
         """
         cls.check_preprocessing()
         dictionary = load_dictionary(filename)
+        dictionary.preprocessing = running_preprocessing()
         dictionary.reads_segments = cls.reads_segments
         return dictionary
 
@@ -54,7 +58,7 @@ class DictionaryTask(FairseqTask):
         """
         sides = self.dictionaries()
         return {
-            "dictionaries": {side: dict(dictionary.digest()._asdict()) for side, dictionary in sides.items()},
+            "dictionaries": {side: dictionary.digest().state() for side, dictionary in sides.items()},
             "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
         }
 
@@ -67,9 +71,27 @@ class DictionaryTask(FairseqTask):
         Raises:
             ValueError: if they differ.
         """
+        self._compare(state_dict, text_may_differ=False)
+
+    def check_restored(self) -> None:
+        """Compare the dictionaries of the checkpoint that a training is about to go on from, which fairseq does not.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        path = checkpoint_to_restore(self.cfg)
+        if path is not None:
+            try:
+                self._compare(read_task_state(path), text_may_differ=True)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+
+    def _compare(self, state: Mapping[str, Any], text_may_differ: bool) -> None:
         mine = self.dictionaries()
-        for side, digest in state_dict.get("dictionaries", {}).items():
-            check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side].digest()._asdict(), digest)
+        for side, digest in state.get("dictionaries", {}).items():
+            if side in mine:
+                trained = DictionaryDigest.of_state(digest)
+                check_same_dictionary(side, mine[side].digest(), trained, text_may_differ)
 
     def train_step(
         self,

@@ -6,7 +6,7 @@ from fairseq.tasks import register_task
 from torch import Tensor
 
 from ..data.answer_context import check_segments, check_typed_lines
-from ..data.pair_dataset import SentencePairDataset
+from ..data.pair_dataset import SentencePairDataset, SentencePairs
 from ..data.parts import taken_apart
 from ..data.preflight import check_question_command
 from .config import TranslationBnbConfig
@@ -48,10 +48,8 @@ class QuestionGenerationBnbTask(TranslationBnbTask):
         check_typed_lines(lines, INPUT_OPTION)
         return super().get_interactive_tokens_and_lengths(lines, encode_fn)
 
-    def _pairs(
-        self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool
-    ) -> SentencePairDataset:
-        dataset = super()._pairs(name, source, target, shuffle)
-        for part, sources in taken_apart(name, source).items():
+    def _pairs(self, name: str, pairs: SentencePairs, shuffle: bool) -> SentencePairDataset:
+        dataset = super()._pairs(name, pairs, shuffle)
+        for part, sources in taken_apart(name, pairs.source).items():
             check_segments(part, sources, self.src_dict.eos(), dataset.longest_source)
         return dataset

@@ -158,6 +158,8 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         Raises:
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
+        if not from_checkpoint:
+            self.check_restored()
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
         model = FairseqTask.build_model(self, cfg, from_checkpoint)

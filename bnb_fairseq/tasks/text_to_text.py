@@ -11,7 +11,7 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..data.dictionary import BnbDictionary
-from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset
+from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, SentencePairs
 from ..data.preflight import check_lines
 from ..metrics.meteor import METEOR, load_meteor
 from ..metrics.rouge import Rouge
@@ -83,14 +83,11 @@ class TextToTextTask(BnbTask):
                 "wordnet"
             )
 
-    def _pairs(
-        self, name: str, source: Sequence[Tensor], target: Sequence[Tensor] | None, shuffle: bool
-    ) -> SentencePairDataset:
+    def _pairs(self, name: str, pairs: SentencePairs, shuffle: bool) -> SentencePairDataset:
         """Pair what was binarized, sources cut as the options say; ``name`` is what messages call it."""
         longest = self._longest_source() if self.cfg.truncate_source else None
-        return SentencePairDataset(
-            source, self.src_dict, target, self.tgt_dict, self.traits is not None, shuffle, longest
-        )
+        sides = (pairs.source, self.src_dict, pairs.target, self.tgt_dict)
+        return SentencePairDataset(*sides, self.traits is not None, shuffle, longest, pairs.target_texts)
 
     def _longest_source(self) -> int:
         longest: int = utils.resolve_max_positions(self.max_positions(), *self._positions)[0]
@@ -135,7 +132,7 @@ class TextToTextTask(BnbTask):
         """
         if constraints is not None:
             raise ValueError(f"--constraints cannot be used with --task {self.cfg._name}")
-        dataset = self._pairs(INPUT, src_tokens, None, shuffle=False)
+        dataset = self._pairs(INPUT, SentencePairs(src_tokens, None), shuffle=False)
         if dataset.cut_sources:
             logger.info("%s: %s", INPUT, dataset.describe_cut())
         return dataset
@@ -176,7 +173,9 @@ class TextToTextTask(BnbTask):
         """Translate a validation batch: what the model writes and the references, detokenised."""
         hypotheses = [best[0]["tokens"] for best in self.inference_step(generator, [model], sample)]
         translations = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINHYP") for tokens in hypotheses]
-        references = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
+        references = sample.get("target_texts")
+        if references is None:
+            references = [self.tgt_dict.text(tokens, "UNKNOWNTOKENINREF") for tokens in sample["target"]]
         if self.cfg.eval_bleu_print_samples:
             logger.info("example translation: %s", translations[0])
             logger.info("example reference:   %s", references[0])

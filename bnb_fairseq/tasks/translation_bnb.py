@@ -1,6 +1,7 @@
 """The ``translation_bnb`` task: text to text, non-autoregressive or not."""
 
 import logging
+from itertools import chain
 from pathlib import Path
 
 from fairseq import utils
@@ -8,7 +9,7 @@ from fairseq.data import data_utils
 from fairseq.tasks import register_task
 
 from ..data.dictionary import load_data_bin
-from ..data.pair_dataset import load_pair
+from ..data.pair_dataset import SentencePairs, load_pair
 from ..data.parts import in_all, joined, load_parts
 from .config import TranslationBnbConfig
 from .text_to_text import TextToTextTask
@@ -82,7 +83,13 @@ class TranslationBnbTask(TextToTextTask):
         )
         source = joined([pair.source for pair in parts.values()])
         targets = in_all("targets", {name: pair.target for name, pair in parts.items()})
-        dataset = self._pairs(split, source, None if targets is None else joined(targets), shuffle=split != "test")
+        texts = [pair.target_texts for pair in parts.values() if pair.target_texts is not None]
+        pairs = SentencePairs(
+            source,
+            None if targets is None else joined(targets),
+            list(chain.from_iterable(texts)) if len(texts) == len(parts) else None,
+        )
+        dataset = self._pairs(split, pairs, shuffle=split != "test")
         self.datasets[split] = dataset
         if self.cfg.truncate_source:
             logger.info("%s: %s", split, dataset.describe_cut())

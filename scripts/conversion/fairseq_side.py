@@ -12,7 +12,8 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from bnb_fairseq.data.dictionary import BnbDictionary, check_same_dictionary, load_data_bin
+from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
+from bnb_fairseq.data.digest import DictionaryDigest, check_same_dictionary
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
@@ -178,8 +179,7 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
     dictionaries = load_data_bin(found, languages)
     for side, dictionary in zip(("source", "target"), dictionaries, strict=True):
         if side in trained.digests:
-            name = f"the {side} dictionary of {found}"
-            check_same_dictionary(name, dictionary.digest()._asdict(), trained.digests[side])
+            check_same_dictionary(side, dictionary.digest(), DictionaryDigest.of_state(trained.digests[side]))
     return dictionaries
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import BertConfig
 
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
-from bnb_fairseq.data.subword import BERT_SPECIALS, WordPiece
+from bnb_fairseq.data.subword import BERT_SPECIALS
+from bnb_fairseq.data.wordpiece import WordPiece
 from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS
 from bnb_fairseq.models.bert_import import ROW_NAMES
 from bnb_fairseq.models.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name

@@ -109,7 +109,7 @@ def _keep_others(path: Path, dictionary: BnbDictionary) -> None:
     """See that no other dictionary is overwritten, on which data or checkpoints may rest."""
     if not path.exists():
         return
-    if load_dictionary(str(path)).digest() != dictionary.digest():
+    if load_dictionary(str(path)).digest().differences(dictionary.digest()) not in ([], ["spaces"]):
         raise ValueError(f"{path} must not exist yet, but is another dictionary; choose another folder for OUT.pt")
 
 

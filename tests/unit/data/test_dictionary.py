@@ -12,14 +12,16 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
+from bnb_fairseq.data.bert_tokenizer import load_wordpiece
 from bnb_fairseq.data.detokenizer import Detokenizer
 from bnb_fairseq.data.dictionary import (
     BnbDictionary,
     SubwordDictionary,
-    check_same_dictionary,
+    evenly_spaced_lines,
     load_dictionary,
 )
-from bnb_fairseq.data.subword import SentencePiece, Surface, load_wordpiece
+from bnb_fairseq.data.raw_texts import Preprocessing
+from bnb_fairseq.data.subword import SentencePiece, Surface
 
 from .conftest import Sentences
 
@@ -129,7 +131,8 @@ def test_tokenizer_is_read_from_the_data_bin_once_the_original_is_gone(
     else:
         moved.unlink()
     suffix = "sentencepiece.model" if kind == "pieces" else "wordpiece.json"
-    assert {path.name for path in (tmp_path / "bin").iterdir()} == {f"dict.de.{suffix}", "dict.de.txt"}
+    spaces = set() if kind == "pieces" else {"dict.de.spaces.tsv"}
+    assert {path.name for path in (tmp_path / "bin").iterdir()} == {f"dict.de.{suffix}", "dict.de.txt"} | spaces
     loaded = load_dictionary(str(tmp_path / "bin" / "dict.de.txt"))
     assert loaded.symbols == dictionary.symbols
     assert ids_of(loaded) == ids_of(dictionary)
@@ -220,30 +223,86 @@ def test_what_is_no_dictionary(name: str, content: bytes, reason: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.model", "nowhere.txt", "nowhere/vocab.txt"])
 def test_nothing_there(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=rf"^--srcdict/--tgtdict want .*, not '{tmp_path}/{name}': .* neither a BERT"):
+    with pytest.raises(
+        ValueError, match=rf"^--srcdict/--tgtdict want .*, not '{tmp_path}/{name}': .* neither a directory"
+    ):
         load_dictionary(str(tmp_path / name))
 
 
 def test_digest(small: SubwordDictionary) -> None:
     expected = hashlib.sha256(b"die\n[CLS]\n[MASK]\n[PAD]\n[SEP]\n[UNK]\nzelle\n##n\n.").hexdigest()
-    assert small.digest() == (9, expected)
+    assert small.digest()[:2] == (9, expected)
+    assert small.digest().tokenizer == small.tokenizer.digest()
+    assert small.digest().spaces == ""
     small.symbols[0], small.symbols[6] = small.symbols[6], small.symbols[0]
     assert small.digest().size == 9
     assert small.digest().sha256 != expected
 
 
-def test_check_same_dictionary() -> None:
-    mine = {"size": 4000, "sha256": "0123456789abcdef"}
-    check_same_dictionary("the source dictionary", mine, dict(mine))
-    message = (
-        "the source dictionary (4,000 symbols, sha256 0123456789ab) is not the one that the checkpoint was trained "
-        "with (30,522 symbols, sha256 fedcba987654); preprocess the data with --srcdict and --tgtdict from the "
-        "training data-bin"
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        check_same_dictionary("the source dictionary", mine, {"size": 30522, "sha256": "fedcba9876543210"})
-    with pytest.raises(ValueError, match="is not the one"):
-        check_same_dictionary("it", mine, {**mine, "sha256": "0123456789abcdeX"})
+def test_digest_of_a_plain_dictionary(tmp_path: Path) -> None:
+    (tmp_path / "dict.de.txt").write_text("die 7\n")
+    digest = load_dictionary(str(tmp_path / "dict.de.txt")).digest()
+    assert (digest.tokenizer, digest.spaces, digest.origin) == ("", "", str(tmp_path / "dict.de.txt"))
+
+
+def test_spaces_are_counted_where_the_dictionary_is_saved(cased: Path, training: Sentences, tmp_path: Path) -> None:
+    text = tmp_path / "train.de"
+    text.write_text("".join(f"{line}\n" for line in training.german), encoding="utf-8")
+    dictionary = load_dictionary(str(cased))
+    dictionary.preprocessing = Preprocessing({"dict.de.txt": text}, {})
+    saved = {}
+    for name in ("dict.de.txt", "dict.en.txt"):  # one dictionary for both languages, as fairseq's --joined-dictionary
+        dictionary.save(str(tmp_path / name))
+        saved[name] = load_dictionary(str(tmp_path / name))
+    assert len({each.digest().spaces for each in saved.values()}) == 2
+    line = next(line for line in training.german if ": " in line)
+    german = saved["dict.de.txt"]
+    assert german.decode(german.string(german.encode_line(line))) == line
+    again = load_dictionary(str(tmp_path / "dict.de.txt"))
+    text.write_text("a:b\n" * 9)  # a dictionary that was made for another text keeps its counts
+    again.preprocessing = Preprocessing({"dict.fr.txt": text}, {})
+    again.save(str(tmp_path / "dict.fr.txt"))
+    assert load_dictionary(str(tmp_path / "dict.fr.txt")).digest()[:4] == saved["dict.de.txt"].digest()[:4]
+
+
+def test_dictionary_of_an_earlier_version_has_the_packages_spaces(cased: Path, tmp_path: Path) -> None:
+    load_dictionary(str(cased)).save(str(tmp_path / "dict.de.txt"))
+    (tmp_path / "dict.de.spaces.tsv").unlink()
+    dictionary = load_dictionary(str(tmp_path / "dict.de.txt"))
+    assert dictionary.digest().spaces == ""
+    assert dictionary.decode("Datei , bitte .") == "Datei, bitte."
+
+
+def test_damaged_counts_of_spaces_are_named(cased: Path, tmp_path: Path) -> None:
+    load_dictionary(str(cased)).save(str(tmp_path / "dict.de.txt"))
+    (tmp_path / "dict.de.spaces.tsv").write_text("")
+    with pytest.raises(ValueError, match=f"{tmp_path}/dict.de.spaces.tsv: must begin with"):
+        load_dictionary(str(tmp_path / "dict.de.txt"))
+
+
+def test_evenly_spaced_lines(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("".join(f"{i}\n" for i in range(10)))
+    assert [int(line) for line in evenly_spaced_lines(tmp_path / "text", 100)] == list(range(10))
+    assert [int(line) for line in evenly_spaced_lines(tmp_path / "text", 4)] == [0, 3, 6, 9]
+
+
+def test_a_target_is_written_as_its_raw_text(small: SubwordDictionary) -> None:
+    ids = small.encode_line("die Katze .")
+    other = small.encode_line("die zelle")
+    batch = torch.tensor([[*ids.tolist(), 3], [*ids.tolist(), 3], [*other.tolist(), 3, 3]])
+    small.references.expect(batch, ["Die  Katze.", "die \u732b.", "DIE Zelle"], small.pad())
+    detokenizer = Detokenizer(small)
+    texts = [detokenizer.decode(small.string(target, escape_unk=True)) for target in (ids, other, ids, ids)]
+    assert texts == ["Die  Katze.", "DIE Zelle", "die \u732b.", "die <[UNK]>."]
+    assert detokenizer.decode(small.string(ids)) == "die [UNK]."
+
+
+def test_a_target_of_a_plain_dictionary_is_written_as_its_raw_text(tmp_path: Path) -> None:
+    (tmp_path / "dict.de.txt").write_text("geöff@@ 3\nnet 2\n", encoding="utf-8")
+    dictionary = load_dictionary(str(tmp_path / "dict.de.txt"))
+    ids = dictionary.encode_line("geöff@@ net weit", add_if_not_exist=False)
+    dictionary.references.expect(ids.unsqueeze(0), ["geöff@@ net weit"], dictionary.pad())
+    assert dictionary.string(ids, "@@ ", escape_unk=True) == "geöffnet weit"
 
 
 @pytest.mark.parametrize("kind", ["cased", "pieces"])

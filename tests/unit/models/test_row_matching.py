@@ -11,7 +11,8 @@ from tokenizers.models import WordPiece as WordPieceModel
 from tokenizers.normalizers import BertNormalizer
 
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
-from bnb_fairseq.data.subword import SentencePiece, WordPiece
+from bnb_fairseq.data.subword import SentencePiece
+from bnb_fairseq.data.wordpiece import WordPiece
 from bnb_fairseq.models.row_matching import SymbolTable, match_rows, symbol_state
 
 # rows: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then these

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from bnb_fairseq.data.detokenizer import Detokenizer
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.models.restored import LAST
 from bnb_fairseq.models.row_matching import symbol_state
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
@@ -69,8 +70,8 @@ def test_checkpoint_remembers_the_dictionaries(make_task: MakeTask) -> None:
     state = task.state_dict()
     assert state == {
         "dictionaries": {
-            "source": {"size": 8, "sha256": task.src_dict.digest().sha256},
-            "target": {"size": 11, "sha256": task.tgt_dict.digest().sha256},
+            "source": task.src_dict.digest().state(),
+            "target": task.tgt_dict.digest().state(),
         },
         "symbols": {"source": symbol_state(task.src_dict), "target": symbol_state(task.tgt_dict)},
     }
@@ -83,8 +84,41 @@ def test_data_with_another_dictionary(side: str, make_task: MakeTask, data_bin: 
     task = make_task()
     state = task.state_dict()
     state["dictionaries"][side]["sha256"] = "0" * 64
-    with pytest.raises(ValueError, match=f"^the {side} dictionary of {data_bin} .* sha256 000000000000"):
+    with pytest.raises(ValueError, match=f"^the {side} dictionary of the data, {data_bin}.* sha256 000000000000"):
         task.load_state_dict(state)
+
+
+@pytest.mark.parametrize("difference", ["tokenizer", "spaces"])
+def test_data_whose_text_is_split_or_joined_in_another_way(difference: str, make_task: MakeTask) -> None:
+    task = make_task()
+    state = task.state_dict()
+    state["dictionaries"]["target"][difference] = "0" * 64
+    with pytest.raises(ValueError, match=f"^the target dictionary of the data, .*{difference} 000000000000"):
+        task.load_state_dict(state)
+    del state["dictionaries"]["target"][difference]
+    task.load_state_dict(state)  # an earlier version wrote the checkpoint
+
+
+@pytest.mark.parametrize("option", ["save_dir", "restore_file", "finetune_from_model"])
+def test_a_training_does_not_go_on_with_another_dictionary(
+    option: str, make_task: MakeTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """fairseq compares none in training."""
+    checkpoint = tmp_path / "checkpoint_last.pt"
+    task = make_task()
+    task.cfg.save_dir, task.cfg.restore_file, task.cfg.finetune_from_model = str(tmp_path / "new"), LAST, None
+    setattr(task.cfg, option, str(tmp_path if option == "save_dir" else checkpoint))
+    state = task.state_dict()
+    torch.save({"task_state": state}, checkpoint)
+    task.check_restored()
+    state["dictionaries"]["source"]["spaces"] = "0" * 64
+    torch.save({"task_state": state}, checkpoint)
+    task.check_restored()
+    assert "spaces 000000000000" in caplog.text
+    state["dictionaries"]["source"]["tokenizer"] = "0" * 64
+    torch.save({"task_state": state}, checkpoint)
+    with pytest.raises(ValueError, match=f"^{checkpoint}: the source dictionary of the data"):
+        task.build_model(None)
 
 
 def test_load_dataset(make_task: MakeTask) -> None:

@@ -1,0 +1,116 @@
+"""BERT's tokenizer as the tokenizer of a fairseq dictionary."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from .spaces import Spaces, general_spaces
+from .subword import BERT_SPECIALS, SubwordTokenizer, Surface
+
+INSIDE = "##"  # mark of a symbol that continues a word
+BEHAVIOUR = ("normalizer", "pre_tokenizer")  # parts of a tokenizer that decide how text is split, beside its vocabulary
+MODEL_BEHAVIOUR = ("type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+
+
+class WordPiece(SubwordTokenizer):
+    """BERT's tokenizer, run by the fast ``tokenizers`` library; ids are BERT's.
+
+    Args:
+        tokenizer: a fast tokenizer with BERT's five special symbols.
+        origin: where it came from, for messages.
+
+    Attributes:
+        spaces: where spaces stand between words.
+        has_own_spaces: whether they were counted in this vocabulary's training text; else they are the package's.
+
+    Raises:
+        ValueError: if special symbols are missing or ids have gaps, that is, if it is not a BERT vocabulary.
+    """
+
+    suffix = ".wordpiece.json"
+    spaces_suffix = ".spaces.tsv"
+
+    def __init__(self, tokenizer: Any, origin: str) -> None:
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        own = tokenizer.get_vocab(with_added_tokens=False)
+        missing = [symbol for symbol in BERT_SPECIALS if symbol not in own]
+        if missing:
+            raise ValueError(f"{origin}: not a BERT vocabulary, it has no {', '.join(missing)}")
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise ValueError(f"{origin}: the ids of its {len(vocabulary)} symbols are not 0..{len(vocabulary) - 1}")
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.symbols = sorted(vocabulary, key=vocabulary.__getitem__)
+        self._tokenizer = tokenizer
+        self._ready()
+        self.spaces = general_spaces(lower_case=self.normalize("A") == "a")
+        self.has_own_spaces = False
+
+    def _ready(self) -> None:
+        # "[SEP]" in a user's text is five characters, not the end of the sentence; the library forgets this setting
+        # when a tokenizer is pickled or saved.
+        self._tokenizer.encode_special_tokens = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._ready()
+
+    @classmethod
+    def load(cls, path: Path) -> "WordPiece":
+        """Read the files that ``save`` wrote; a ValueError if one is damaged."""
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"{path}: not a tokenizer's file, preprocess the data again ({error})") from error
+        loaded = cls(tokenizer, str(path))
+        spaces = cls._spaces_beside(path)
+        if spaces.is_file():
+            loaded.spaces, loaded.has_own_spaces = Spaces.load(spaces), True
+        return loaded
+
+    def save(self, path: Path, lines: Iterable[str] | None = None) -> None:  # noqa: D102
+        self._tokenizer.save(str(path))
+        counted = self.spaces if self.has_own_spaces or lines is None else Spaces.count(map(self.split, lines))
+        counted.save(self._spaces_beside(path))
+
+    @classmethod
+    def _spaces_beside(cls, path: Path) -> Path:
+        return path.with_name(path.name.removesuffix(cls.suffix) + cls.spaces_suffix)
+
+    def encode(self, text: str) -> list[int]:  # noqa: D102
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, symbols: Sequence[str]) -> str:  # noqa: D102
+        return self.spaces.join(" ".join(symbols).replace(f" {INSIDE}", "").split(" "))
+
+    def surface(self, symbol: str) -> Surface:  # noqa: D102
+        continues = symbol.startswith(INSIDE) and len(symbol) > len(INSIDE)
+        return Surface(symbol.removeprefix(INSIDE), False) if continues else Surface(symbol, True)
+
+    def normalize(self, text: str) -> str:
+        """Write a text as the vocabulary reads it, in small letters for an uncased BERT."""
+        return str(self._tokenizer.normalizer.normalize_str(text)) if self._tokenizer.normalizer else text
+
+    def split(self, line: str) -> tuple[list[str], list[bool]]:
+        """Split a line into N words, and say behind which of the first N - 1 white space stands."""
+        text = tokenizers.PreTokenizedString(line)
+        if self._tokenizer.normalizer:
+            text.normalize(self._tokenizer.normalizer.normalize)
+        self._tokenizer.pre_tokenizer.pre_tokenize(text)
+        splits = text.get_splits("original", "char")
+        between = [line[left[1] : right[0]] for (_, left, _), (_, right, _) in pairwise(splits)]
+        return [word for word, _, _ in splits], [any(map(str.isspace, gap)) for gap in between]
+
+    def digest(self) -> str:  # noqa: D102
+        settings = json.loads(self._tokenizer.to_str())
+        model = {name: settings["model"].get(name) for name in MODEL_BEHAVIOUR}
+        behaviour = json.dumps([{name: settings.get(name) for name in BEHAVIOUR}, model], sort_keys=True)
+        return hashlib.sha256(behaviour.encode()).hexdigest()
+
+    def spaces_digest(self) -> str:  # noqa: D102
+        return self.spaces.digest() if self.has_own_spaces else ""
