@@ -26,6 +26,7 @@ setup(
         "scipy>=1.10",
         "sentencepiece>=0.2",
         "tokenizers>=0.20",
+        "tqdm",
         "transformers>=4.45",
     ],
     extras_require={"dev": ["mypy", "pydoclint", "pytest", "pytest-xdist", "ruff"]},

@@ -336,6 +336,9 @@ def evenly_spaced_lines(path: Path, most: int = COUNTED_LINES) -> Iterator[str]:
     Args:
         path: the text, in UTF-8.
         most: about how many lines to read.
+
+    Yields:
+        Lines.
     """
     with path.open("rb") as lines:
         step = 1 + sum(1 for _ in lines) // most

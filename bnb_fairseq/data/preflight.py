@@ -184,10 +184,13 @@ def _check_each_line(path: Path, find_fault: Callable[[str], str | None], option
 
 
 def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | None:
-    """Return the texts that ``fairseq-preprocess`` reads; None under any other command.
+    """Find the texts of the running ``fairseq-preprocess``.
 
     Args:
         argv: the command and its arguments; ``sys.argv`` by default.
+
+    Returns:
+        The texts; None under any other command.
     """
     args = _preprocessing_arguments(argv)
     if args is None:

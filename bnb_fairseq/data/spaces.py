@@ -60,6 +60,9 @@ class Spaces:
 
         Args:
             lines: of each line its N words, and whether a space stands behind each of the first N - 1.
+
+        Returns:
+            The counts.
         """
         seen = Counter((place, bool(spaces[i])) for words, spaces in lines for i, place in _places(words, spaces))
         totals: list[dict[str, list[int]]] = [{} for _ in contexts_of(Place(*["x"] * len(Place._fields)))]
@@ -172,10 +175,13 @@ def class_of(word: str) -> str:
 
 
 def general_spaces(lower_case: bool) -> Spaces:
-    """Return the counts that ship with the package, for texts that have none of their own.
+    """Load the counts that ship with the package, for texts that have none of their own.
 
     Args:
         lower_case: whether the words are in small letters only.
+
+    Returns:
+        The counts.
     """
     name = "lower_case" if lower_case else "cased"
     return _general(f"spaces_{name}.tsv")

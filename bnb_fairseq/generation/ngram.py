@@ -2,9 +2,11 @@
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -15,6 +17,40 @@ logger = logging.getLogger(__name__)
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 CACHED_PAIRS = 1 << 20  # a text's state and a token; about 200 bytes each
+
+
+class FileVersion(NamedTuple):
+    """A file as it is at one moment; another one after a change."""
+
+    path: str
+    modified: int
+    size: int
+    inode: int
+
+
+def file_version(path: str) -> FileVersion | None:
+    """Return the version of a file, None where there is none."""
+    file = Path(path)
+    if not file.is_file():
+        return None
+    state = file.stat()
+    return FileVersion(str(file.resolve()), state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+class NgramModel:
+    """A model in memory, as KenLM has it.
+
+    Args:
+        kenlm: KenLM's model.
+    """
+
+    def __init__(self, kenlm: Any) -> None:
+        self.kenlm = kenlm
+
+
+# What scorers share. A model goes with the last scorer that uses it.
+_in_memory: WeakValueDictionary[FileVersion, NgramModel] = WeakValueDictionary()
+_reading = threading.Lock()
 
 
 def ngram_words(dictionary: BnbDictionary) -> list[str]:
@@ -38,7 +74,7 @@ class NgramScorer:
     """Adds ``weight`` x log P(token | text) + ``token_bonus`` to a text for each token, natural logarithm.
 
     Texts that end in the same words, as far as the model looks back, share one state; each state and token is looked up
-    once.
+    once. Scorers of one file share the model; threads may share a scorer.
 
     Args:
         path: an ARPA file or KenLM's binary file, over the symbols of the target dictionary.
@@ -58,7 +94,8 @@ class NgramScorer:
     ) -> None:
         if not (math.isfinite(weight) and math.isfinite(token_bonus)):
             raise ValueError(f"--ctc-lm-weight and the token bonus must be finite, but are {weight} and {token_bonus}")
-        self._model = load_ngram_model(path)
+        self._shared = shared_ngram_model(path)
+        self._model = self._shared.kenlm
         self._new_state = _kenlm().State
         self._words = list(words)
         known = sum(word in self._model for word in set(words) - {UNKNOWN})
@@ -71,22 +108,19 @@ class NgramScorer:
         self._weight = weight * math.log(10)  # KenLM's logarithms are to the base 10
         self._token_bonus = token_bonus
         self._score_end = score_end
-        self._forget()
+        self._known = _Known()
 
-    def _forget(self) -> None:
-        self._states: list[Any] = []
-        self._numbers: dict[Any, int] = {}
-        self._pairs: dict[int, tuple[float, int]] = {}
-        self._ends: dict[int, float] = {}
-        empty = self._new_state()
-        self._model.BeginSentenceWrite(empty)
-        self._number(empty)
+    def forget(self) -> None:
+        """Look up anew what this thread has looked up so far."""
+        self._known.forget()
 
     def start(self) -> int:
         """Return the state of the empty text."""
-        if len(self._pairs) > CACHED_PAIRS:
-            self._forget()
-        return 0
+        if len(self._known.pairs) > CACHED_PAIRS:
+            self.forget()
+        empty = self._new_state()
+        self._model.BeginSentenceWrite(empty)
+        return self._known.number(empty)
 
     def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Score each next token.
@@ -101,7 +135,8 @@ class NgramScorer:
         """
         asked = (states.unsqueeze(2) * len(self._words) + tokens.unsqueeze(1))[wanted]
         pairs, places = torch.unique(asked, return_inverse=True)
-        found = [self._pairs.get(pair) or self._look_up(pair) for pair in pairs.tolist()]
+        known = self._known.pairs
+        found = [known.get(pair) or self._look_up(pair) for pair in pairs.tolist()]
         gains = torch.tensor([gain for gain, _ in found], device=wanted.device)
         behind = torch.tensor([number for _, number in found], dtype=torch.long, device=wanted.device)
         scores = torch.zeros(wanted.shape, device=wanted.device)
@@ -113,24 +148,45 @@ class NgramScorer:
         """Score the end of texts: states B x K -> what it adds, B x K, float32."""
         if not self._score_end:
             return torch.zeros(states.shape, device=states.device)
-        flat = states.flatten().tolist()
-        for number in set(flat) - self._ends.keys():
-            ended = self._model.BaseScore(self._states[number], END, self._new_state())
-            self._ends[number] = self._weight * ended
-        return torch.tensor([self._ends[number] for number in flat], device=states.device).view_as(states)
+        flat, known = states.flatten().tolist(), self._known
+        for number in set(flat) - known.ends.keys():
+            ended = self._model.BaseScore(known.states[number], END, self._new_state())
+            known.ends[number] = self._weight * ended
+        return torch.tensor([known.ends[number] for number in flat], device=states.device).view_as(states)
 
     def _look_up(self, pair: int) -> tuple[float, int]:
         """Ask the model, and remember: what the token adds behind a state, and the new state."""
         number, token = divmod(pair, len(self._words))
-        behind = self._new_state()
-        score = self._model.BaseScore(self._states[number], self._words[token], behind)
-        self._pairs[pair] = self._weight * score + self._token_bonus, self._number(behind)
-        return self._pairs[pair]
+        behind, known = self._new_state(), self._known
+        score = self._model.BaseScore(known.states[number], self._words[token], behind)
+        known.pairs[pair] = self._weight * score + self._token_bonus, known.number(behind)
+        return known.pairs[pair]
 
-    def _number(self, state: Any) -> int:
-        number = self._numbers.setdefault(state, len(self._states))
-        if number == len(self._states):
-            self._states.append(state)
+
+class _Known(threading.local):
+    """What a thread has asked a model so far.
+
+    Attributes:
+        states: KenLM's states by their numbers, the empty text's first.
+        pairs: what a token adds behind a state, and the number of the state behind it.
+        ends: what the end of the text adds behind a state.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.states: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+        self.pairs: dict[int, tuple[float, int]] = {}
+        self.ends: dict[int, float] = {}
+
+    def number(self, state: Any) -> int:
+        """Return the number of a state, a new one for one that was not seen before."""
+        number = self._numbers.setdefault(state, len(self.states))
+        if number == len(self.states):
+            self.states.append(state)
         return number
 
 
@@ -174,3 +230,27 @@ def load_ngram_model(path: str) -> Any:
         raise ValueError(
             f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {reason}"
         ) from error
+
+
+def shared_ngram_model(path: str) -> NgramModel:
+    """Return a model that is in memory already, or load it; a file that has changed is another model.
+
+    Args:
+        path: an ARPA file or KenLM's binary file.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if KenLM is not installed.
+        ValueError: if the file is no n-gram model.
+    """
+    with _reading:
+        version = file_version(path)
+        model = None if version is None else _in_memory.get(version)
+        if model is None:
+            model = NgramModel(load_ngram_model(path))
+            if version is not None:
+                _in_memory[version] = model
+        return model

@@ -127,6 +127,9 @@ def _check(options: GeneratorOptions) -> None:
         for name, neutral in (("ctc_lm_path", None), ("ctc_token_bonus", 0.0)):
             value = getattr(options, name)
             problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
+        if options.nbest == 1:  # an n-best list may come from a search, too
+            symbols, default = options.ctc_beam_symbols, SEARCH_OPTIONS["ctc_beam_symbols"]
+            problems.require(symbols == default, "ctc-beam-symbols", "must stand beside --ctc-beam", symbols)
     if options.ctc_lm_path is None:
         problems.require(
             options.ctc_lm_weight == 0, "ctc-lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight

@@ -1,24 +1,12 @@
 """Trained models for use from Python: raw text in, detokenised text out."""
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
-from fairseq import hub_utils
 from fairseq.models import BaseFairseqModel
 
-
-class BnbHubInterface(hub_utils.GeneratorHubInterface):
-    """fairseq's hub interface, whose text goes through the tokenizers of the data-bin folder.
-
-    Args:
-        cfg: fairseq's configuration of the checkpoint.
-        task: the task.
-        models: the models.
-    """
-
-    def __init__(self, cfg: Any, task: Any, models: Any) -> None:
-        super().__init__(cfg, task, models)
-        self.tokenizer = task.build_tokenizer(cfg.tokenizer)
-        self.bpe = task.build_bpe(cfg.bpe)
+if TYPE_CHECKING:
+    from ..hub.interface import BnbHubInterface
 
 
 class FromPretrained(BaseFairseqModel):
@@ -27,23 +15,29 @@ class FromPretrained(BaseFairseqModel):
     @classmethod
     def from_pretrained(
         cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        **kwargs: Any,
-    ) -> BnbHubInterface:
+        model_name_or_path: str | os.PathLike[str],
+        checkpoint_file: str | None = None,
+        data_name_or_path: str | os.PathLike[str] = ".",
+        **options: Any,
+    ) -> "BnbHubInterface":
         """Load a checkpoint for translation.
 
         Args:
-            model_name_or_path: folder of the checkpoint.
-            checkpoint_file: its name; several, with ``:`` between, make an ensemble or a model and its reranker.
+            model_name_or_path: a checkpoint, or its folder; nothing is downloaded or unpacked.
+            checkpoint_file: name in the folder; several, with ``:`` between, make an ensemble or a model and its
+                reranker; None: ``model.pt``, ``checkpoint_best.pt``, ``checkpoint_last.pt`` or the only ``*.pt``.
             data_name_or_path: data-bin folder; a name that begins with a dot is taken from the checkpoint's folder.
-            **kwargs: options of the checkpoint's configuration to override, by their field names.
+            **options: options of the task, the model and the generation for all calls, by their field names.
 
         Returns:
             What translates: ``translate(sentences, **options)``, ``generate`` and the rest of fairseq's hub interface.
+
+        Raises:
+            ValueError: naming the checkpoint, folder or dictionary that is missing, or options that do not exist or
+                have no effect.
         """
-        loaded = hub_utils.from_pretrained(
-            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
-        )
-        return BnbHubInterface(loaded["args"], loaded["task"], loaded["models"])
+        from ..hub.checkpoints import find_checkpoints, load  # they need the tasks, which need the models
+        from ..hub.interface import BnbHubInterface
+
+        files = find_checkpoints(model_name_or_path, checkpoint_file)
+        return BnbHubInterface(load(files, data_name_or_path, options))

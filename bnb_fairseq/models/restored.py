@@ -19,10 +19,13 @@ class RestoringOptions(Protocol):
 
 
 def checkpoint_to_restore(cfg: RestoringOptions) -> Path | None:
-    """Return the checkpoint that a training goes on from; None if it begins anew.
+    """Find the checkpoint that a training goes on from.
 
     Args:
         cfg: fairseq's options.
+
+    Returns:
+        The checkpoint; None if the training begins anew.
     """
     path = Path(cfg.restore_file)
     if cfg.restore_file == LAST:

@@ -98,6 +98,10 @@ class TextToTextTask(BnbTask):
             )
         return longest
 
+    def find_fault(self, line: str) -> str | None:
+        """Tell why a source line cannot be translated; None if it can."""
+        return None
+
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]
     ) -> tuple[list[Tensor], list[int]]:

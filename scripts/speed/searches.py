@@ -77,7 +77,7 @@ class ForgetfulScorer(NgramScorer):
 
     def start(self) -> int:
         """Return the state of the empty text; the search calls it once a batch."""
-        self._forget()
+        self.forget()
         return super().start()
 
 

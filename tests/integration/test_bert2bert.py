@@ -12,7 +12,7 @@ import torch
 from fairseq import checkpoint_utils
 from torch import Tensor
 
-import bnb_fairseq  # noqa: F401  # registers the model and the task
+from bnb_fairseq.models.bert2bert import Bert2Bert
 
 from ..alike import check_alike
 from .conftest import TRAIN, Setting, with_noise
@@ -108,6 +108,12 @@ def test_greedy_translations_do_not_depend_on_batches(
 ) -> None:
     output = fairseq("generate", setting.data_bin, "--path", checkpoint, *GREEDY, "--batch-size", 1)
     check_alike(translations(output), greedy)
+
+
+def test_from_python(setting: Setting, checkpoint: Path, greedy: dict[int, str]) -> None:
+    hub = Bert2Bert.from_pretrained(checkpoint, None, setting.data_bin, max_len_b=LONGEST)
+    sources = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()
+    check_alike(dict(enumerate(hub.translate(sources, beam=1, batch_size=32))), greedy)
 
 
 def test_generation_needs_no_bert(

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,7 +105,7 @@ def test_what_is_not_wanted_is_not_asked(arpa: Path) -> None:
     scorer = NgramScorer(str(arpa), WORDS, 1.0)
     asked = count_questions(scorer)
     wanted = torch.tensor([[[True, False, False], [False, False, False]]])
-    scores, states = scorer.extend(torch.zeros(1, 2, dtype=torch.long), torch.tensor([[1, 2, 3]]), wanted)
+    scores, states = scorer.extend(torch.full((1, 2), scorer.start()), torch.tensor([[1, 2, 3]]), wanted)
     assert asked == ["▁a"]
     assert scores[~wanted].tolist() == [0.0] * 5
     assert states[~wanted].tolist() == [0] * 5
@@ -157,13 +158,13 @@ def test_each_pair_is_looked_up_once(arpa: Path, monkeypatch: pytest.MonkeyPatch
     scorer = NgramScorer(str(arpa), WORDS, 0.4, 0.8)
     asked = count_questions(scorer)
     *_, first = searched(scorer)
-    pairs = len(scorer._pairs)
-    assert 20 < len(asked) == pairs + len(scorer._ends)
+    pairs = len(scorer._known.pairs)
+    assert 20 < len(asked) == pairs + len(scorer._known.ends)
     *_, second = searched(scorer)
-    assert len(asked) == pairs + len(scorer._ends)
+    assert len(asked) == pairs + len(scorer._known.ends)
     monkeypatch.setattr(ngram, "CACHED_PAIRS", 5)
     *_, third = searched(scorer)
-    assert len(asked) == 2 * (pairs + len(scorer._ends))
+    assert len(asked) == 2 * (pairs + len(scorer._known.ends))
     assert first == second == third
 
 
@@ -209,3 +210,47 @@ def test_model_of_other_words(arpa: Path) -> None:
 def test_weights_must_be_finite(arpa: Path, weight: float, bonus: float) -> None:
     with pytest.raises(ValueError, match="--ctc-lm-weight and the token bonus must be finite"):
         NgramScorer(str(arpa), WORDS, weight, bonus)
+
+
+def test_scorers_of_one_file_share_the_model(arpa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kenlm")
+    read, load = [], ngram.load_ngram_model
+
+    def load_and_note(path: str) -> Any:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(ngram, "load_ngram_model", load_and_note)
+    first, second = (NgramScorer(str(arpa), WORDS, weight) for weight in (1.0, 2.0))
+    assert len(read) == 1
+    assert first._model is second._model
+    other = tmp_path / "other.arpa"
+    other.write_text(arpa.read_text(encoding="utf-8"), encoding="utf-8")
+    NgramScorer(str(other), WORDS, 1.0)
+    NgramScorer(str(other), WORDS, 1.0)  # the one before is gone, and its model with it
+    assert read[1:] == [str(other)] * 2
+    arpa.write_text(arpa.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    third = NgramScorer(str(arpa), WORDS, 1.0)
+    assert len(read) == 4
+    assert third._model is not first._model
+
+
+def test_each_thread_has_states_of_its_own(arpa: Path) -> None:
+    pytest.importorskip("kenlm")
+    scorer = NgramScorer(str(arpa), WORDS, 1.0)
+    tokens, wanted = torch.tensor([[1, 2]]), torch.ones(1, 1, 2, dtype=torch.bool)
+    scores, states = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+
+    def forget_and_ask() -> None:
+        scorer.forget()
+        scorer.extend(torch.tensor([[scorer.start()]]), torch.tensor([[4, 3]]), wanted)
+
+    thread = threading.Thread(target=forget_and_ask)
+    thread.start()
+    thread.join()
+    known = dict(scorer._known.pairs)
+    assert len(known) == 2
+    again, same = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+    assert again.tolist() == scores.tolist()
+    assert same.tolist() == states.tolist()
+    assert scorer._known.pairs == known

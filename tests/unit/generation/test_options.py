@@ -67,6 +67,8 @@ def test_options_of_the_search_are_taken() -> None:
     found = generator_options(config(), Namespace(**expected))
     assert found == GeneratorOptions(**expected)  # type: ignore[arg-type]
     assert generator_options(config(), TranslationBnbConfig()) == GeneratorOptions()
+    found = generator_options(config(nbest=3), Namespace(ctc_beam_symbols=20))  # an n-best list comes from a search
+    assert found == GeneratorOptions(nbest=3, ctc_beam_symbols=20)
 
 
 def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
@@ -95,6 +97,7 @@ def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
         ),
         ({}, {"ctc_lm_path": "lm.pt"}, "--ctc-lm-path must stand beside --ctc-beam, but is lm.pt"),
         ({}, {"ctc_token_bonus": 1.5}, "--ctc-token-bonus must stand beside --ctc-beam, but is 1.5"),
+        ({}, {"ctc_beam_symbols": 5}, "--ctc-beam-symbols must stand beside --ctc-beam, but is 5"),
         ({}, {"ctc_lm_weight": 0.5, "ctc_beam": 2}, "--ctc-lm-weight must stand beside --ctc-lm-path, but is 0.5"),
         (
             {"nbest": 0, "iter_decode_max_iter": -1},

@@ -1,0 +1,1 @@
+"""Trained models in Python: loading, the options of a call, and fairseq's hub interface."""
