@@ -30,6 +30,7 @@ from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
+from .sweeps import begin_run_of_sweep
 
 
 class BnbTask(DictionaryTask, TranslationTask):
@@ -133,6 +134,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         Returns:
             The model.
         """
+        if not from_checkpoint:
+            begin_run_of_sweep(self.cfg)
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None

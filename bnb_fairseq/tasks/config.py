@@ -97,6 +97,7 @@ class BnbTaskConfig(FairseqDataclass):
     )
     train_subset: str = II("dataset.train_subset")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    save_dir: str = II("checkpoint.save_dir")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]
 
 

@@ -37,6 +37,7 @@ class SentencePredictionBnbConfig(SentencePredictionConfig):
         },
     )
     train_subset: str = field(default=II("dataset.train_subset"))
+    save_dir: str = field(default=II("checkpoint.save_dir"))
 
 
 def check_options(cfg: SentencePredictionBnbConfig) -> None:
