@@ -8,8 +8,14 @@ Shape letters, used throughout: B batch, S source length, T target length, A can
 width, Z latent width, V vocabulary.
 """
 
-from . import compat  # noqa: F401, I001 (first: it explains a missing fairseq)
-from . import criterions, models, optim, tasks
+# ruff: noqa: E402  (first of all: PyTorch and fairseq are there)
+from .installation import require_host
+
+require_host()
+
+from . import compat, criterions, models, optim, tasks
+
+compat.answer_to_short_name(__path__)
 
 __version__ = "0.1.0"
-__all__ = ["criterions", "models", "optim", "tasks"]
+__all__ = ["compat", "criterions", "models", "optim", "tasks"]

@@ -7,28 +7,20 @@ under torch's safe loader and silences, one by one and by name, warnings that a 
 import argparse
 import importlib
 import logging
+import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+import fairseq
 import numpy as np
 import torch
+from fairseq.logging import progress_bar
 from torch import Tensor
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
-FAIRSEQ_MISSING = (
-    "bnb_fairseq is a plugin of fairseq, which is not installed in this environment. Run `bash scripts/bootstrap.sh` "
-    "in the repository, or install it as docs/install.md says."
-)
-
-try:
-    import fairseq  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "fairseq":  # fairseq is there, but something that it needs is not
-        raise
-    raise ImportError(FAIRSEQ_MISSING) from error
 
 KNOWN_WARNINGS = (
     "hydra.experimental.initialize.* is no longer experimental",
@@ -67,6 +59,33 @@ def allow_fairseq_checkpoints() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace, np.ndarray, np.dtype, *numeric, *rebuilders, *renamed])
     configuration = [DictConfig, ListConfig, AnyNode, ContainerMetadata, Metadata, Any, defaultdict, dict, int, list]
     torch.serialization.add_safe_globals([*configuration, _TensorPlaceholder])
+
+
+def answer_to_short_name(path: MutableSequence[str]) -> None:
+    """Let fairseq find by ``--user-dir bnb_fairseq`` the package that Python has imported already.
+
+    Where the working directory has no such folder, fairseq looks beside itself, in site-packages. It takes an imported
+    package for another one of the same name unless the package's ``__path__`` has the folder in just this spelling.
+
+    Args:
+        path: the ``__path__`` of this package, changed in place.
+    """
+    beside = Path(fairseq.__file__).parent / ".." / __package__
+    if beside.is_dir() and beside.samefile(path[0]) and str(beside) not in path:
+        path.append(str(beside))
+
+
+def end_earlier_logs() -> None:
+    """Close tensorboard's files and the run of wandb that an earlier training of this process has left open.
+
+    fairseq would go on writing to them: it keeps one writer for each kind of log, whatever ``--tensorboard-logdir``.
+    """
+    for writer in progress_bar._tensorboard_writers.values():
+        writer.close()
+    progress_bar._tensorboard_writers.clear()
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def quiet_known_warnings() -> None:

@@ -18,6 +18,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from one_line_errors import one_line_errors
 
 VALUE = re.compile(r"\b(num_updates|nll_loss|bleu|kl_factor|kl_loss|kl_unit_\w+|active_units)[= ]([\d.]+)")
+TRAINING = re.compile(r"\bepoch \d+:\s+\d+ / \d+ ")  # what --log-file writes lacks the logger's name
 COLUMNS = {  # of the table of validations: name in the log -> heading and format
     "num_updates": ("updates", ",.0f"),
     "nll_loss": ("validation NLL (bits)", ".2f"),
@@ -41,7 +42,7 @@ def read_curves(lines: Sequence[str]) -> tuple[list[Point], list[Point]]:
     curves: tuple[dict[float, Point], dict[float, Point]] = ({}, {})
     for line in lines:
         validation = " valid on " in line
-        if not validation and "| train_inner |" not in line:
+        if not validation and not TRAINING.search(line):
             continue
         point = {name: float(value) for name, value in VALUE.findall(line)}
         if {"num_updates", "nll_loss"} <= point.keys():

@@ -5,20 +5,15 @@ and TGT.model, once all of them are made.
 """
 
 import argparse
-import io
 import lzma
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import sentencepiece
 from one_line_errors import one_line_errors
 
+from bnb_fairseq.vocabulary import train_model
+
 PARTS = ("train", "valid", "test")
-LIMITS = {  # what SentencePiece says of a size that does not suit the text -> the constraint
-    r"required_chars\. \d+ vs (\d+)": "at least",
-    r"Please set it to a value <= (\d+)": "at most",
-}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -96,40 +91,6 @@ def write_part(pairs: Sequence[Sequence[str]], output: Path, languages: Sequence
         output.with_name(f"{output.name}.{language}").write_text(text, encoding="utf-8")
 
 
-def train_model(texts: Sequence[str], symbols: int) -> bytes:
-    """Train a SentencePiece model.
-
-    Args:
-        texts: sentences.
-        symbols: size of the model.
-
-    Returns:
-        What its file holds.
-
-    Raises:
-        ValueError: if the texts do not suit the size.
-    """
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.Train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            vocab_size=symbols,
-            character_coverage=1.0,
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        for said, constraint in LIMITS.items():
-            if limit := re.search(said, str(error)):
-                raise ValueError(
-                    f"--symbols must be {constraint} {limit[1]} for the target side of the training part, "
-                    f"but is {symbols}"
-                ) from error
-        raise
-    return model.getvalue()
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Read all parts, train the SentencePiece model on the training part's target side, and write.
 
@@ -144,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
     texts = [pair[1] for pair in parts[0]]
     if not any(text.strip() for text in texts):
         raise ValueError(f"{files[0]} must have text on its target side, but has none")
-    model = train_model(texts, arguments.symbols)
+    model = train_model(texts, arguments.symbols, "the target side of the training part")
     arguments.output.mkdir(parents=True, exist_ok=True)
     for part, pairs, file in zip(PARTS, parts, files, strict=True):
         write_part(pairs, arguments.output / part, arguments.languages)

@@ -102,7 +102,7 @@ class NgramScorer:
         if not known:
             raise ValueError(
                 f"--ctc-lm-path must be an n-gram model over the {len(words):,} symbols of the target dictionary, but "
-                f"{path} knows none of them; scripts/train_ngram.py makes one"
+                f"{path} knows none of them; count one on text that is split into these symbols"
             )
         logger.info("%s: order %d, knows %d of %d symbols", path, self._model.order, known, len(words))
         self._weight = weight * math.log(10)  # KenLM's logarithms are to the base 10

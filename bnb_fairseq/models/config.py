@@ -22,7 +22,10 @@ TINY: Sizes = {"layers": 2, "embed_dim": 128, "ffn_embed_dim": 512, "attention_h
 
 
 def _size(side: str, what: str) -> Any:
-    return field(default=None, metadata={"help": f"{side} {what} (default: the BERT's, else the architecture's)"})
+    return field(
+        default=None,
+        metadata={"help": f"{side} {what} (default: the BERT's, else the architecture's; beside a BERT no other)"},
+    )
 
 
 @dataclass
@@ -111,7 +114,8 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
         default=128, metadata={"help": "length classifier: classes for target minus source length, from -N to N"}
     )
     latent_size: int = field(
-        default=0, metadata={"help": "width of the latent vector of a token; 0: none, the encoder state itself"}
+        default=0,
+        metadata={"help": "width of the latent vector of a token (the paper: 8); 0: none, the encoder state itself"},
     )
     latent: LATENT_CHOICES = field(  # type: ignore[valid-type]
         default="deterministic", metadata={"help": "the latent is a linear map, or a variational autoencoder's"}

@@ -31,6 +31,7 @@ from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
+from .sweeps import begin_run_of_sweep
 
 
 class BnbTask(DictionaryTask, TranslationTask):
@@ -136,6 +137,7 @@ class BnbTask(DictionaryTask, TranslationTask):
             The model.
         """
         if not from_checkpoint:
+            begin_run_of_sweep(self.cfg)
             self.check_restored()
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None

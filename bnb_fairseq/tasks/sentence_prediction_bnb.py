@@ -21,6 +21,7 @@ from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
 from .dictionary_task import DictionaryTask
 from .sentence_prediction_config import SentencePredictionBnbConfig, check_options, check_reports, count_classes
+from .sweeps import begin_run_of_sweep
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +160,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
         if not from_checkpoint:
+            begin_run_of_sweep(self.cfg)
             self.check_restored()
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)

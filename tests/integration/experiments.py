@@ -12,7 +12,8 @@ from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import bnb_fairseq  # noqa: F401  (registers tasks, models and criterion)
 
@@ -61,13 +62,19 @@ def parse(name: str, overrides: Sequence[str] = (), folder: Path = EXAMPLES) -> 
     """Compose a config, with fairseq's and the plugin's dataclasses, in which an unknown key is an error."""
     hydra_init(name)
     with initialize_config_dir(config_dir=str(folder)):
-        config = compose(name, list(overrides))
+        config = compose(name, list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = config.hydra.run.dir  # what hydra does for a single run
+        HydraConfig.instance().set_config(config)
+        del config.hydra
     unknown = set(config) - set(FairseqConfig.__dataclass_fields__)
     assert not unknown, f"fairseq knows no {', '.join(map(str, unknown))}"
     for group in NAMED:
         dataclass_of(group, config[group]._name)
     add_defaults(config)
-    return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    HydraConfig.instance().cfg = None
+    return resolved
 
 
 def blocks(readme: Path, kind: str) -> list[str]:

@@ -73,7 +73,7 @@ def trained(setting: Setting, fairseq: Command, device: str, tmp_path_factory: p
     """Run the shipped config for a few updates on the small data."""
     folder = tmp_path_factory.mktemp("hydra")
     overrides = [f"task.data={setting.data_bin}", f"model.bert_encoder={setting.bert}", "optimization.max_update=4"]
-    overrides += [f"checkpoint.save_dir={folder}", f"common.cpu={str(device == 'cpu').lower()}"]
+    overrides += [f"hydra.run.dir={folder}", f"common.cpu={str(device == 'cpu').lower()}"]
     command = ["--config-dir", "examples", "--config-name", OURS]
     before = set(ROOT.iterdir())
     output = fairseq("hydra-train", *command, *overrides, plugin=False, cwd=ROOT)
@@ -90,6 +90,53 @@ def test_hydra_trains_what_the_config_says(trained: Path) -> None:
     assert config["criterion"]["label_smoothing"] == 0.1
     assert config["optimization"]["lr"] == [0.0005]
     assert config["task"]["eval_bleu"] is True
+
+
+@pytest.fixture(scope="module")
+def sweep(setting: Setting, fairseq: Command, device: str) -> Callable[..., str]:
+    """Train the shipped config as a sweep over two learning rates."""
+    data = [f"task.data={setting.data_bin}", "model._name=bnb_transformer_tiny", "model.bert_encoder=null"]
+    layers = ["model.encoder_layers=1", "model.decoder_layers=1", f"common.cpu={str(device == 'cpu').lower()}"]
+    command = ["--config-dir", "examples", "--config-name", OURS, "-m", *data, *layers, "task.eval_bleu=false"]
+    command += ["checkpoint.best_checkpoint_metric=loss", "checkpoint.maximize_best_checkpoint_metric=false"]
+
+    def train(*overrides: str, fails: bool = False) -> str:
+        return fairseq("hydra-train", *command, *overrides, plugin=False, cwd=ROOT, fails=fails)
+
+    return train
+
+
+def rates(folder: Path) -> dict[str, tuple[list[float], int]]:
+    """Learning rate and updates of each run's checkpoint."""
+    found = {}
+    for path in folder.rglob("checkpoint_last.pt"):
+        state = torch.load(path)
+        updates = state["optimizer_history"][-1]["num_updates"]
+        found[str(path.parent.relative_to(folder))] = (state["cfg"]["optimization"]["lr"], updates)
+    return found
+
+
+def test_runs_of_a_sweep_do_not_resume_each_other(sweep: Callable[..., str], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    both = "optimization.lr=[0.001],[0.002]"
+    tensorboard = "common.tensorboard_logdir=${checkpoint.save_dir}/tensorboard"
+    sweep(both, "optimization.max_update=2", f"hydra.sweep.dir={tmp_path / 'own'}", tensorboard)
+    assert len(list((tmp_path / "own" / "0" / "tensorboard" / "valid").iterdir())) == 1
+    assert len(list((tmp_path / "own" / "1" / "tensorboard" / "valid").iterdir())) == 1
+    assert rates(tmp_path / "own") == {"0": ([0.001], 2), "1": ([0.002], 2)}
+    sweep(both, "optimization.max_update=3", f"hydra.sweep.dir={tmp_path / 'own'}", tensorboard)
+    assert rates(tmp_path / "own") == {"0": ([0.001], 3), "1": ([0.002], 3)}
+    folders = (f"hydra.sweep.dir={tmp_path / 'logs'}", f"checkpoint.save_dir={shared}")
+    output = sweep(both, "optimization.max_update=2", *folders, fails=True)
+    assert f"{shared} holds the run with optimization.lr=[0.001], and this one has optimization.lr=[0.002]" in output
+    assert rates(shared) == {".": ([0.001], 2)}
+
+
+def test_documentation_shows_what_the_examples_have() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), flags=re.DOTALL)
+    shown, base = OmegaConf.create(block), OmegaConf.load(EXAMPLES / "base.yaml")
+    assert OmegaConf.to_container(shown.hydra.sweep) == OmegaConf.to_container(base.hydra.sweep)
+    assert OmegaConf.to_container(shown.checkpoint)["save_dir"] == OmegaConf.to_container(base.checkpoint)["save_dir"]
 
 
 def test_generate_from_a_checkpoint_of_hydra(

@@ -1,16 +1,18 @@
-"""What torch's safe loader takes with the plugin imported, and what a missing fairseq looks like."""
+"""What torch's safe loader takes with the plugin imported, and how fairseq finds the package."""
 
-import subprocess
 import sys
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import fairseq
 import numpy as np
 import pytest
 import torch
 from fairseq.distributed.utils import _TensorPlaceholder
+from fairseq.logging import progress_bar
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.base import ContainerMetadata, Metadata
 
@@ -126,13 +128,33 @@ def test_exactly_these_are_on_the_list() -> None:
     assert functions == {"_reconstruct", "scalar"}
 
 
-def run_without_fairseq(statement: str) -> subprocess.CompletedProcess[str]:
-    script = f"import sys; sys.modules['fairseq'] = None; {statement}"
-    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_logs_of_an_earlier_training_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    writers = {"valid": SimpleNamespace(close=lambda: done.append("tensorboard"))}
+    monkeypatch.setattr(progress_bar, "_tensorboard_writers", writers)
+    wandb = SimpleNamespace(run=object(), finish=lambda: done.append("wandb"))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    compat.end_earlier_logs()
+    assert (done, writers) == (["tensorboard", "wandb"], {})
+    wandb.run = None
+    compat.end_earlier_logs()
+    monkeypatch.delitem(sys.modules, "wandb")
+    compat.end_earlier_logs()
+    assert done == ["tensorboard", "wandb"]
 
 
-def test_a_missing_fairseq_is_explained() -> None:
-    done = run_without_fairseq("import bnb_fairseq")
-    assert done.returncode == 1
-    assert done.stderr.rstrip().endswith(f"ImportError: {compat.FAIRSEQ_MISSING}")
-    assert "scripts/bootstrap.sh" in compat.FAIRSEQ_MISSING
+def test_the_package_answers_to_the_path_that_fairseq_makes_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In site-packages, where fairseq looks for ``--user-dir bnb_fairseq``; a copy elsewhere is another package."""
+    (tmp_path / "fairseq").mkdir()
+    package = tmp_path / "bnb_fairseq"
+    package.mkdir()
+    monkeypatch.setattr(fairseq, "__file__", str(tmp_path / "fairseq" / "__init__.py"))
+    path = [str(package)]
+    compat.answer_to_short_name(path)
+    compat.answer_to_short_name(path)
+    assert path == [str(package), str(tmp_path / "fairseq" / ".." / "bnb_fairseq")]
+    elsewhere = [str(ROOT / "bnb_fairseq")]
+    compat.answer_to_short_name(elsewhere)
+    assert elsewhere == [str(ROOT / "bnb_fairseq")]

@@ -31,6 +31,13 @@ def test_points(plot: ModuleType) -> None:
     ]
 
 
+def test_log_file_of_fairseq(plot: ModuleType) -> None:
+    """``--log-file`` writes the messages without time, level and name."""
+    bare = [line.rpartition(" | INFO | ")[2].partition(" | ")[2] for line in LOG.splitlines()]
+    assert bare[0].startswith("epoch 001:     50 / 486 loss=9.1")
+    assert plot.read_curves(bare) == plot.read_curves(LOG.splitlines())
+
+
 LATENT = (
     "x | INFO | train_inner | epoch 001: 50 / 9 loss=9, nll_loss=8, kl_factor=0.25, kl_loss=3, kl_unit_0=2.9, "
     "kl_unit_1=0.1, num_updates=50, active_units=1\n"

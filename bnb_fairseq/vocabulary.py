@@ -1,0 +1,149 @@
+"""Train a SentencePiece model on raw text, for --srcdict and --tgtdict: ``python -m bnb_fairseq.vocabulary``."""
+
+import argparse
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+NORMALIZATIONS = ("nmt_nfkc", "nfkc", "identity")
+SAMPLE = 2_000_000  # lines: of more, so many are drawn, which bounds the memory
+LONGEST = 4192  # bytes, SentencePiece's default: it leaves out longer lines without a word
+LIMITS = {  # what SentencePiece says of a size that does not suit the text -> the constraint
+    r"required_chars\. \d+ vs (\d+)": "at least",
+    r"Please set it to a value <= (\d+)": "at most",
+}
+
+
+def train_model(
+    texts: Sequence[str], symbols: int, name: str, coverage: float = 1.0, normalization: str = "nmt_nfkc"
+) -> bytes:
+    """Train a SentencePiece model, a unigram language model.
+
+    No piece mixes letters and brackets, so none spells a symbol such as [MASK], which a dictionary would refuse.
+
+    Args:
+        texts: lines, at least one with a word; of more than ``SAMPLE`` so many are drawn.
+        symbols: size of the model.
+        name: what to call the texts in an error.
+        coverage: share of the text whose characters have a symbol; the rarest of the rest become unknown.
+        normalization: SentencePiece's name of a rule.
+
+    Returns:
+        What the model's file holds.
+
+    Raises:
+        ValueError: if the texts do not suit the size.
+    """
+    model = io.BytesIO()
+    drawn: dict[str, Any] = {"input_sentence_size": SAMPLE, "shuffle_input_sentence": True}
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=symbols,
+            character_coverage=coverage,
+            normalization_rule_name=normalization,
+            max_sentence_length=max(LONGEST, *(len(line.encode()) for line in texts)),
+            num_threads=1,
+            minloglevel=2,
+            **(drawn if len(texts) > SAMPLE else {}),
+        )
+    except RuntimeError as error:
+        for said, constraint in LIMITS.items():
+            if limit := re.search(said, str(error)):
+                raise ValueError(f"--symbols must be {constraint} {limit[1]} for {name}, but is {symbols}") from error
+        raise
+    return model.getvalue()
+
+
+def read_lines(files: Sequence[Path]) -> list[str]:
+    """Read text files.
+
+    Args:
+        files: raw text in UTF-8.
+
+    Returns:
+        The lines of all of them.
+
+    Raises:
+        ValueError: naming each file that is no such text, or all of them if they hold no words.
+    """
+    lines, problems = [], []
+    for file in files:
+        try:
+            lines += file.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"TEXT must be files of text in UTF-8, but {file} is none: {error}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"TEXT must hold words, but {', '.join(map(str, files))} has none")
+    return lines
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the text, train, and write the model.
+
+    Args:
+        arguments: the command line.
+
+    Raises:
+        ValueError: naming the option that does not fit, its constraint and its value.
+    """
+    output = arguments.output
+    problems = []
+    if output.suffix != ".model" or output.is_dir():
+        problems.append(f"--output must be a file that ends in .model, but is {output}")
+    if arguments.symbols < 1:
+        problems.append(f"--symbols must be at least 1, but is {arguments.symbols}")
+    if not 0.9 < arguments.character_coverage <= 1:
+        problems.append(f"--character-coverage must lie in (0.9, 1], but is {arguments.character_coverage}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    lines = read_lines(arguments.text)
+    names = ", ".join(map(str, arguments.text))
+    options = (arguments.character_coverage, arguments.normalization)
+    model = train_model(lines, arguments.symbols, names, *options)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(model)
+    print(f"SentencePiece model with {arguments.symbols:,} symbols: {output}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bnb_fairseq.vocabulary", description=__doc__)
+    parser.add_argument("text", type=Path, nargs="+", metavar="TEXT", help="raw text, such as data/train.de")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="such as data/de.model")
+    parser.add_argument("--symbols", type=int, default=8000, help="size of the model (default: %(default)s)")
+    parser.add_argument(
+        "--character-coverage",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the text whose characters have a symbol, the rest is unknown (default: 1; for Chinese and "
+        "Japanese 0.9995)",
+    )
+    parser.add_argument(
+        "--normalization",
+        choices=NORMALIZATIONS,
+        default=NORMALIZATIONS[0],
+        help="nmt_nfkc (default), nfkc: Unicode's compatible form, which has three full stops for an ellipsis; "
+        "identity: text as it is",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run; an error is one line."""
+    try:
+        run(parse_arguments())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"vocabulary: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
