@@ -16,7 +16,7 @@ from ..data.digest import DIFFERENCES, DictionaryDigest
 from ..optim.bert_groups import mark_parameters
 from .bert_checkpoint import UNREADABLE, why_not_read
 from .bert_import import ROW_NAMES, ImportReport
-from .config import SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
+from .config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
 from .freezing import check_frozen
 from .row_matching import SymbolTable, match_rows
 
@@ -45,8 +45,8 @@ class PretrainedCheckpoint:
     symbols: Mapping[str, Mapping[str, Any]]
 
     def sizes(self, side: str) -> Sizes:
-        """Return the sizes of ``encoder`` or ``decoder``, keys ``SIZE_FIELDS``."""
-        return {name: int(self.options[f"{side}_{name}"]) for name in SIZE_FIELDS}
+        """Return the sizes of ``encoder`` or ``decoder``, keys ``SIZE_FIELDS``; those left open are bert-base's."""
+        return {name: int(self.options[f"{side}_{name}"] or BERT_BASE[name]) for name in SIZE_FIELDS}
 
     def rows(self, side: str, dictionary: BnbDictionary) -> Tensor:
         """Find the embedding row for every symbol of a dictionary.
@@ -124,7 +124,7 @@ def open_pretrained(path: str) -> PretrainedCheckpoint:
     model = state["cfg"]["model"]
     options = vars(model) if isinstance(model, Namespace) else dict(model)
     task_state = state.get("task_state") or {}
-    sized = all(options.get(f"{side}_{name}") is not None for side in SIDES for name in SIZE_FIELDS)
+    sized = all(f"{side}_{name}" in options for side in SIDES for name in SIZE_FIELDS)
     if not sized or "dictionaries" not in task_state:
         raise ValueError(
             f"{OPTION} {path}: its --arch must be bnb_transformer or bert2bert, but is {options.get('_name')}"
