@@ -219,7 +219,7 @@ class Output:
         partial = _fresh(self.data_bin)
         distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
         for path in sorted(data.folder.iterdir()):
-            if path.is_file() and path.name not in distilled:
+            if path.is_file() and path.name not in (*distilled, f"{data.target}.txt"):  # raw text of what is replaced
                 shutil.copyfile(path, partial / path.name)
         builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
         for shard in shards:
