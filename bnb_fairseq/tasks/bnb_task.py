@@ -133,6 +133,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         Returns:
             The model.
         """
+        if not from_checkpoint:
+            self.start_training()
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None

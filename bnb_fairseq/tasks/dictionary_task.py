@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
+from fairseq.data import FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
@@ -10,7 +11,9 @@ from torch import Tensor
 from ..compat import multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, check_same_dictionary, load_dictionary
 from ..data.preflight import check_preprocessing_command
+from ..data.whole_batches import WHOLE
 from ..models.row_matching import symbol_state
+from .shards import handle_no_batches, read_shard, refuse_shards
 
 
 class DictionaryTask(FairseqTask):
@@ -18,9 +21,11 @@ class DictionaryTask(FairseqTask):
 
     Attributes:
         reads_segments: whether a tab in a source line ends a segment; see ``BnbDictionary``.
+        trains: whether a model was built to be trained, not for a checkpoint to be loaded into.
     """
 
     reads_segments: ClassVar[bool] = False
+    trains: bool = False
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -70,6 +75,39 @@ class DictionaryTask(FairseqTask):
         mine = self.dictionaries()
         for side, digest in state_dict.get("dictionaries", {}).items():
             check_same_dictionary(f"the {side} dictionary of {self.cfg.data}", mine[side].digest()._asdict(), digest)
+
+    def start_training(self) -> None:
+        """Check the task's options before a model is built to be trained.
+
+        Raises:
+            ValueError: if they ask for a shard of the data: fairseq gives each process of a training its own.
+        """
+        refuse_shards(self.cfg, "in training, --distributed-world-size divides the data")
+        self.trains = True
+
+    def get_batch_iterator(self, dataset: FairseqDataset, *sizes: Any, **options: Any) -> Any:
+        """Make batches, of ``--num-shards`` and ``--shard-id`` where the data are a loaded part.
+
+        Args:
+            dataset: the data.
+            *sizes: fairseq's.
+            **options: fairseq's.
+
+        Returns:
+            fairseq's ``EpochBatchIterator``.
+
+        Raises:
+            ValueError: if there is no such shard, or no batch to train on or to validate with.
+        """
+        name = next((name for name, part in self.datasets.items() if part is dataset), None)
+        if name is None:
+            refuse_shards(self.cfg, "lines that were typed are not divided")
+            return super().get_batch_iterator(dataset, *sizes, **options)
+        dataset.shard = WHOLE if self.trains else read_shard(self.cfg)
+        iterator = super().get_batch_iterator(dataset, *sizes, **options)
+        if not iterator.frozen_batches:
+            handle_no_batches(name, len(dataset), dataset.shard)
+        return iterator
 
     def train_step(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from fairseq import utils
-from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 
@@ -19,6 +18,7 @@ from ..data.pair_dataset import SPECIAL_SYMBOLS
 from ..data.parts import joined, load_parts
 from ..data.preflight import check_corpus_command
 from ..data.pretraining_dataset import PretrainingDataset
+from ..data.storage import open_items
 from .pretraining_config import PretrainingBnbConfig, check_pretraining_options
 from .text_to_text import TextToTextTask
 
@@ -142,7 +142,7 @@ class PretrainingBnbTask(TextToTextTask):
 
     def _blocks(self, path: Path) -> DocumentBlocks:
         """Cut the corpus at a path, without suffix; no document goes on in the next part."""
-        lines = data_utils.load_indexed_dataset(str(path), self.src_dict, self.cfg.dataset_impl)
+        lines = open_items(str(path), self.src_dict, self.cfg.dataset_impl)
         if lines is None:
             raise FileNotFoundError(f"no {path.name}.bin and {path.name}.idx in {path.parent}")
         by_line = str(self.cfg.sample_break_mode) == "eos"

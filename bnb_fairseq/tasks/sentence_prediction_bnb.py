@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from fairseq.criterions import FairseqCriterion
-from fairseq.data import data_utils, indexed_dataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
@@ -17,6 +16,7 @@ from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
 from ..data.parts import in_all, joined, load_parts
 from ..data.segments import Segments, SegmentsDataset
+from ..data.storage import open_items
 from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
 from .dictionary_task import DictionaryTask
@@ -113,17 +113,13 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return segments, targets
 
     def _texts(self, name: str, split: str) -> Sequence[Tensor] | None:
-        prefix = str(Path(self.cfg.data, name, split))
-        if not indexed_dataset.dataset_exists(prefix, impl=None):
-            return None
-        texts: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, self.dictionary)
-        return texts
+        return open_items(str(Path(self.cfg.data, name, split)), self.dictionary, self.cfg.dataset_impl)
 
     def _targets(self, split: str) -> Tensor | None:
         prefix = str(Path(self.cfg.data, "label", split))
         if self.cfg.regression_target:
             return load_numbers(Path(f"{prefix}.label"), self.cfg.num_classes)
-        return load_classes(prefix, self.label_dictionary)
+        return load_classes(prefix, self.label_dictionary, self.cfg.dataset_impl)
 
     def _shortened(self, name: str, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
         """Put the texts together, and shorten or refuse items that are too long."""
@@ -158,6 +154,8 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         Raises:
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
+        if not from_checkpoint:
+            self.start_training()
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
         model = FairseqTask.build_model(self, cfg, from_checkpoint)

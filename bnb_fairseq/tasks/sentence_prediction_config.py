@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .config import MATMUL_PRECISION_CHOICES
+from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES
 
 NUMBERED = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # need labels that are numbers
 FIXED = {  # fairseq's options that have no effect here -> the value that they must keep
@@ -37,6 +37,10 @@ class SentencePredictionBnbConfig(SentencePredictionConfig):
         },
     )
     train_subset: str = field(default=II("dataset.train_subset"))
+    num_shards: int = II("dataset.num_shards")
+    shard_id: int = II("dataset.shard_id")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")
 
 
 def check_options(cfg: SentencePredictionBnbConfig) -> None:
