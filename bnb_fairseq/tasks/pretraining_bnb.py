@@ -126,12 +126,17 @@ class PretrainingBnbTask(TextToTextTask):
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if a document is empty, or too short for ``clm``.
+            ValueError: if a document is empty, or too short for ``clm``; or, before a training, if most targets are
+                longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
+        self.datasets[split] = dataset = self._load(folder, split, combine)
+        self._check_lengths(split, lambda other: dataset if other == folder else self._load(other, split, combine))
+
+    def _load(self, folder: Path, split: str, combine: bool) -> PretrainingDataset:
         parts = load_parts(lambda name: self._blocks(folder / name), split, combine)
         noise = STRATEGIES[str(self.cfg.strategy)](self.cfg, self.src_dict)
-        self.datasets[split] = PretrainingDataset(
+        return PretrainingDataset(
             joined(list(parts.values())),
             self.src_dict,
             noise,

@@ -12,6 +12,7 @@ from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from torch import Tensor
 
+from ..criterions.validation_metrics import ALWAYS, check_best_metric
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
 from ..data.parts import in_all, joined, load_parts
@@ -20,7 +21,14 @@ from ..data.storage import open_items
 from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
 from .dictionary_task import DictionaryTask
-from .sentence_prediction_config import SentencePredictionBnbConfig, check_options, check_reports, count_classes
+from .sentence_prediction_config import (
+    SentencePredictionBnbConfig,
+    check_options,
+    check_reports,
+    classification_metrics,
+    count_classes,
+)
+from .unused_options import described, unused_of_model
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +164,8 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         """
         if not from_checkpoint:
             self.start_training()
+            if unused := unused_of_model(cfg):
+                raise ValueError("; ".join(described(unused)))
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
@@ -181,9 +191,13 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             The criterion.
 
         Raises:
-            ValueError: if it is another one, or a metric does not fit the labels.
+            ValueError: if it is another one, a metric does not fit the labels, or the best checkpoint's metric is none
+                that there will be.
         """
         check_reports(cfg, self.labels)
+        if self.trains:
+            found = classification_metrics(cfg, self.cfg.regression_target)
+            check_best_metric(self.cfg.best_checkpoint_metric, ALWAYS, found)
         return super().build_criterion(cfg, from_checkpoint)
 
     def dictionaries(self) -> dict[str, BnbDictionary]:

@@ -9,7 +9,11 @@ from omegaconf import II
 
 from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES
 
-NUMBERED = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # need labels that are numbers
+REPORTED = {  # fairseq's options -> the metrics that they add
+    "report_mcc": {"mcc"},  # all three need labels that are numbers
+    "report_acc_and_f1": {"acc_and_f1", "f1"},
+    "report_pearson_and_spearman": {"pearson_and_spearman", "pearson", "spearman"},
+}
 FIXED = {  # fairseq's options that have no effect here -> the value that they must keep
     "init_token": None,
     "separator_token": None,
@@ -88,6 +92,23 @@ def count_classes(cfg: SentencePredictionBnbConfig, labels: Sequence[str]) -> in
     return len(labels)
 
 
+def classification_metrics(cfg: Any, regression: bool) -> set[str]:
+    """List the metrics that fairseq's criterion logs in validation.
+
+    Args:
+        cfg: the criterion's options.
+        regression: whether numbers are predicted.
+
+    Returns:
+        Their names.
+    """
+    found = {"nll_loss"} if regression else {"nll_loss", "accuracy"}
+    for option, names in REPORTED.items():
+        if getattr(cfg, option):
+            found |= names
+    return found
+
+
 def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     """See that fairseq's criterion can compute the metrics that it is to report.
 
@@ -101,7 +122,7 @@ def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     name = getattr(cfg, "_name", "sentence_prediction")
     if name != "sentence_prediction":
         raise ValueError(f"--criterion must be sentence_prediction with this task, but is {name}")
-    for option in (option for option in NUMBERED if getattr(cfg, option)):
+    for option in (option for option in REPORTED if getattr(cfg, option)):
         flag = f"--{option.replace('_', '-')}"
         if cfg.regression_target and option != "report_pearson_and_spearman":
             raise ValueError(f"{flag} is for classes and cannot be used with --regression-target")

@@ -8,7 +8,7 @@ from fairseq.data import data_utils
 from fairseq.tasks import register_task
 
 from ..data.dictionary import load_data_bin
-from ..data.pair_dataset import load_pair
+from ..data.pair_dataset import SentencePairDataset, load_pair
 from ..data.parts import in_all, joined, load_parts
 from .config import TranslationBnbConfig
 from .text_to_text import TextToTextTask
@@ -72,9 +72,16 @@ class TranslationBnbTask(TextToTextTask):
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if source and target differ in number, or only some of the numbered parts have targets.
+            ValueError: if source and target differ in number, or only some of the numbered parts have targets; or,
+                before a training, if most targets are longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
+        self.datasets[split] = dataset = self._load(folder, split, combine)
+        if self.cfg.truncate_source:
+            logger.info("%s: %s", split, dataset.describe_cut())
+        self._check_lengths(split, lambda other: dataset if other == folder else self._load(other, split, combine))
+
+    def _load(self, folder: Path, split: str, combine: bool) -> SentencePairDataset:
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
         parts = load_parts(
@@ -82,7 +89,4 @@ class TranslationBnbTask(TextToTextTask):
         )
         source = joined([pair.source for pair in parts.values()])
         targets = in_all("targets", {name: pair.target for name, pair in parts.items()})
-        dataset = self._pairs(split, source, None if targets is None else joined(targets), shuffle=split != "test")
-        self.datasets[split] = dataset
-        if self.cfg.truncate_source:
-            logger.info("%s: %s", split, dataset.describe_cut())
+        return self._pairs(split, source, None if targets is None else joined(targets), shuffle=split != "test")
