@@ -1,5 +1,6 @@
 """The metrics that a validation logs, known before the training: what ``--best-checkpoint-metric`` may name."""
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from .latent_statistics import LOGGED_UNITS
 
 ALWAYS = {"loss", "wps", "wpb", "bsz", "num_updates"}  # of fairseq's trainer and task
 UNIT = "kl_unit_"
+BETTER = {False: ("loss", "ppl", "error", "overflow"), True: ("accuracy", "bleu", "rouge", "meteor", "mcc", "f1")}
+logger = logging.getLogger(__name__)
 
 
 class AnyStatistics(dict[str, Any]):
@@ -65,17 +68,23 @@ def _of_bnb_loss(criterion: BnbLoss, traits: ModelTraits) -> set[str]:
     return found
 
 
-def check_best_metric(metric: str, known: Collection[str] | None, more: Collection[str]) -> None:
+def check_best_metric(metric: str, maximize: bool, known: Collection[str] | None, more: Collection[str]) -> None:
     """Check ``--best-checkpoint-metric``, which fairseq looks up after the first validation.
+
+    A warning is logged if the worst checkpoint would be kept for the best.
 
     Args:
         metric: its value.
+        maximize: ``--maximize-best-checkpoint-metric``.
         known: metrics of the criterion; None: not known.
         more: metrics of the task.
 
     Raises:
         ValueError: listing the metrics that there will be, if it is none of them.
     """
+    if any(part in metric for part in BETTER[not maximize]):
+        fault = "must not be set" if maximize else "is needed"
+        logger.warning("--maximize-best-checkpoint-metric %s with --best-checkpoint-metric %s", fault, metric)
     if known is None or metric in known or metric in more:
         return
     shown = sorted(name for name in {*known, *more} if not name.startswith(UNIT))

@@ -124,9 +124,11 @@ def _check(options: GeneratorOptions) -> None:
         rule = "must be 0 beside --ctc-beam, which searches one pass"
         problems.require(options.max_iter == 0, "iter-decode-max-iter", rule, options.max_iter)
     else:
-        for name, neutral in (("ctc_lm_path", None), ("ctc_token_bonus", 0.0)):
+        for name in ("ctc_beam_symbols", "ctc_lm_path", "ctc_token_bonus"):
             value = getattr(options, name)
-            problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
+            problems.require(
+                value == SEARCH_OPTIONS[name], name.replace("_", "-"), "must stand beside --ctc-beam", value
+            )
     if options.ctc_lm_path is None:
         problems.require(
             options.ctc_lm_weight == 0, "ctc-lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight

@@ -185,7 +185,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         check_fits_model(criterion, name, self.traits, described(unused))
         if self.trains:
             known = logged_metrics(criterion, self.traits)
-            check_best_metric(self.cfg.best_checkpoint_metric, known, self.validation_metrics())
+            metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
+            check_best_metric(metric, maximize, known, self.validation_metrics())
         return criterion
 
     def validation_metrics(self) -> Collection[str]:

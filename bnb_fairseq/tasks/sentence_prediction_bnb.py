@@ -197,7 +197,8 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         check_reports(cfg, self.labels)
         if self.trains:
             found = classification_metrics(cfg, self.cfg.regression_target)
-            check_best_metric(self.cfg.best_checkpoint_metric, ALWAYS, found)
+            metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
+            check_best_metric(metric, maximize, ALWAYS, found)
         return super().build_criterion(cfg, from_checkpoint)
 
     def dictionaries(self) -> dict[str, BnbDictionary]:

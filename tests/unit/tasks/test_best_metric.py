@@ -83,7 +83,7 @@ def test_metrics_of_an_unknown_criterion_are_not_checked() -> None:
 
     known = logged_metrics(Other(SimpleNamespace()), None)
     assert known is None
-    check_best_metric("blue", known, ())
+    check_best_metric("blue", False, known, ())
 
 
 def test_classification() -> None:
@@ -92,4 +92,25 @@ def test_classification() -> None:
     assert classification_metrics(cfg, regression=False) == expected
     assert classification_metrics(cfg, regression=True) == expected - {"accuracy"}
     with pytest.raises(ValueError, match=r"one of accuracy, bsz, .* but is f1$"):
-        check_best_metric("f1", ALWAYS, {"accuracy"})
+        check_best_metric("f1", True, ALWAYS, {"accuracy"})
+
+
+@pytest.mark.parametrize(
+    ("metric", "maximize", "warning"),
+    [
+        ("loss", False, None),
+        ("loss", True, "must not be set with --best-checkpoint-metric loss"),
+        ("canvas_overflow", True, "must not be set with --best-checkpoint-metric canvas_overflow"),
+        ("bleu", True, None),
+        ("bleu", False, "is needed with --best-checkpoint-metric bleu"),
+        ("rougeL", False, "is needed with --best-checkpoint-metric rougeL"),
+        ("length_accuracy", False, "is needed with --best-checkpoint-metric length_accuracy"),
+        ("blank_share", False, None),
+        ("blank_share", True, None),
+    ],
+)
+def test_the_worst_is_not_the_best(
+    metric: str, maximize: bool, warning: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_best_metric(metric, maximize, {metric}, ())
+    assert caplog.messages == ([] if warning is None else [f"--maximize-best-checkpoint-metric {warning}"])
