@@ -237,20 +237,25 @@ class ModelTraits(NamedTuple):
         length_control: ``ctc`` or ``length``.
         canvas_tokens: its decoder reads tokens.
         decoder_layers: how many its decoder has.
+        vae_units: width of a variational latent, Z; 0: the latent is deterministic.
     """
 
     length_control: str
     canvas_tokens: bool
     decoder_layers: int
+    vae_units: int = 0
 
 
-def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits | None) -> None:
+def check_fits_model(
+    criterion: FairseqCriterion, name: str, traits: ModelTraits | None, unused: Sequence[str] = ()
+) -> None:
     """See that criterion and model belong together.
 
     Args:
         criterion: the criterion.
         name: its name on the command line.
         traits: the model's; None: the model is autoregressive.
+        unused: what else is wrong with the options of the training, for the same error.
 
     Raises:
         ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round; or
@@ -260,8 +265,14 @@ def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits
     if isinstance(criterion, BnbLoss) != (traits is not None):
         wanted = "one for autoregressive models, not bnb_loss" if traits is None else "bnb_loss"
         raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
-    if not isinstance(criterion, BnbLoss) or traits is None:
-        return
+    problems = list(unused)
+    if isinstance(criterion, BnbLoss) and traits is not None:
+        problems += _misfits(criterion, traits)
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _misfits(criterion: BnbLoss, traits: ModelTraits) -> list[str]:
     problems = []
     if traits.length_control == "ctc" and criterion.token_loss.kind != "ce":
         problems.append(
@@ -274,8 +285,7 @@ def check_fits_model(criterion: FairseqCriterion, name: str, traits: ModelTraits
         problems.append(
             f"--deep-supervision needs a decoder of several layers, but --decoder-layers is {traits.decoder_layers}"
         )
-    if problems:
-        raise ValueError("; ".join(problems))
+    return problems
 
 
 def _network(model: BnbTransformer) -> BnbTransformer:

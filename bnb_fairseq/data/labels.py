@@ -1,14 +1,13 @@
 """Labels of a data-bin folder in fairseq's layout for GLUE: classes in ``label/``, or numbers in ``label/*.label``."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fairseq.data import data_utils, indexed_dataset
 from torch import Tensor
 
 from .dictionary import BnbDictionary, SubwordDictionary, load_dictionary
+from .storage import open_items
 
 FILLER = re.compile(r"madeupword\d{4}")  # fairseq-preprocess fills a dictionary up to a multiple of 8 symbols
 
@@ -60,9 +59,9 @@ def load_classes(prefix: str, dictionary: BnbDictionary, dataset_impl: str | Non
     Raises:
         ValueError: naming the first item whose label is no single symbol of the dictionary.
     """
-    if not indexed_dataset.dataset_exists(prefix, impl=dataset_impl):
+    items = open_items(prefix, dictionary, dataset_impl)
+    if items is None:
         return None
-    items: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, dictionary, dataset_impl)
     number = len(label_names(dictionary))
     classes = torch.empty(len(items), dtype=torch.long)
     for i, item in enumerate(items):

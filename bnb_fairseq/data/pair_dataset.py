@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import data_utils, indexed_dataset
+from fairseq.data import data_utils
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
 from .raw_texts import load_references
+from .storage import open_items
 from .whole_batches import WholeBatches
 
 logger = logging.getLogger(__name__)
@@ -245,17 +246,17 @@ def load_pair(
 
     Raises:
         FileNotFoundError: if the part does not exist.
-        ValueError: if source and target differ in number.
+        ValueError: if source and target differ in number, or the format does not work here.
     """
     source_lang, target_lang = languages
     for pair in (f"{source_lang}-{target_lang}", f"{target_lang}-{source_lang}"):
         prefix = str(folder / f"{split}.{pair}.")
-        if indexed_dataset.dataset_exists(prefix + source_lang, impl=dataset_impl):
+        source = open_items(prefix + source_lang, dictionaries[0], dataset_impl)
+        if source is not None:
             break
     else:
         raise FileNotFoundError(f"no {split}.{source_lang}-{target_lang}.{source_lang} in {folder}")
-    source = data_utils.load_indexed_dataset(prefix + source_lang, dictionaries[0], dataset_impl)
-    target = data_utils.load_indexed_dataset(prefix + target_lang, dictionaries[1], dataset_impl)
+    target = open_items(prefix + target_lang, dictionaries[1], dataset_impl)
     if target is not None and len(source) != len(target):
         raise ValueError(
             f"{prefix}{source_lang} has {len(source):,} sentences, {prefix}{target_lang} {len(target):,}; source and "

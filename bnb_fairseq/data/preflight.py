@@ -1,5 +1,6 @@
 """Checks of the text files that ``fairseq-preprocess`` is about to read."""
 
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +10,12 @@ from fairseq import options
 
 from .answer_context import find_source_fault, find_target_fault
 from .raw_texts import SUFFIX, Preprocessing
+from .storage import check_format
 
 COMMANDS = ("fairseq-preprocess", "preprocess.py")
 CARRIAGE_RETURN = b"\r"
+NEEDED = ("--trainpref", "--validpref")  # parts that must not be empty
+logger = logging.getLogger(__name__)
 
 
 def count_lines(path: Path, option: str) -> int:
@@ -50,6 +54,16 @@ def count_lines(path: Path, option: str) -> int:
     return number
 
 
+def _count_filled(path: Path, option: str) -> int:
+    """Count lines; refuse an empty file for training or validation, and warn of another."""
+    number = count_lines(path, option)
+    if number == 0:
+        if option in NEEDED:
+            raise ValueError(f"{option}: {path} must have at least 1 line, but has 0")
+        logger.warning("%s: %s is empty", option, path)
+    return number
+
+
 def check_lines(lines: Sequence[str], option: str) -> None:
     """See that lines which Python has already read were valid UTF-8.
 
@@ -79,9 +93,9 @@ def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
         option: the command-line option that named the prefix.
 
     Raises:
-        ValueError: naming the option, the files and the counts, if they differ.
+        ValueError: naming the option, the files and the counts, if they differ or are 0 where sentences are needed.
     """
-    counts = {f"{prefix}.{language}": count_lines(Path(f"{prefix}.{language}"), option) for language in languages}
+    counts = {f"{prefix}.{language}": _count_filled(Path(f"{prefix}.{language}"), option) for language in languages}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
         raise ValueError(f"{option}: source and target need the same number of lines, but {found}")
@@ -97,7 +111,7 @@ def check_documents(path: Path, option: str) -> None:
     Raises:
         ValueError: if the file is missing or not UTF-8, or naming its first line that ends an empty document.
     """
-    count_lines(path, option)
+    _count_filled(path, option)
     before = b""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -128,7 +142,7 @@ def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
         if languages:
             check_parallel(prefix, languages, option)
         elif args.only_source:  # without a language the prefix is the file
-            count_lines(Path(prefix), option)
+            _count_filled(Path(prefix), option)
 
 
 def check_corpus_command(argv: Sequence[str] | None = None) -> None:
@@ -215,6 +229,7 @@ def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:
     if Path(command).name not in COMMANDS:
         return None
     args: Namespace = options.get_preprocessing_parser().parse_known_args(arguments)[0]
+    check_format(args.dataset_impl)
     return args
 
 

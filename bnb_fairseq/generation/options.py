@@ -124,8 +124,8 @@ def _check(options: GeneratorOptions) -> None:
         rule = "must be 0 beside --ctc-beam, which searches one pass"
         problems.require(options.max_iter == 0, "iter-decode-max-iter", rule, options.max_iter)
     else:
-        for name, neutral in (("ctc_lm_path", None), ("ctc_token_bonus", 0.0)):
-            value = getattr(options, name)
+        for name in ("ctc_lm_path", "ctc_token_bonus"):
+            value, neutral = getattr(options, name), SEARCH_OPTIONS[name]
             problems.require(value == neutral, name.replace("_", "-"), "must stand beside --ctc-beam", value)
         if options.nbest == 1:  # an n-best list may come from a search, too
             symbols, default = options.ctc_beam_symbols, SEARCH_OPTIONS["ctc_beam_symbols"]

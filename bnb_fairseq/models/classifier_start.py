@@ -62,9 +62,20 @@ def resolve_start(cfg: BnbClassifierConfig) -> Start:
                 f"{OPTION} {pretrained.origin} must be a bnb_transformer with --classify-with decoder, but is "
                 f"{pretrained.options.get('_name', 'another model')}"
             )
-        for name in DECODER_OPTIONS:  # one that an old checkpoint lacks had the default's meaning
-            setattr(cfg, name, pretrained.options.get(name, getattr(cfg, name)))
+        _take_decoder_options(cfg, pretrained)
     return Start(None, pretrained)
+
+
+def _take_decoder_options(cfg: BnbClassifierConfig, pretrained: PretrainedCheckpoint) -> None:
+    problems = []
+    for name in DECODER_OPTIONS:
+        default, wanted = BnbClassifierConfig.__dataclass_fields__[name].default, getattr(cfg, name)
+        has = pretrained.options.get(name, default)  # one that an old checkpoint lacks had the default's meaning
+        if str(wanted) not in (str(default), str(has)):
+            problems.append(f"--{name.replace('_', '-')} must be {has}, but is {wanted}")
+        setattr(cfg, name, has)
+    if problems:
+        raise ValueError(f"{OPTION} {pretrained.origin}: {'; '.join(problems)}")
 
 
 def start_classifier(model: BnbClassifier, start: Start, head_name: str, cfg: BnbClassifierConfig) -> None:

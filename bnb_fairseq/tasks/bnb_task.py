@@ -1,7 +1,7 @@
 """What tasks with these models share: dictionaries, the way from options to model and generator, the training step."""
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from fairseq.tasks.translation import TranslationTask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..criterions.bnb_loss import ModelTraits, check_fits_model
+from ..criterions.bnb_loss import BnbLoss, ModelTraits, check_fits_model
+from ..criterions.validation_metrics import check_best_metric, logged_metrics
 from ..data.detokenizer import Detokenizer
 from ..data.dictionary import BnbDictionary
 from ..data.folders import require_same_dictionaries
@@ -31,7 +32,7 @@ from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
-from .sweeps import begin_run_of_sweep
+from .unused_options import Unused, described, merged, unused_of_loss, unused_of_model, unused_of_task
 
 
 class BnbTask(DictionaryTask, TranslationTask):
@@ -52,6 +53,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         self.src_dict.reads_segments = self.reads_segments
         self.tgt_dict = tgt_dict
         self.traits: ModelTraits | None = ModelTraits("ctc", False, 0)  # the model's, once there is one
+        self.trained_options: Any = None  # of a bnb_transformer that is to be trained
+        self._unused: Unused = {}
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -82,6 +85,10 @@ class BnbTask(DictionaryTask, TranslationTask):
         dictionary.reads_segments = cls.reads_segments
         return dictionary
 
+    def folders(self) -> tuple[Path, ...]:
+        """Return the data-bin folders."""
+        return tuple(map(Path, utils.split_paths(self.cfg.data)))
+
     def data_folder(self, split: str, epoch: int) -> Path:
         """Choose among several data-bin folders: training goes through them round-robin, the rest is in the first.
 
@@ -95,7 +102,7 @@ class BnbTask(DictionaryTask, TranslationTask):
         Raises:
             ValueError: if a folder of the training lacks a dictionary of the first folder's, or has another one.
         """
-        folders = tuple(map(Path, utils.split_paths(self.cfg.data)))
+        folders = self.folders()
         if split != self.cfg.train_subset:
             return folders[0]
         require_same_dictionaries(folders)
@@ -137,8 +144,8 @@ class BnbTask(DictionaryTask, TranslationTask):
             The model.
         """
         if not from_checkpoint:
-            begin_run_of_sweep(self.cfg)
-            self.check_restored()
+            self.start_training()
+            self._unused = unused_of_model(cfg)
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
@@ -150,7 +157,9 @@ class BnbTask(DictionaryTask, TranslationTask):
         self.traits = None
         if isinstance(model, BnbTransformer):
             layers = len(model.decoder.layers)
-            self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens, layers)
+            units = cfg.latent_size if str(cfg.latent) == "vae" else 0
+            self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens, layers, units)
+            self.trained_options = None if from_checkpoint else cfg
         return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
@@ -164,12 +173,27 @@ class BnbTask(DictionaryTask, TranslationTask):
             The criterion.
 
         Raises:
-            ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round,
-                or ``bnb_loss`` has options that do not fit the model.
+            ValueError: if a non-autoregressive model meets another criterion than ``bnb_loss``, or the other way round;
+                ``bnb_loss`` has options that do not fit the model; or, before a training, options are set that would
+                have no effect, or the best checkpoint's metric is none that there will be.
         """
         criterion = super().build_criterion(cfg, from_checkpoint)
-        check_fits_model(criterion, getattr(cfg, "_name", type(criterion).__name__), self.traits)
+        unused = self._unused
+        if self.trains:
+            model = self.trained_options
+            of_loss = unused_of_loss(cfg, model) if isinstance(criterion, BnbLoss) and model is not None else {}
+            unused = merged(unused, of_loss, unused_of_task(self.cfg, model))
+        name = getattr(cfg, "_name", type(criterion).__name__)
+        check_fits_model(criterion, name, self.traits, described(unused))
+        if self.trains:
+            known = logged_metrics(criterion, self.traits)
+            metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
+            check_best_metric(metric, maximize, known, self.validation_metrics())
         return criterion
+
+    def validation_metrics(self) -> Collection[str]:
+        """Return the metrics that the task logs in validation beside the criterion's."""
+        return ()
 
     def build_generator(
         self,

@@ -105,7 +105,10 @@ class BnbTaskConfig(RestoringConfig):
         },
     )
     train_subset: str = II("dataset.train_subset")
+    num_shards: int = II("dataset.num_shards")
+    shard_id: int = II("dataset.shard_id")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
     dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")  # type: ignore[valid-type]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
+from fairseq.data import FairseqDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
@@ -12,8 +13,11 @@ from ..compat import multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
+from ..data.whole_batches import WHOLE
 from ..models.restored import checkpoint_to_restore, read_task_state
 from ..models.row_matching import symbol_state
+from .shards import handle_no_batches, read_shard, refuse_shards
+from .sweeps import begin_run_of_sweep
 
 
 class DictionaryTask(FairseqTask):
@@ -21,9 +25,11 @@ class DictionaryTask(FairseqTask):
 
     Attributes:
         reads_segments: whether a tab in a source line ends a segment; see ``BnbDictionary``.
+        trains: whether a model was built to be trained, not for a checkpoint to be loaded into.
     """
 
     reads_segments: ClassVar[bool] = False
+    trains: bool = False
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -92,6 +98,43 @@ class DictionaryTask(FairseqTask):
             if side in mine:
                 trained = DictionaryDigest.of_state(digest)
                 check_same_dictionary(side, mine[side].digest(), trained, text_may_differ)
+
+    def start_training(self) -> None:
+        """Check the task's options before a model is built to be trained.
+
+        Raises:
+            ValueError: if they ask for a shard of the data (fairseq gives each process of a training its own), another
+                run of a sweep has the folder of the checkpoints, or the training goes on from a checkpoint with other
+                dictionaries.
+        """
+        refuse_shards(self.cfg, "in training, --distributed-world-size divides the data")
+        begin_run_of_sweep(self.cfg)
+        self.check_restored()
+        self.trains = True
+
+    def get_batch_iterator(self, dataset: FairseqDataset, *sizes: Any, **options: Any) -> Any:
+        """Make batches, of ``--num-shards`` and ``--shard-id`` where the data are a loaded part.
+
+        Args:
+            dataset: the data.
+            *sizes: fairseq's.
+            **options: fairseq's.
+
+        Returns:
+            fairseq's ``EpochBatchIterator``.
+
+        Raises:
+            ValueError: if there is no such shard, or no batch to train on or to validate with.
+        """
+        name = next((name for name, part in self.datasets.items() if part is dataset), None)
+        if name is None:
+            refuse_shards(self.cfg, "lines that were typed are not divided")
+            return super().get_batch_iterator(dataset, *sizes, **options)
+        dataset.shard = WHOLE if self.trains else read_shard(self.cfg)
+        iterator = super().get_batch_iterator(dataset, *sizes, **options)
+        if not iterator.frozen_batches:
+            handle_no_batches(name, len(dataset), dataset.shard)
+        return iterator
 
     def train_step(
         self,

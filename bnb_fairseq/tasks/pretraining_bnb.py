@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from fairseq import utils
-from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 
@@ -19,6 +18,7 @@ from ..data.pair_dataset import SPECIAL_SYMBOLS
 from ..data.parts import joined, load_parts
 from ..data.preflight import check_corpus_command
 from ..data.pretraining_dataset import PretrainingDataset
+from ..data.storage import open_items
 from .pretraining_config import PretrainingBnbConfig, check_pretraining_options
 from .text_to_text import TextToTextTask
 
@@ -126,12 +126,17 @@ class PretrainingBnbTask(TextToTextTask):
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if a document is empty, or too short for ``clm``.
+            ValueError: if a document is empty, or too short for ``clm``; or, before a training, if most targets are
+                longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
+        self.datasets[split] = dataset = self._load(folder, split, combine)
+        self._check_lengths(split, lambda other: dataset if other == folder else self._load(other, split, combine))
+
+    def _load(self, folder: Path, split: str, combine: bool) -> PretrainingDataset:
         parts = load_parts(lambda name: self._blocks(folder / name), split, combine)
         noise = STRATEGIES[str(self.cfg.strategy)](self.cfg, self.src_dict)
-        self.datasets[split] = PretrainingDataset(
+        return PretrainingDataset(
             joined(list(parts.values())),
             self.src_dict,
             noise,
@@ -142,7 +147,7 @@ class PretrainingBnbTask(TextToTextTask):
 
     def _blocks(self, path: Path) -> DocumentBlocks:
         """Cut the corpus at a path, without suffix; no document goes on in the next part."""
-        lines = data_utils.load_indexed_dataset(str(path), self.src_dict, self.cfg.dataset_impl)
+        lines = open_items(str(path), self.src_dict, self.cfg.dataset_impl)
         if lines is None:
             raise FileNotFoundError(f"no {path.name}.bin and {path.name}.idx in {path.parent}")
         by_line = str(self.cfg.sample_break_mode) == "eos"

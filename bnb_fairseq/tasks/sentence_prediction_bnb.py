@@ -7,21 +7,28 @@ from typing import Any
 
 import torch
 from fairseq.criterions import FairseqCriterion
-from fairseq.data import data_utils, indexed_dataset
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from torch import Tensor
 
+from ..criterions.validation_metrics import ALWAYS, check_best_metric
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
 from ..data.parts import in_all, joined, load_parts
 from ..data.segments import Segments, SegmentsDataset
+from ..data.storage import open_items
 from ..models.bnb_classifier import BnbClassifier
 from ..models.classifier_start import resolve_start, start_classifier
 from .dictionary_task import DictionaryTask
-from .sentence_prediction_config import SentencePredictionBnbConfig, check_options, check_reports, count_classes
-from .sweeps import begin_run_of_sweep
+from .sentence_prediction_config import (
+    SentencePredictionBnbConfig,
+    check_options,
+    check_reports,
+    classification_metrics,
+    count_classes,
+)
+from .unused_options import described, unused_of_model
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +121,13 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return segments, targets
 
     def _texts(self, name: str, split: str) -> Sequence[Tensor] | None:
-        prefix = str(Path(self.cfg.data, name, split))
-        if not indexed_dataset.dataset_exists(prefix, impl=None):
-            return None
-        texts: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, self.dictionary)
-        return texts
+        return open_items(str(Path(self.cfg.data, name, split)), self.dictionary, self.cfg.dataset_impl)
 
     def _targets(self, split: str) -> Tensor | None:
         prefix = str(Path(self.cfg.data, "label", split))
         if self.cfg.regression_target:
             return load_numbers(Path(f"{prefix}.label"), self.cfg.num_classes)
-        return load_classes(prefix, self.label_dictionary)
+        return load_classes(prefix, self.label_dictionary, self.cfg.dataset_impl)
 
     def _shortened(self, name: str, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
         """Put the texts together, and shorten or refuse items that are too long."""
@@ -160,8 +163,9 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
         if not from_checkpoint:
-            begin_run_of_sweep(self.cfg)
-            self.check_restored()
+            self.start_training()
+            if unused := unused_of_model(cfg):
+                raise ValueError("; ".join(described(unused)))
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
@@ -187,9 +191,14 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             The criterion.
 
         Raises:
-            ValueError: if it is another one, or a metric does not fit the labels.
+            ValueError: if it is another one, a metric does not fit the labels, or the best checkpoint's metric is none
+                that there will be.
         """
         check_reports(cfg, self.labels)
+        if self.trains:
+            found = classification_metrics(cfg, self.cfg.regression_target)
+            metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
+            check_best_metric(metric, maximize, ALWAYS, found)
         return super().build_criterion(cfg, from_checkpoint)
 
     def dictionaries(self) -> dict[str, BnbDictionary]:

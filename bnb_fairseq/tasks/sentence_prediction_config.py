@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .config import MATMUL_PRECISION_CHOICES, RestoringConfig
+from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES, RestoringConfig
 
-NUMBERED = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # need labels that are numbers
+REPORTED = {  # fairseq's options -> the metrics that they add
+    "report_mcc": {"mcc"},  # all three need labels that are numbers
+    "report_acc_and_f1": {"acc_and_f1", "f1"},
+    "report_pearson_and_spearman": {"pearson_and_spearman", "pearson", "spearman"},
+}
 FIXED = {  # fairseq's options that have no effect here -> the value that they must keep
     "init_token": None,
     "separator_token": None,
@@ -37,6 +41,11 @@ class SentencePredictionBnbConfig(RestoringConfig, SentencePredictionConfig):
         },
     )
     train_subset: str = field(default=II("dataset.train_subset"))
+    num_shards: int = II("dataset.num_shards")
+    shard_id: int = II("dataset.shard_id")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
+    dataset_impl: Optional[DATASET_IMPL_CHOICES] = II("dataset.dataset_impl")
 
 
 def check_options(cfg: SentencePredictionBnbConfig) -> None:
@@ -84,6 +93,23 @@ def count_classes(cfg: SentencePredictionBnbConfig, labels: Sequence[str]) -> in
     return len(labels)
 
 
+def classification_metrics(cfg: Any, regression: bool) -> set[str]:
+    """List the metrics that fairseq's criterion logs in validation.
+
+    Args:
+        cfg: the criterion's options.
+        regression: whether numbers are predicted.
+
+    Returns:
+        Their names.
+    """
+    found = {"nll_loss"} if regression else {"nll_loss", "accuracy"}
+    for option, names in REPORTED.items():
+        if getattr(cfg, option):
+            found |= names
+    return found
+
+
 def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     """See that fairseq's criterion can compute the metrics that it is to report.
 
@@ -97,7 +123,7 @@ def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     name = getattr(cfg, "_name", "sentence_prediction")
     if name != "sentence_prediction":
         raise ValueError(f"--criterion must be sentence_prediction with this task, but is {name}")
-    for option in (option for option in NUMBERED if getattr(cfg, option)):
+    for option in (option for option in REPORTED if getattr(cfg, option)):
         flag = f"--{option.replace('_', '-')}"
         if cfg.regression_target and option != "report_pearson_and_spearman":
             raise ValueError(f"{flag} is for classes and cannot be used with --regression-target")

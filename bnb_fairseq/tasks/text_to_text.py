@@ -1,7 +1,8 @@
 """What text-to-text tasks share beside the model: raw text as input, and the judgement of text in validation."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from fairseq import utils
@@ -18,6 +19,7 @@ from ..metrics.rouge import Rouge
 from ..metrics.sentence_metric import SentenceMetric
 from .bnb_task import BnbTask
 from .config import BnbTaskConfig, eval_bleu_options
+from .length_fit import check_lengths
 from .validation_bleu import bleu_statistics, log_bleu
 from .validation_means import log_means, mean_statistics
 
@@ -44,6 +46,7 @@ class TextToTextTask(BnbTask):
         if cfg.eval_meteor and (meteor := load_meteor()) is not None:
             self._judges.append(meteor)
         self._positions: list[Any] = []  # longest source and target of each model that was built
+        self._checked_lengths = False
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build a model, what judges its output, and remember what ``--truncate-source`` must cut to for its sake.
@@ -82,6 +85,20 @@ class TextToTextTask(BnbTask):
                 "--best-checkpoint-metric meteor needs WordNet, which NLTK does not find: python -m nltk.downloader "
                 "wordnet"
             )
+
+    def validation_metrics(self) -> Collection[str]:
+        """Return the metrics of the validation's texts."""
+        bleu = ["bleu"] if self.cfg.eval_bleu else []
+        return bleu + [name for judge in self._judges for name in judge.names]
+
+    def _check_lengths(self, split: str, load: Callable[[Path], SentencePairDataset]) -> None:
+        """Before a training, compare the pairs of all its folders with what the model can write."""
+        if self.trained_options is None or split != self.cfg.train_subset or self._checked_lengths:
+            return
+        self._checked_lengths = True
+        longest = utils.resolve_max_positions(self.max_positions(), *self._positions)
+        for folder in self.folders():
+            check_lengths(f"{folder / split}", load(folder), self.trained_options, longest)
 
     def _pairs(self, name: str, pairs: SentencePairs, shuffle: bool) -> SentencePairDataset:
         """Pair what was binarized, sources cut as the options say; ``name`` is what messages call it."""

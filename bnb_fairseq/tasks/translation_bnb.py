@@ -9,7 +9,7 @@ from fairseq.data import data_utils
 from fairseq.tasks import register_task
 
 from ..data.dictionary import load_data_bin
-from ..data.pair_dataset import SentencePairs, load_pair
+from ..data.pair_dataset import SentencePairDataset, SentencePairs, load_pair
 from ..data.parts import in_all, joined, load_parts
 from .config import TranslationBnbConfig
 from .text_to_text import TextToTextTask
@@ -73,9 +73,16 @@ class TranslationBnbTask(TextToTextTask):
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if source and target differ in number, or only some of the numbered parts have targets.
+            ValueError: if source and target differ in number, or only some of the numbered parts have targets; or,
+                before a training, if most targets are longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
+        self.datasets[split] = dataset = self._load(folder, split, combine)
+        if self.cfg.truncate_source:
+            logger.info("%s: %s", split, dataset.describe_cut())
+        self._check_lengths(split, lambda other: dataset if other == folder else self._load(other, split, combine))
+
+    def _load(self, folder: Path, split: str, combine: bool) -> SentencePairDataset:
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         dictionaries = (self.src_dict, self.tgt_dict)
         parts = load_parts(
@@ -89,7 +96,4 @@ class TranslationBnbTask(TextToTextTask):
             None if targets is None else joined(targets),
             list(chain.from_iterable(texts)) if len(texts) == len(parts) else None,
         )
-        dataset = self._pairs(split, pairs, shuffle=split != "test")
-        self.datasets[split] = dataset
-        if self.cfg.truncate_source:
-            logger.info("%s: %s", split, dataset.describe_cut())
+        return self._pairs(split, pairs, shuffle=split != "test")

@@ -41,6 +41,21 @@ Write = Callable[[Path, Sequence[str]], Path]
             ["--ctc-canvas-length", "600"],
             ["--ctc-canvas-length must lie between 0 and the 512 positions of encoder and decoder, but is 600"],
         ),
+        (
+            ["--kl-factor", "2", "--length-range", "64"],
+            [
+                "--length-range 64 has no effect: it needs --length-control length; ",
+                "--kl-factor 2.0 has no effect: it needs --latent vae",
+            ],
+        ),
+        (["--best-checkpoint-metric", "blue"], ["--best-checkpoint-metric must be", "loss, nll_loss", "but is blue"]),
+        (["--ctc-upsample", "0.5"], ["/train: --ctc-upsample must be at least", "but is 0.5: ", "of 3,000 training"]),
+        (
+            ["--length-control", "length", "--length-range", "1"],
+            ["/train: --length-range must be at least", "but is 1: ", "of 3,000 training pairs"],
+        ),
+        (["--num-shards", "2"], ["--num-shards 2 and --shard-id 0 are for fairseq-generate and fairseq-validate"]),
+        (["--dataset-impl", "fasta"], ["--dataset-impl must be one of mmap, cached, lazy, but is fasta"]),
     ],
 )
 def test_train_refuses(

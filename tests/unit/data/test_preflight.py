@@ -150,3 +150,27 @@ def test_running_command_is_the_default(arguments: list[str], tmp_path: Path, mo
     monkeypatch.setattr(sys, "argv", ["/opt/bin/fairseq-preprocess", *bad])
     with pytest.raises(ValueError, match=r"^--testpref: source and target"):
         check_preprocessing_command()
+
+
+@pytest.mark.parametrize(("option", "name"), [("--trainpref", "train"), ("--validpref", "valid")])
+def test_an_empty_part_that_training_needs(option: str, name: str, tmp_path: Path) -> None:
+    write_text(tmp_path, x_en="", x_de="")
+    message = f"^{option}: {tmp_path}/x.en must have at least 1 line, but has 0$"
+    with pytest.raises(ValueError, match=message):
+        check_parallel(f"{tmp_path}/x", ["en", "de"], option)
+    for more in (["--only-source"], ["-s", "en", "-t", "de"]):
+        line = ["fairseq-preprocess", *more, f"--{name}pref", f"{tmp_path}/x" + (".en" if len(more) == 1 else "")]
+        with pytest.raises(ValueError, match=message):
+            check_preprocessing_command(line)
+
+
+def test_an_empty_test_part_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_text(tmp_path, x_en="", x_de="")
+    check_parallel(f"{tmp_path}/x", ["en", "de"], "--testpref")
+    assert f"--testpref: {tmp_path}/x.en is empty" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["raw", "fasta"])
+def test_storage_formats_that_do_not_work(name: str) -> None:
+    with pytest.raises(ValueError, match=f"--dataset-impl must be one of mmap, cached, lazy, but is {name}"):
+        check_preprocessing_command(["fairseq-preprocess", "--dataset-impl", name])

@@ -96,6 +96,7 @@ def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
             "--iter-decode-max-iter must be 0 beside --ctc-beam, which searches one pass, but is 3",
         ),
         ({}, {"ctc_lm_path": "lm.pt"}, "--ctc-lm-path must stand beside --ctc-beam, but is lm.pt"),
+        ({}, {"ctc_beam_symbols": 5}, "--ctc-beam-symbols must stand beside --ctc-beam, but is 5"),
         ({}, {"ctc_token_bonus": 1.5}, "--ctc-token-bonus must stand beside --ctc-beam, but is 1.5"),
         ({}, {"ctc_beam_symbols": 5}, "--ctc-beam-symbols must stand beside --ctc-beam, but is 5"),
         ({}, {"ctc_lm_weight": 0.5, "ctc_beam": 2}, "--ctc-lm-weight must stand beside --ctc-lm-path, but is 0.5"),

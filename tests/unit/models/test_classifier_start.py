@@ -139,6 +139,10 @@ def test_a_classifier_starts_from_another(make_checkpoint: MakeCheckpoint, tmp_p
     [
         ({"encoder_embed_dim": 8}, "--encoder-embed-dim must be 16, but is 8"),
         ({"bert_encoder": "x"}, "takes the place of --bert-encoder"),
+        (
+            {"classify_with": "decoder", "ctc_upsample": 3.0, "latent_size": 5},
+            r"--ctc-upsample must be 2\.0, but is 3\.0; --latent-size must be 0, but is 5",
+        ),
     ],
 )
 def test_what_contradicts_the_checkpoint(

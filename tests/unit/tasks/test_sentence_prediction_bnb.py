@@ -288,6 +288,36 @@ def test_another_criterion_or_model(data_bin: Path, make_task: MakeTask) -> None
         make_task().build_model(convert_namespace_to_omegaconf(parsed).model)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ctc-upsample", "3"], "--ctc-upsample 3.0 has no effect: it needs --classify-with decoder"),
+        (["--num-shards", "2"], "--num-shards 2 and --shard-id 0 are for fairseq-generate"),
+        (["--best-checkpoint-metric", "f1"], "one of accuracy, bsz, loss, nll_loss, num_updates, .* but is f1"),
+        (["--best-checkpoint-metric", "f1", "--report-acc-and-f1"], None),
+    ],
+)
+def test_options_of_a_training(arguments: list[str], message: str | None, data_bin: Path, write: Write) -> None:
+    write(data_bin / "label" / "dict.txt", ["0 1", "1 1"])
+    cfg = configure(data_bin, *arguments)
+    task = SentencePredictionBnbTask.setup_task(cfg.task)
+
+    def build() -> None:
+        task.build_model(cfg.model)
+        task.build_criterion(cfg.criterion)
+
+    if message is None:
+        build()
+    else:
+        with pytest.raises(ValueError, match=message):
+            build()
+
+
+def test_storage_format(make_task: MakeTask) -> None:
+    with pytest.raises(ValueError, match=r"--dataset-impl must be mmap, the format of .*input0/train, .* but is lazy"):
+        make_task("--dataset-impl", "lazy").load_dataset("train")
+
+
 def test_missing_parts(data_bin: Path, make_task: MakeTask, write: Write) -> None:
     with pytest.raises(FileNotFoundError, match=r"no dev in .*input0"):
         make_task().load_dataset("dev")

@@ -1,0 +1,94 @@
+"""The metrics that a validation logs, known before the training: what ``--best-checkpoint-metric`` may name."""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fairseq.criterions import FairseqCriterion
+from fairseq.logging import metrics
+
+from .bnb_loss import BnbLoss, ModelTraits
+from .latent_statistics import LOGGED_UNITS
+
+ALWAYS = {"loss", "wps", "wpb", "bsz", "num_updates"}  # of fairseq's trainer and task
+UNIT = "kl_unit_"
+BETTER = {False: ("loss", "ppl", "error", "overflow"), True: ("accuracy", "bleu", "rouge", "meteor", "mcc", "f1")}
+logger = logging.getLogger(__name__)
+
+
+class AnyStatistics(dict[str, Any]):
+    """Statistics of a batch that have every entry: 1 unless it is set."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> float:
+        return 1.0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, never the default."""
+        return self[name]
+
+
+def logged_metrics(criterion: FairseqCriterion, traits: ModelTraits | None) -> set[str] | None:
+    """List the metrics that a criterion logs in validation.
+
+    Args:
+        criterion: the criterion.
+        traits: the non-autoregressive model's; None: the model is another.
+
+    Returns:
+        Their names; None if they cannot be known before.
+    """
+    if isinstance(criterion, BnbLoss) and traits is not None:
+        return ALWAYS | _of_bnb_loss(criterion, traits)
+    # fairseq's criterions log some metrics only where their options make a difference.
+    size = 2.0 if getattr(criterion, "sentence_avg", False) else 1.0
+    counts = {} if getattr(criterion, "report_accuracy", True) else {"total": 0, "n_correct": 0}
+    statistics: Mapping[str, Any] = AnyStatistics({"sample_size": size, **counts})
+    try:
+        with metrics.aggregate(new_root=True) as logged:
+            type(criterion).reduce_metrics([statistics])
+            return ALWAYS | set(logged)
+    except Exception:  # another package's criterion, with statistics that are no numbers
+        return None
+
+
+def _of_bnb_loss(criterion: BnbLoss, traits: ModelTraits) -> set[str]:
+    found = {"nll_loss"}
+    if traits.length_control == "ctc":
+        found |= {"canvas_overflow", "blank_share"}
+        found |= {"uniform_kl"} if criterion.label_smoothing > 0 else set()
+    else:
+        found |= {"length_loss", "length_accuracy", "length_error", "length_overflow"}
+        found |= {"ce": set(), "axe": {"axe_loss"}, "oaxe": {"oaxe_loss", "oaxe_kept"}}[criterion.token_loss.kind]
+    if units := traits.vae_units:
+        names = ("min", "max") if units > LOGGED_UNITS else range(units)
+        found |= {"kl_factor", "kl_loss", "active_units", *(f"{UNIT}{name}" for name in names)}
+    return found
+
+
+def check_best_metric(metric: str, maximize: bool, known: Collection[str] | None, more: Collection[str]) -> None:
+    """Check ``--best-checkpoint-metric``, which fairseq looks up after the first validation.
+
+    A warning is logged if the worst checkpoint would be kept for the best.
+
+    Args:
+        metric: its value.
+        maximize: ``--maximize-best-checkpoint-metric``.
+        known: metrics of the criterion; None: not known.
+        more: metrics of the task.
+
+    Raises:
+        ValueError: listing the metrics that there will be, if it is none of them.
+    """
+    if any(part in metric for part in BETTER[not maximize]):
+        fault = "must not be set" if maximize else "is needed"
+        logger.warning("--maximize-best-checkpoint-metric %s with --best-checkpoint-metric %s", fault, metric)
+    if known is None or metric in known or metric in more:
+        return
+    shown = sorted(name for name in {*known, *more} if not name.startswith(UNIT))
+    raise ValueError(
+        f"--best-checkpoint-metric must be a metric that this training's validation logs, one of {', '.join(shown)}, "
+        f"but is {metric}"
+    )

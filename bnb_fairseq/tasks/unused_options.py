@@ -1,0 +1,191 @@
+"""Options of a training that are set, but would have no effect beside the others.
+
+Each table row names options and what they need. An option counts as set where it differs from its default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fairseq.dataclass import FairseqDataclass
+
+from ..criterions.config import BnbLossConfig
+from ..models.bert2bert import Bert2BertConfig
+from ..models.classifier_config import BnbClassifierConfig
+from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from .config import BnbTaskConfig
+from .pretraining_config import PretrainingBnbConfig
+
+Condition = Callable[[Any], bool]
+Unused = dict[str, list[str]]  # an option with its value -> what it needs
+
+
+class Effect(NamedTuple):
+    """Options that have an effect under a condition only.
+
+    Attributes:
+        options: their fields.
+        needs: the condition, for the message.
+        holds: whether it holds, given the options that it is about.
+    """
+
+    options: tuple[str, ...]
+    needs: str
+    holds: Condition
+
+
+def _is(field: str, value: str) -> Condition:
+    return lambda cfg: str(getattr(cfg, field)) == value
+
+
+SEARCH = ("ctc_beam", "ctc_beam_symbols", "ctc_lm_path", "ctc_lm_weight", "ctc_token_bonus")
+CTC, LENGTH = _is("length_control", "ctc"), _is("length_control", "length")
+VAE = _is("latent", "vae")
+OF_CYCLES = ("kl_cycles", "kl_zero_share", "kl_increase_share", "kl_total_updates")
+# fields of all models that start from BERTs
+STARTS = (
+    Effect(
+        ("layer_norm_eps",),
+        "a random start: --bert-encoder and --pretrained-checkpoint bring their own",
+        lambda cfg: cfg.bert_encoder is None and cfg.pretrained_checkpoint is None,
+    ),
+)
+NETWORK = (
+    *STARTS,
+    Effect(("cross_attention_init",), "--bert-encoder", lambda cfg: cfg.bert_encoder is not None),
+    Effect(("ctc_upsample", "ctc_canvas", "ctc_blank"), "--length-control ctc", CTC),
+    Effect(
+        ("ctc_canvas",),
+        "--ctc-upsample above 1: below, no position is added",
+        lambda cfg: cfg.ctc_upsample > 1 or not CTC(cfg),
+    ),
+    Effect(("length_range",), "--length-control length", LENGTH),
+)
+BASELINE = (
+    *STARTS,
+    Effect(
+        ("cross_attention_init",),
+        "no --pretrained-checkpoint, which brings its own",
+        lambda cfg: cfg.pretrained_checkpoint is None,
+    ),
+)
+OF_DECODER = tuple(
+    name for name in BnbTransformerConfig.__dataclass_fields__ if name not in BertSeq2SeqConfig.__dataclass_fields__
+)
+CLASSIFIER = (
+    *NETWORK,
+    Effect(
+        (*OF_DECODER, "cross_attention_init", "untie_output"),
+        "--classify-with decoder",
+        _is("classify_with", "decoder"),
+    ),
+)
+MODELS: dict[str, tuple[type[FairseqDataclass], Sequence[Effect]]] = {
+    "bnb_transformer": (BnbTransformerConfig, NETWORK),
+    "bert2bert": (Bert2BertConfig, BASELINE),
+    "bnb_classifier": (BnbClassifierConfig, CLASSIFIER),
+}
+# given the options of criterion and model
+LOSS_OF_MODEL = (
+    Effect(("length_loss_factor",), "--length-control length", LENGTH),
+    Effect(("kl_factor", "kl_schedule", *OF_CYCLES), "--latent vae", VAE),
+)
+LOSS = (
+    Effect(("axe_skip_target",), "--token-loss axe", _is("token_loss", "axe")),
+    Effect(("oaxe_margin", "oaxe_warmup_updates"), "--token-loss oaxe", _is("token_loss", "oaxe")),
+    Effect(OF_CYCLES, "--kl-schedule cyclic", _is("kl_schedule", "cyclic")),
+)
+TASK = (
+    Effect(
+        ("eval_bleu_args", "eval_bleu_print_samples"),
+        "--eval-bleu, --eval-rouge or --eval-meteor",
+        lambda cfg: bool(cfg.eval_bleu or cfg.eval_rouge or cfg.eval_meteor),
+    ),
+    Effect(
+        tuple(name for name in SEARCH if name != "ctc_beam"),
+        "--ctc-beam above 0",
+        lambda cfg: cfg.ctc_beam != 0,
+    ),
+)
+PRETRAINING = (
+    Effect(("mask_prob", "leave_unmasked_prob", "random_token_prob"), "--strategy mlm", _is("strategy", "mlm")),
+    Effect(("permute_prob",), "--strategy plm", _is("strategy", "plm")),
+    Effect(("continuation_min", "continuation_max"), "--strategy clm", _is("strategy", "clm")),
+)
+
+
+def without_effect(cfg: Any, defaults: type[FairseqDataclass], effects: Sequence[Effect], about: Any = None) -> Unused:
+    """Find options that are set in vain.
+
+    Args:
+        cfg: the options.
+        defaults: their dataclass.
+        effects: what they need.
+        about: the options that the conditions are about; None: ``cfg``.
+
+    Returns:
+        What each needs.
+    """
+    found: Unused = {}
+    for effect in effects:
+        if effect.holds(cfg if about is None else about):
+            continue
+        for name in effect.options:
+            default = defaults.__dataclass_fields__[name].default
+            value = getattr(cfg, name, default)
+            if str(value) != str(default):
+                found.setdefault(f"--{name.replace('_', '-')} {value}", []).append(effect.needs)
+    return found
+
+
+def merged(*found: Mapping[str, Sequence[str]]) -> Unused:
+    """Put findings together, each option once."""
+    options = dict.fromkeys(option for part in found for option in part)
+    return {option: [need for part in found for need in part.get(option, ())] for option in options}
+
+
+def described(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each option that is set in vain."""
+    return [f"{option} has no effect: it needs {' and '.join(needs)}" for option, needs in found.items()]
+
+
+def unused_of_model(cfg: Any) -> Unused:
+    """Find a model's options that are set in vain.
+
+    Args:
+        cfg: its options as they were given, before sizes are filled in.
+
+    Returns:
+        What each needs; nothing for a model of fairseq's own.
+    """
+    kind = next((kind for name, kind in MODELS.items() if str(getattr(cfg, "_name", "")).startswith(name)), None)
+    return {} if kind is None else without_effect(cfg, *kind)
+
+
+def unused_of_loss(cfg: Any, model: Any) -> Unused:
+    """Find options of ``bnb_loss`` that are set in vain.
+
+    Args:
+        cfg: its options.
+        model: those of the ``bnb_transformer``.
+
+    Returns:
+        What each needs.
+    """
+    return merged(without_effect(cfg, BnbLossConfig, LOSS_OF_MODEL, model), without_effect(cfg, BnbLossConfig, LOSS))
+
+
+def unused_of_task(cfg: Any, model: Any) -> Unused:
+    """Find options of a text-to-text task that are set in vain.
+
+    Args:
+        cfg: its options.
+        model: those of the ``bnb_transformer``; None: the model is another.
+
+    Returns:
+        What each needs.
+    """
+    search = Effect(
+        ("ctc_beam",), "--arch bnb_transformer with --length-control ctc", lambda _: model is not None and CTC(model)
+    )
+    found = without_effect(cfg, BnbTaskConfig, [*TASK, search])
+    return merged(found, without_effect(cfg, PretrainingBnbConfig, PRETRAINING if hasattr(cfg, "strategy") else ()))

@@ -1,0 +1,53 @@
+"""Shards, empty parts and storage formats, through fairseq's commands."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from .conftest import TRAIN, Setting
+
+Command = Callable[..., str]
+Write = Callable[[Path, Sequence[str]], Path]
+
+
+def sentence_lines(output: str) -> list[str]:
+    return sorted(line for line in output.splitlines() if line[:2] in {"S-", "T-", "H-", "D-", "P-"})
+
+
+def test_shards_merge_by_id(setting: Setting, checkpoint: Path, fairseq: Command) -> None:
+    line = ["generate", setting.data_bin, "--path", checkpoint, "--batch-size", 64, "--scoring", "sacrebleu"]
+    whole = sentence_lines(fairseq(*line))
+    shards = [sentence_lines(fairseq(*line, "--num-shards", 2, "--shard-id", number)) for number in (0, 1)]
+    assert len(whole) == 5 * 300
+    assert all(shards)
+    assert sorted(shards[0] + shards[1]) == whole
+    assert sentence_lines(fairseq(*line, "--num-shards", 20, "--shard-id", 19)) == []
+
+
+def test_an_empty_test_part(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
+    for side in ("en", "de"):
+        write(tmp_path / f"empty.{side}", [])
+    languages = ["-s", "en", "-t", "de", "--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
+    output = fairseq(
+        "preprocess", *languages, "--trainpref", tmp_path / "empty", "--destdir", tmp_path / "no", fails=True
+    )
+    assert f"--trainpref: {tmp_path}/empty.en must have at least 1 line, but has 0" in output
+    fairseq("preprocess", *languages, "--testpref", tmp_path / "empty", "--destdir", tmp_path / "bin")
+    output = fairseq("generate", tmp_path / "bin", "--path", checkpoint, "--results-path", tmp_path / "results")
+    assert "test is empty; there is nothing to translate" in output
+    assert (tmp_path / "results" / "generate-test.txt").read_text() == ""
+    line = ["validate", tmp_path / "bin", "--path", checkpoint, "--valid-subset", "test", "--batch-size", 8]
+    assert "ValueError: test is empty" in fairseq(*line, fails=True)
+
+
+@pytest.mark.parametrize("name", ["cached", "lazy"])
+def test_storage_formats(name: str, setting: Setting, fairseq: Command, tmp_path: Path) -> None:
+    text = [x for part in ("train", "valid") for x in (f"--{part}pref", setting.text / "valid")]
+    dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
+    fairseq("preprocess", "-s", "en", "-t", "de", *text, *dictionaries, "--destdir", tmp_path, "--dataset-impl", name)
+    line = ["train", tmp_path, *TRAIN, "--arch", "bnb_transformer_tiny", "--max-update", 1, "--no-save"]
+    for option in ([], ["--dataset-impl", name]):
+        assert "valid on 'valid' subset | loss" in fairseq(*line, *option)
+    output = fairseq(*line, "--dataset-impl", "mmap", fails=True)
+    assert f"--dataset-impl must be cached, the format of {tmp_path}/valid.en-de.en" in output

@@ -1,0 +1,140 @@
+"""Training pairs that do not fit: counted one by one, and the values that messages advise are the smallest that do."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from bnb_fairseq.data.dictionary import BnbDictionary
+from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.modules.canvas import upsampled_lengths
+from bnb_fairseq.tasks import length_fit
+from bnb_fairseq.tasks.length_fit import LIMITS, Lengths, check_lengths, measure, smallest_value
+from bnb_fairseq.tasks.pretraining_bnb import PretrainingBnbTask
+from bnb_fairseq.tasks.pretraining_config import PretrainingBnbConfig
+from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+
+from .conftest import NON_AUTOREGRESSIVE, SOURCES, write_data_bin
+from .test_pretraining_bnb import write_part
+
+MakeConfig = Callable[..., Any]
+FAR = (100, 100)
+
+
+def pairs(sources: Sequence[int], targets: Sequence[Sequence[int]]) -> SentencePairDataset:
+    """Pairs of sources with so many words, and of targets with these words."""
+    read = [torch.tensor([4] * words + [2]) for words in sources]
+    written = [torch.tensor([*words, 2]) for words in targets]
+    return SentencePairDataset(read, BnbDictionary(), written, BnbDictionary())
+
+
+def test_lengths_by_hand() -> None:
+    """[CLS] and [SEP] count on both sides; each equal neighbour needs a position more for a blank."""
+    dataset = pairs([1, 3, 0], [[5, 5, 5], [5, 6, 5], []])
+    lengths = measure(dataset, FAR)
+    assert lengths.source.tolist() == [3, 5, 2]
+    assert lengths.target.tolist() == [5, 5, 2]
+    assert lengths.needed.tolist() == [7, 5, 2]
+    assert measure(dataset, (4, 100)).source.tolist() == [3, 2], "too long to be trained on"
+    assert measure(dataset, (100, 4)).source.tolist() == [2]
+
+
+def test_a_sample_of_many(monkeypatch: pytest.MonkeyPatch, make_config: MakeConfig) -> None:
+    monkeypatch.setattr(length_fit, "SAMPLE", 5)
+    dataset = pairs(range(9), [[5]] * 9)
+    assert measure(dataset, FAR).source.tolist() == [2, 4, 6, 8, 10]
+    with pytest.raises(ValueError, match=r"60\.0% of 5 training pairs, evenly spaced among 9, differ"):
+        check_lengths("train", dataset, make_config(length_control="length", length_range=1), FAR)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_smallest_value_is_the_smallest(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    source, target = random.integers(2, 40, 300), random.integers(2, 40, 300)
+    lengths = Lengths(source, target, target + random.integers(0, 3, 300))
+    for name, limit in LIMITS.items():
+        value = smallest_value(limit, lengths)
+        assert limit.fits(lengths, value).mean() >= 0.99, name
+        assert limit.fits(lengths, value - limit.step).mean() < 0.99, name
+
+
+def test_a_ratio_is_enough_only_above_the_bound() -> None:
+    """4 source tokens at a ratio of exactly 1 have 4 positions; 5 need more."""
+    lengths = Lengths(np.array([4]), np.array([5]), np.array([5]))
+    assert smallest_value(LIMITS["ctc_upsample"], lengths) == 1.01
+    assert int(upsampled_lengths(torch.tensor([4]), 1.01)) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ctc_upsample": 0.5}, "--ctc-upsample must be at least 1.34, but is 0.5: 100.0% of 4 training pairs need"),
+        ({"ctc_upsample": 1.2}, "--ctc-upsample must be at least 1.34, but is 1.2: 75.0% of 4"),
+        ({"ctc_canvas_length": 4}, "--ctc-canvas-length must be at least 5, but is 4: 75.0% of 4"),
+        ({"length_control": "length", "length_range": 1}, "--length-range must be at least 2, but is 1: 75.0% of 4"),
+    ],
+)
+def test_most_do_not_fit(options: dict[str, Any], message: str, make_config: MakeConfig) -> None:
+    """Sources of 3 tokens, targets of 5, 5, 5 and 3."""
+    dataset = pairs([1] * 4, [[5, 6, 7]] * 3 + [[5]])
+    with pytest.raises(ValueError, match="train: ") as error:
+        check_lengths("train", dataset, make_config(**options), FAR)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("bad", "warned"), [(0, False), (1, False), (2, True), (50, True)])
+def test_few_do_not_fit(bad: int, warned: bool, make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = pairs([1] * 100, [[5] * 4] * bad + [[5]] * (100 - bad))
+    with caplog.at_level(logging.WARNING):
+        check_lengths("train", dataset, make_config(ctc_upsample=1.0), FAR)
+    expected = f"train: with --ctc-upsample 1, {bad}.0% of 100 training pairs need more positions"
+    assert (expected in caplog.text) == warned
+    assert ("with --ctc-upsample 2.67, at most 1% do" in caplog.text) == warned
+
+
+def train(config: Callable[..., DictConfig], data: str, *options: str, from_checkpoint: bool = False) -> None:
+    cfg = config(*NON_AUTOREGRESSIVE, *options)
+    cfg.task.data = data
+    task = TranslationBnbTask.setup_task(cfg.task)
+    task.build_model(cfg.model, from_checkpoint)
+    task.load_dataset("valid")
+    for epoch in (1, 2):
+        task.load_dataset("train", epoch=epoch, combine=True)
+
+
+def test_every_folder_is_checked_before_a_training(
+    config: Callable[..., DictConfig], data_bin: Path, tmp_path: Path
+) -> None:
+    """The second folder's part has short sources: at a ratio of 1 every second of its pairs does not fit."""
+    second = write_data_bin(tmp_path)
+    train(config, f"{data_bin}:{second}", "--ctc-upsample", "2")
+    for suffix in ("bin", "idx"):
+        (second / f"train1.en-de.en.{suffix}").write_bytes((second / f"valid.en-de.en.{suffix}").read_bytes())
+        (second / f"train1.en-de.de.{suffix}").write_bytes((second / f"valid.en-de.de.{suffix}").read_bytes())
+    with pytest.raises(ValueError, match=r"train: --ctc-upsample must be at least .* 100\.0% of 2 training") as error:
+        train(config, f"{data_bin}:{second}", "--ctc-upsample", "0.5")
+    assert f"{data_bin}/train" in str(error.value)
+    with pytest.raises(ValueError, match=r"100\.0% of 4 training pairs"):
+        train(config, f"{second}:{data_bin}", "--ctc-upsample", "0.5")
+    train(config, str(second), "--ctc-upsample", "0.5", from_checkpoint=True)
+    assert len(SOURCES) == 2
+
+
+def test_what_pretraining_makes_of_its_blocks(tmp_path: Path) -> None:
+    """Under clm a source is the beginning of a block, and the target its end."""
+    write_part(tmp_path, "train", [[4, 5, 6, 7] * 3, []] * 20)
+    for strategy, differences in (("ae", {0}), ("clm", {6, 8})):  # of 12 words the last 2 or 3
+        cfg = PretrainingBnbConfig(
+            data=str(tmp_path), strategy=strategy, tokens_per_sample=16, seed=1, train_subset="train", dataset_impl=None
+        )
+        task = PretrainingBnbTask(cfg, BnbDictionary(), BnbDictionary())
+        task.load_dataset("train")
+        lengths = measure(task.dataset("train"), FAR)
+        difference = np.abs(lengths.target - lengths.source)
+        assert len(difference) == 20
+        assert set(difference.tolist()) == differences
