@@ -86,7 +86,13 @@ class WordPiece(SubwordTokenizer):
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, symbols: Sequence[str]) -> str:  # noqa: D102
-        return self.spaces.join(" ".join(symbols).replace(f" {INSIDE}", "").split(" "))
+        words: list[str] = []
+        for text, word_initial in map(self.surface, symbols):
+            if word_initial or not words:
+                words.append(text)
+            else:
+                words[-1] += text
+        return self.spaces.join(words)
 
     def surface(self, symbol: str) -> Surface:  # noqa: D102
         continues = symbol.startswith(INSIDE) and len(symbol) > len(INSIDE)

@@ -74,6 +74,8 @@ def test_round_trip_of_real_sentences(kind: str, request: pytest.FixtureRequest,
 def test_decode(tmp_path: Path) -> None:
     tokenizer = load_wordpiece(str(write_vocabulary(tmp_path, WORDS)))
     assert tokenizer.decode(["the", "cell", "##s", "."]) == "the cells."
+    assert tokenizer.decode(["##s", "cell", "##s"]) == "s cells", "a model may begin inside a word"
+    assert tokenizer.decode(["##", "#"]).replace(" ", "") == "###"
     assert tokenizer.decode([]) == ""
 
 
