@@ -35,6 +35,8 @@ def _cached(origin: str, name: str, optional: bool) -> Path | None:
     try:
         path = cached_file(origin, name, _raise_exceptions_for_missing_entries=not optional)
     except OSError as error:
+        if Path(origin).is_dir():
+            raise ValueError(f"{origin}: has no {name}") from error
         raise ValueError(
             f"{origin}: neither a directory with {name} nor a HuggingFace model that can be fetched ({error})"
         ) from error

@@ -146,7 +146,10 @@ def _read(place: str) -> Files:
             return Files(tokenizers.Tokenizer.from_file(str(described)), described.name, config)
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"{described}: not a tokenizer's file ({error})") from error
-    vocabulary = fetch(place, "vocab.txt")
+    vocabulary = find(place, "vocab.txt")
+    if vocabulary is None and Path(place).is_dir():
+        raise ValueError(f"{place}: the directory holds neither tokenizer.json nor vocab.txt")
+    vocabulary = vocabulary or fetch(place, "vocab.txt")  # which says why there is none
     if not WORDPIECE_CLASSES.fullmatch(str(config.get("tokenizer_class") or "")):
         raise ValueError(
             f"{place}: vocab.txt alone does not describe a {config['tokenizer_class']}, save the model with a "
@@ -158,6 +161,7 @@ def _read(place: str) -> Files:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token=BERT_SPECIALS.unk))
     tokenizer.normalizer = BertNormalizer(handle_chinese_chars=chinese)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
     tokenizer.add_special_tokens([symbol for symbol in BERT_SPECIALS if symbol in ids])
     _add_tokens(place, tokenizer, len(symbols), config)
     return Files(tokenizer, vocabulary.name, config)

@@ -14,7 +14,7 @@ class DictionaryDigest(NamedTuple):
         size: number of its symbols.
         sha256: of the symbols, in order.
         tokenizer: sha256 of how text becomes symbols; empty without a tokenizer, None in checkpoints written before.
-        spaces: sha256 of its own counts of spaces; empty without any, None in checkpoints written before.
+        spaces: sha256 of its counts of spaces; empty without any, None in checkpoints written before.
         origin: file that it was read from; empty where that is not known. It does not count in a comparison.
     """
 

@@ -93,7 +93,7 @@ class SubwordTokenizer(ABC):
         """Return a sha256 of how text becomes symbols, beside the symbols themselves."""
 
     def spaces_digest(self) -> str:
-        """Return a sha256 of counts of spaces; empty where there are none of its own."""
+        """Return a sha256 of its counts of spaces; empty if it needs none."""
         return ""
 
 

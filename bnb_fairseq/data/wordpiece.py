@@ -112,11 +112,15 @@ class WordPiece(SubwordTokenizer):
         between = [line[left[1] : right[0]] for (_, left, _), (_, right, _) in pairwise(splits)]
         return [word for word, _, _ in splits], [any(map(str.isspace, gap)) for gap in between]
 
+    def json(self) -> str:
+        """Return the content of a ``tokenizer.json``."""
+        return str(self._tokenizer.to_str())
+
     def digest(self) -> str:  # noqa: D102
-        settings = json.loads(self._tokenizer.to_str())
+        settings = json.loads(self.json())
         model = {name: settings["model"].get(name) for name in MODEL_BEHAVIOUR}
         behaviour = json.dumps([{name: settings.get(name) for name in BEHAVIOUR}, model], sort_keys=True)
         return hashlib.sha256(behaviour.encode()).hexdigest()
 
     def spaces_digest(self) -> str:  # noqa: D102
-        return self.spaces.digest() if self.has_own_spaces else ""
+        return self.spaces.digest()

@@ -149,16 +149,14 @@ def write_tokenizer(vocabulary: WordPiece, dictionary: BnbDictionary, positions:
         positions: longest input.
         folder: where to.
     """
-    path = folder / "tokenizer.json"
-    vocabulary.save(path)
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer = tokenizers.Tokenizer.from_str(vocabulary.json())
     bos, eos = BERT_SPECIALS.bos, BERT_SPECIALS.eos
     tokenizer.post_processor = TemplateProcessing(
         single=f"{bos} $A {eos}",
         pair=f"{bos} $A {eos} $B:1 {eos}:1",
         special_tokens=[(bos, dictionary.bos()), (eos, dictionary.eos())],
     )
-    tokenizer.save(str(path))
+    tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary.symbols), encoding="utf-8")
     options = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is

@@ -114,7 +114,7 @@ def test_vocab_txt_stands_for_its_directory(uncased: Path) -> None:
 
 
 def test_directory_without_a_vocabulary(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{tmp_path}: neither a directory with vocab.txt nor"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: the directory holds neither tokenizer.json nor vocab.txt"):
         load_wordpiece(str(tmp_path))
 
 

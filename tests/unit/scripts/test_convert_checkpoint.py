@@ -72,7 +72,7 @@ def test_numbered_dictionary_knows_no_other_words(numbered: Callable[..., Subwor
     assert dictionary.encode_line(text).tolist() == expected
     dictionary.save(str(tmp_path / "dict.src.txt"))
     loaded = load_dictionary(str(tmp_path / "dict.src.txt"))
-    assert loaded.digest() == dictionary.digest()
+    assert not loaded.digest().differences(dictionary.digest())
     assert loaded.encode_line(text).tolist() == expected
 
 

@@ -246,9 +246,8 @@ def test_dictionaries_are_looked_for_and_compared(
         path.rename(tmp_path / path.name)  # beside the checkpoint
     part("hf").fairseq_to_hf(checkpoint, tmp_path / "from-beside", None)
     vocabulary("other", "one", "two").save(str(tmp_path / "dict.yy.txt"))
-    message = (
-        f"the target dictionary of {tmp_path} (ANYTHING) is not the one that the checkpoint was trained withANYTHING"
-    )
+    mine = f"the target dictionary of the data, {tmp_path}/dict.yy.txt (ANYTHING)"
+    message = f"{mine}, is not the one that the checkpoint was trained with, ANYTHING"
     check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, output)
 
 
