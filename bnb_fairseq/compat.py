@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import fairseq
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fairseq.logging import progress_bar
 from omegaconf import DictConfig
 from torch import Tensor
@@ -181,8 +182,15 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, gelu: bool) -> Tensor
         N x O, float32.
     """
     activation = "gelu" if gelu else "none"
-    x, bias = x.to(packed.dtype), bias.to(packed.dtype)
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none").float()
+    rows = len(x)
+    x, bias = F.pad(x, (0, 0, 0, padded_rows(rows) - rows)).to(packed.dtype), bias.to(packed.dtype)
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none")[:rows].float()
+
+
+def padded_rows(rows: int) -> int:
+    """Round a number of rows up, by a sixteenth at most, to one of few: oneDNN keeps a product for each number."""
+    step = 1 << max(0, (rows - 1).bit_length() - 5)
+    return -(-rows // step) * step
 
 
 def multiplying_in_bfloat16(function: AnyFunction) -> AnyFunction:

@@ -47,6 +47,11 @@ class ResumingTask(FairseqTask):
             logger.info("%s is of a finished training (%s): %s; nothing is left to do", path, progress, reason)
             whole.optimization.max_epoch = NO_EPOCH
 
+    def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
+        """Return whether the batches serve again; those of a data set that the task does not hold would pile up."""
+        held = any(dataset is each for each in self.datasets.values())
+        return held and bool(super().can_reuse_epoch_itr(dataset))
+
     def get_checkpoint_dict(self) -> dict[str, dict[str, Any]]:
         """Begin a save.
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+import bnb_fairseq  # noqa: F401  (lets torch read what fairseq writes)
+
 from ..conftest import ROOT
 from . import forked
 

@@ -55,13 +55,12 @@ def task_of(config: Config) -> Callable[..., TranslationBnbTask]:
     return lambda *options: TranslationBnbTask.setup_task(config(*NON_AUTOREGRESSIVE, *options).task)
 
 
-def epochs(task: TranslationBnbTask, dataset: Any, first: int, last: int, **options: Any) -> list[list[list[int]]]:
+def epochs(task: TranslationBnbTask, dataset: Any, first: int, last: int) -> list[list[list[int]]]:
     """The batches of each epoch, as fairseq's trainer takes them in a process that starts in the first of these."""
     found = []
-    iterator = None
+    task.datasets["train"] = dataset
     for epoch in range(first, last + 1):
-        more = {"seed": 7 + epoch * options.pop("add_epoch", 0), **options}
-        iterator = task.get_batch_iterator(dataset, max_sentences=6, epoch=epoch, **more)
+        iterator = task.get_batch_iterator(dataset, max_sentences=6, epoch=epoch, seed=7)
         batches = iterator.next_epoch_itr(shuffle=True)
         assert iterator.epoch == epoch
         found.append([batch["id"].tolist() for batch in batches])
@@ -85,7 +84,9 @@ def test_the_first_epoch_is_as_it_was_before(task_of: Callable[..., TranslationB
     with fairseq_cli.train.data_utils.numpy_seed(7 + 1):
         expected = [batch.tolist() for batch in dataset.batch_by_size(dataset.ordered_indices(), max_sentences=6)]
     for epoch in (1, 4):
-        iterator = task_of().get_batch_iterator(DATA["pairs"](), max_sentences=6, epoch=epoch, seed=7)
+        task = task_of()
+        task.datasets["train"] = DATA["pairs"]()
+        iterator = task.get_batch_iterator(task.datasets["train"], max_sentences=6, epoch=epoch, seed=7)
         assert [list(batch) for batch in iterator.frozen_batches] == expected
 
 
@@ -102,12 +103,27 @@ def test_batches_that_are_made_anew_in_every_epoch(option: str, task_of: Callabl
 
 def test_a_seed_to_which_the_trainer_has_added_the_epoch(task_of: Callable[..., TranslationBnbTask]) -> None:
     option = "--update-ordered-indices-seed"
-    first, third = (
-        task_of(option).get_batch_iterator(DATA["pairs"](), max_sentences=6, epoch=epoch, seed=7 + epoch)
-        for epoch in (1, 3)
-    )
+    iterators = []
+    for epoch in (1, 3):
+        task = task_of(option)
+        task.datasets["train"] = DATA["pairs"]()
+        dataset = task.datasets["train"]
+        iterators.append(task.get_batch_iterator(dataset, max_sentences=6, epoch=epoch, seed=7 + epoch))
+    first, third = iterators
     assert third.seed == first.seed == 8
     assert list(map(list, third.frozen_batches)) == list(map(list, first.frozen_batches))
+
+
+def test_batches_of_a_passing_data_set_are_not_kept(task_of: Callable[..., TranslationBnbTask]) -> None:
+    """fairseq-interactive makes a data set of every buffer of lines."""
+    task = task_of()
+    for _ in range(3):
+        dataset = task.build_dataset_for_inference([torch.tensor([4, 2])], [2])
+        assert len(list(task.get_batch_iterator(dataset, max_sentences=1).next_epoch_itr(shuffle=False))) == 1
+    assert not task.dataset_to_epoch_iter
+    task.load_dataset("train")
+    task.get_batch_iterator(task.dataset("train"), max_sentences=1)
+    assert list(task.dataset_to_epoch_iter) == [task.dataset("train")]
 
 
 LIMITS = {
