@@ -12,12 +12,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, MutableSequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import fairseq
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fairseq.logging import progress_bar
+from omegaconf import DictConfig
 from torch import Tensor
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -48,7 +50,7 @@ def allow_fairseq_checkpoints() -> None:
     class is refused by torch before anything in it runs.
     """
     from fairseq.distributed.utils import _TensorPlaceholder
-    from omegaconf import AnyNode, DictConfig, ListConfig
+    from omegaconf import AnyNode, ListConfig
     from omegaconf.base import ContainerMetadata, Metadata
 
     numeric = {type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "float16", "float32", "float64")}
@@ -75,6 +77,42 @@ def answer_to_short_name(path: MutableSequence[str]) -> None:
         path.append(str(beside))
 
 
+class EarlyStopping(NamedTuple):
+    """What ``--patience`` counts.
+
+    Attributes:
+        best: the best value of a validation; None before the first.
+        bad_validations: validations in a row without a better one.
+    """
+
+    best: float | None = None
+    bad_validations: int = 0
+
+
+def early_stopping() -> EarlyStopping:
+    """Read what fairseq remembers of early stopping, which is in none of its checkpoints."""
+    for memory in _early_stopping_memories():
+        if (best := getattr(memory, "best", None)) is not None:
+            return EarlyStopping(float(best), int(memory.num_runs))
+    return EarlyStopping()
+
+
+def set_early_stopping(state: EarlyStopping) -> None:
+    """Let fairseq remember it.
+
+    Args:
+        state: from ``early_stopping``.
+    """
+    for memory in _early_stopping_memories():
+        memory.best, memory.num_runs = state
+
+
+def _early_stopping_memories() -> list[Any]:
+    """Find fairseq's function whose attributes are the memory: ``fairseq_cli.train`` may have been started by path."""
+    modules = (sys.modules.get(name) for name in ("fairseq_cli.train", "__main__"))
+    return [module.should_stop_early for module in modules if module and hasattr(module, "should_stop_early")]
+
+
 def end_earlier_logs() -> None:
     """Close tensorboard's files and the run of wandb that an earlier training of this process has left open.
 
@@ -86,6 +124,19 @@ def end_earlier_logs() -> None:
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish()
+
+
+def whole_options(part: Any) -> DictConfig | None:
+    """Find the configuration of the whole command that a part of it, such as a task's options, belongs to.
+
+    Args:
+        part: the options.
+
+    Returns:
+        fairseq's configuration; None for options that stand alone, as in a program that builds a task by itself.
+    """
+    whole = part._get_parent() if isinstance(part, DictConfig) else None
+    return whole if isinstance(whole, DictConfig) and "dataset" in whole and "checkpoint" in whole else None
 
 
 def quiet_known_warnings() -> None:
@@ -131,8 +182,15 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, gelu: bool) -> Tensor
         N x O, float32.
     """
     activation = "gelu" if gelu else "none"
-    x, bias = x.to(packed.dtype), bias.to(packed.dtype)
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none").float()
+    rows = len(x)
+    x, bias = F.pad(x, (0, 0, 0, padded_rows(rows) - rows)).to(packed.dtype), bias.to(packed.dtype)
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none")[:rows].float()
+
+
+def padded_rows(rows: int) -> int:
+    """Round a number of rows up, by a sixteenth at most, to one of few: oneDNN keeps a product for each number."""
+    step = 1 << max(0, (rows - 1).bit_length() - 5)
+    return -(-rows // step) * step
 
 
 def multiplying_in_bfloat16(function: AnyFunction) -> AnyFunction:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from fairseq.data import data_utils
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .dictionary import BnbDictionary
@@ -51,15 +49,6 @@ class PretrainingDataset(SentencePairDataset):
             epoch: its number.
         """
         self._epoch.fill_(epoch)
-
-    def ordered_indices(self) -> NDArray[np.int64]:
-        """Return the blocks sorted by length, blocks of equal length in the same random order whenever it is asked.
-
-        fairseq asks at the start of a process, with a seed of the epoch that it starts in: a training that was resumed
-        would have other batches than one in one go.
-        """
-        with data_utils.numpy_seed(self._seed):
-            return super().ordered_indices()
 
     def __getitem__(self, index: int) -> Sample:
         block = self._blocks[index].long()

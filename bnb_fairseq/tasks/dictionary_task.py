@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.models import BaseFairseqModel
-from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..compat import multiplying_in_bfloat16
@@ -16,11 +15,13 @@ from ..data.preflight import check_preprocessing_command, running_preprocessing
 from ..data.whole_batches import WHOLE
 from ..models.restored import checkpoint_to_restore, read_task_state
 from ..models.row_matching import symbol_state
+from .finite import check_loss, gradient_error
+from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards
 from .sweeps import begin_run_of_sweep
 
 
-class DictionaryTask(FairseqTask):
+class DictionaryTask(ResumingTask):
     """Stands in front of one of fairseq's tasks among a task's base classes.
 
     Attributes:
@@ -82,9 +83,13 @@ class DictionaryTask(FairseqTask):
     def check_restored(self) -> None:
         """Compare the dictionaries of the checkpoint that a training is about to go on from, which fairseq does not.
 
+        A save that was interrupted is completed first.
+
         Raises:
-            ValueError: if they differ.
+            OSError: if there is no room for that.
+            ValueError: if they differ, or a checkpoint is damaged and nothing can take its place.
         """
+        self.prepare_resuming()
         path = checkpoint_to_restore(self.cfg)
         if path is not None:
             try:
@@ -157,7 +162,16 @@ class DictionaryTask(FairseqTask):
 
         Returns:
             The loss, the sample size, and statistics for the log.
+
+        Raises:
+            FloatingPointError: if the loss or its gradient is NaN or infinite.
         """
+        self.trained, self.updates = model, update_num + 1
         criterion = multiplying_in_bfloat16(criterion)
-        loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        try:
+            loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        except StopIteration as error:  # of fairseq's search for the NaN, which torch's hooks cannot follow into lists
+            raise gradient_error(sample, update_num + 1) from error
+        if getattr(optimizer, "scaler", None) is None:  # else a step that overflows is repeated at another scale
+            check_loss(loss, sample, update_num + 1)
         return loss, size, logs

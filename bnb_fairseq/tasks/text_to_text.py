@@ -11,9 +11,11 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from ..compat import whole_options
 from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, SentencePairs
 from ..data.preflight import check_lines
+from ..data.typed_lines import end_lines_at_newlines, on_one_line
 from ..metrics.meteor import METEOR, load_meteor
 from ..metrics.rouge import Rouge
 from ..metrics.sentence_metric import SentenceMetric
@@ -119,6 +121,23 @@ class TextToTextTask(BnbTask):
         """Tell why a source line cannot be translated; None if it can."""
         return None
 
+    def build_bpe(self, args: Any) -> Any:
+        """Build what splits and joins text; ``fairseq-interactive`` reads its lines next.
+
+        Args:
+            args: fairseq's options of ``--bpe``.
+
+        Returns:
+            See ``BnbTask``.
+
+        Raises:
+            OSError: if the file of ``--input`` cannot be read.
+        """
+        whole = whole_options(self.cfg)
+        if whole is not None:
+            end_lines_at_newlines(whole)
+        return super().build_bpe(args)
+
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]
     ) -> tuple[list[Tensor], list[int]]:
@@ -131,6 +150,7 @@ class TextToTextTask(BnbTask):
         Returns:
             Ids ending in [SEP], and their lengths.
         """
+        lines = [on_one_line(line) for line in lines]
         check_lines(lines, INPUT_OPTION)
         tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
         return tokens, lengths

@@ -32,7 +32,7 @@ def test_the_choice_is_fairseqs(
     Path("save").mkdir()
     for file in files:
         Path(file).touch()
-    options = SimpleNamespace(save_dir="save", restore_file=restore, finetune_from_model=finetune)
+    options = SimpleNamespace(save_dir="save", restore_file=restore, finetune_from_model=finetune, checkpoint_suffix="")
     assert checkpoint_to_restore(options) == (None if expected is None else Path(expected))
 
 

@@ -198,3 +198,21 @@ def test_key_values_grow_to_the_right() -> None:
     assert torch.equal(both.keys[:, :, :3], old.keys)
     assert torch.equal(both.keys[:, :, 3:], new.keys)
     assert torch.equal(both.values[:, :, 3:], new.values)
+
+
+def test_there_are_few_numbers_of_rows() -> None:
+    """oneDNN keeps a product for each."""
+    padded = {rows: compat.padded_rows(rows) for rows in range(1, 5000)}
+    assert all(rows <= more <= rows * 17 / 16 for rows, more in padded.items())
+    assert len(set(padded.values())) <= 160
+    assert [padded[rows] for rows in (1, 25, 32, 33, 64, 65, 1000)] == [1, 25, 32, 34, 64, 68, 1024]
+
+
+@pytest.mark.parametrize("rows", [1, 33, 65, 130])
+def test_rows_that_are_added_do_not_count(rows: int) -> None:
+    torch.manual_seed(1)
+    weight, bias, x = torch.randn(6, 5), torch.randn(6), torch.randn(rows, 5)
+    packed = compat.pack_weight(weight)
+    if packed is None:
+        pytest.skip("oneDNN's layout does not exist here")
+    torch.testing.assert_close(compat.packed_linear(x, packed, bias, gelu=False), F.linear(x, weight, bias))

@@ -1,0 +1,190 @@
+"""Folders of checkpoints in which a save was interrupted.
+
+fairseq writes the first checkpoint of a save in one step and then copies it: to ``checkpoint_best.pt`` if it is the
+best, at last to ``checkpoint_last.pt``. A process that ends in between, or a full disk, leaves a copy that is too short
+or was not begun.
+"""
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Container, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from .restored import LAST, Progress, RestoringOptions, find_damage, read_progress, with_suffix
+
+logger = logging.getLogger(__name__)
+
+BEST = "checkpoint_best.pt"
+SAVING = "checkpoint_saving"  # a file that is there from the beginning to the end of a save
+DAMAGED = ".damaged"  # behind the name of a file that is set aside
+# The names that fairseq gives to checkpoints of a training, all but crash.pt, which no training can go on from.
+CHECKPOINT = re.compile(r"checkpoint(?:\d+|_\d+_\d+|_best|_last|\.best_.+)")
+COPIED_AT_ONCE = 16 << 20  # bytes
+
+
+class Whole(NamedTuple):
+    """A checkpoint that is whole."""
+
+    path: Path
+    progress: Progress
+
+
+class SavingOptions(RestoringOptions, Protocol):
+    """fairseq's options that say which checkpoints a training writes."""
+
+    keep_best_checkpoints: int
+    no_last_checkpoints: bool
+
+
+def begin_save(cfg: RestoringOptions) -> None:
+    """Note in the folder of the checkpoints that a save has begun."""
+    _note(cfg).touch()
+
+
+def end_save(cfg: RestoringOptions) -> None:
+    """Note that the save is complete."""
+    _note(cfg).unlink(missing_ok=True)
+
+
+def _note(cfg: RestoringOptions) -> Path:
+    return Path(cfg.save_dir, f"{SAVING}{cfg.checkpoint_suffix}")
+
+
+def mend(cfg: SavingOptions) -> None:
+    """End a save that was interrupted, so that fairseq goes on from the newest whole checkpoint; else do nothing.
+
+    Damaged files are set aside, never deleted. Of several processes one does it, the others wait for it.
+
+    Args:
+        cfg: fairseq's options.
+
+    Raises:
+        OSError: if there is no room for a copy.
+        ValueError: if a checkpoint that an option names is damaged, or the last one is and no other is whole.
+    """
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    try:
+        if not several or torch.distributed.get_rank() == 0:
+            _check_named(cfg)
+            if cfg.restore_file == LAST and Path(cfg.save_dir).is_dir():
+                _mend_folder(cfg)
+    finally:
+        if several:
+            torch.distributed.barrier()
+
+
+def _check_named(cfg: RestoringOptions) -> None:
+    """Refuse a damaged file that an option names: nothing may take its place."""
+    if cfg.restore_file != LAST:
+        option, name = "--restore-file", with_suffix(cfg.restore_file, cfg)
+    elif cfg.finetune_from_model is None or Path(cfg.save_dir, with_suffix(LAST, cfg)).is_file():
+        return
+    else:
+        option, name = "--finetune-from-model", cfg.finetune_from_model
+    if Path(name).is_file() and (damage := find_damage(Path(name))):
+        raise ValueError(f"{option} must be a whole checkpoint, but {name} {damage}")
+
+
+def _mend_folder(cfg: SavingOptions) -> None:
+    last, best = (Path(cfg.save_dir, with_suffix(name, cfg)) for name in (LAST, BEST))
+    damage = {
+        path: reason
+        for path, sums in ((last, True), (best, False))
+        if path.is_file() and (reason := find_damage(path, sums))
+    }
+    if not damage and not _note(cfg).exists():
+        return
+    _note(cfg).touch()  # until all is done, should this be interrupted, too
+    found = _checkpoints(cfg, damage)
+    start = _start(cfg, found, last, damage)
+    done = [_set_aside(path, reason) for path, reason in damage.items()]
+    if start is not None:
+        if start.path != last:
+            _copy(start.path, last)
+        _complete_best(best, start, found)
+        done.append(f"the training goes on from {start.path} ({start.progress})")
+    else:
+        done.append("the training begins anew")
+    end_save(cfg)
+    logger.warning("a save was interrupted: %s", "; ".join(done))
+
+
+def _complete_best(best: Path, start: Whole, found: Sequence[Whole]) -> None:
+    """Make the best checkpoint what it was when the one to go on from was written."""
+    if not start.progress.is_best:
+        if best.is_file():
+            return
+        holders = [each for each in found if each.progress.is_best and each.progress.value == start.progress.best]
+    elif any(each.path == best and each.progress[:3] == start.progress[:3] for each in found):
+        return
+    else:
+        holders = [start]
+    for each in holders:
+        if find_damage(each.path) is None:
+            _copy(each.path, best)
+            return
+
+
+def _checkpoints(cfg: RestoringOptions, damage: Container[Path]) -> list[Whole]:
+    """List the whole checkpoints of a folder, the newest first, of equal ones the last."""
+    end = with_suffix(".pt", cfg)
+    found = []
+    for path in Path(cfg.save_dir).glob(f"checkpoint*{end}"):
+        named = CHECKPOINT.fullmatch(path.name.removesuffix(end))
+        if named and path not in damage and (progress := read_progress(path)):
+            found.append(Whole(path, progress))
+    return sorted(
+        found, key=lambda each: (each.progress[:3], each.path.stem.startswith("checkpoint_last")), reverse=True
+    )
+
+
+def _start(cfg: SavingOptions, found: Sequence[Whole], last: Path, damage: Mapping[Path, str]) -> Whole | None:
+    """Choose the checkpoint to go on from; None: the training begins anew.
+
+    With several best checkpoints, a save that did not come to its last copy is left to be made again: only fairseq
+    knows their names.
+    """
+    kept = next((each for each in found if each.path == last), None)
+    if last not in damage and cfg.keep_best_checkpoints > 0:
+        return kept
+    if last not in damage and kept is None and cfg.no_last_checkpoints:
+        return None
+    for each in found:
+        if each is kept or find_damage(each.path) is None:
+            return each
+    if last in damage:
+        raise ValueError(
+            f"--save-dir {cfg.save_dir}: {last.name} {damage[last]}, and no other checkpoint there is whole; move it "
+            f"away to train anew"
+        )
+    return None
+
+
+def _set_aside(path: Path, reason: str) -> str:
+    """Rename a damaged file, and say so."""
+    names = (path.with_name(f"{path.name}{DAMAGED}{number or ''}") for number in count())
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return f"{path.name} {reason} and is now {aside.name}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that the target is the old one or the new one at any moment."""
+    unfinished = target.with_name(f"{target.name}.tmp")
+    try:
+        with source.open("rb") as whole, unfinished.open("wb") as copy:
+            shutil.copyfileobj(whole, copy, COPIED_AT_ONCE)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(
+            f"--save-dir {target.parent}: {source.name} cannot be copied to {target.name}: {error}"
+        ) from error
+    unfinished.replace(target)

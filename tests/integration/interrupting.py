@@ -1,0 +1,147 @@
+"""Trainings that are killed at random moments and started again.
+
+``python -m tests.integration.interrupting FOLDER KILLS`` does it often, for every kind of training in turn.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import bnb_fairseq  # noqa: F401  (lets torch read what fairseq writes)
+
+from ..conftest import ROOT
+from . import forked
+
+BNB = ("--arch", "bnb_transformer", "--criterion", "bnb_loss")
+KINDS: Mapping[str, Sequence[object]] = {
+    "ctc": BNB,
+    "glancing": (*BNB, "--canvas-tokens", "--glancing", "0.5:0.1@30"),
+    "vae": (*BNB, "--latent", "vae", "--latent-size", 4, "--kl-schedule", "cyclic", "--kl-total-updates", 40),
+    "oaxe": (*BNB, "--length-control", "length", "--token-loss", "oaxe"),
+    "bert2bert": ("--arch", "bert2bert", "--criterion", "label_smoothed_cross_entropy"),
+}
+COMMON = (
+    *("--optimizer", "adam", "--lr", 1e-3, "--lr-scheduler", "inverse_sqrt", "--warmup-updates", 10, "--clip-norm", 1),
+    *("--batch-size", 16, "--data-buffer-size", 0, "--log-format", "simple", "--log-interval", 5, "--cpu"),
+    *("--max-epoch", 2, "--save-interval-updates", 5, "--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb"),
+)
+NOT_COMPARED = ("metrics", "previous_training_time")  # times of day and durations
+LOG = "log.txt"
+
+
+def start(options: Sequence[object], folder: Path) -> Any:
+    """Start a training whose checkpoints go to a folder."""
+    words = ["fairseq-train", *map(str, options), "--save-dir", str(folder / "checkpoints")]
+    folder.mkdir(exist_ok=True)
+    arguments = (words, folder, folder / LOG, [str(ROOT)], False, False)
+    process = forked.PROCESSES.Process(target=forked._become, args=arguments)
+    process.start()
+    return process
+
+
+def train(options: Sequence[object], folder: Path) -> float:
+    """Train to the end, and return the seconds that it took."""
+    began = time.monotonic()
+    process = start(options, folder)
+    process.join()
+    assert process.exitcode == 0, (folder / LOG).read_text(encoding="utf-8", errors="replace")[-5000:]
+    return time.monotonic() - began
+
+
+def kill_after(seconds: float, options: Sequence[object], folder: Path) -> bool:
+    """Train, and kill the process after a while; tell whether it was still there."""
+    process = start(options, folder)
+    process.join(seconds)
+    if process.exitcode is None:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        return True
+    assert process.exitcode == 0, (folder / LOG).read_text(encoding="utf-8", errors="replace")[-5000:]
+    return False
+
+
+def differences(checkpoint: Path, other: Path) -> list[str]:
+    """List in what two checkpoints differ by as little as a bit; durations and options do not count."""
+    states = [torch.load(path) for path in (checkpoint, other)]
+    for state in states:
+        del state["cfg"]
+        for name in NOT_COMPARED:
+            state["extra_state"].pop(name, None)
+        state["optimizer_history"] = state["optimizer_history"][-1:]  # grows whenever a training is resumed
+    return list(_differences("", *states))
+
+
+def _differences(name: str, one: Any, other: Any) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = [f"{name}.{key}" for key in one.keys() ^ other.keys()]
+        return found + [
+            each for key in one.keys() & other.keys() for each in _differences(f"{name}.{key}", one[key], other[key])
+        ]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [
+            each for i, pair in enumerate(zip(one, other, strict=True)) for each in _differences(f"{name}[{i}]", *pair)
+        ]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [name]
+
+
+def compare_folders(whole: Path, resumed: Path) -> list[str]:
+    """List the checkpoints of two trainings that differ, or that only one has; what was set aside does not count."""
+    names = [{path.name for path in (folder / "checkpoints").glob("*.pt")} for folder in (whole, resumed)]
+    found = sorted(names[0] ^ names[1])
+    for name in sorted(names[0] & names[1]):
+        found += [f"{name}{each}" for each in differences(whole / "checkpoints" / name, resumed / "checkpoints" / name)]
+    return found
+
+
+def interrupt(options: Sequence[object], folder: Path, kills: int, lengths: random.Random) -> tuple[int, list[str]]:
+    """Train once in one go and once with kills.
+
+    Args:
+        options: of the training.
+        folder: a new folder.
+        kills: how often at most; each comes after a random time, up to that of the whole training.
+        lengths: draws the times.
+
+    Returns:
+        How often it was killed, and in what the two differ.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seconds = train(options, folder / "whole")
+    killed = 0
+    while killed < kills and kill_after(lengths.uniform(0.2, 1.0) * seconds, options, folder / "killed"):
+        killed += 1
+    train(options, folder / "killed")
+    return killed, compare_folders(folder / "whole", folder / "killed")
+
+
+def main(data: str, bert: str, folder: str, kills: str) -> None:
+    """Interrupt every kind of training with 0 and 2 workers, until each was killed often enough."""
+    lengths = random.Random(1)
+    for kind, options in KINDS.items():
+        for workers in (0, 2):
+            more = [data, *COMMON, "--bert-encoder", bert, *options, "--num-workers", workers]
+            done, rounds = 0, 0
+            while done < int(kills):
+                killed, found = interrupt(more, Path(folder, f"{kind}-{workers}-{rounds}"), int(kills) - done, lengths)
+                done, rounds = done + killed, rounds + 1
+                print(
+                    kind,
+                    workers,
+                    "workers:",
+                    killed,
+                    "kills,",
+                    "differs in " + ", ".join(found) if found else "equal",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
