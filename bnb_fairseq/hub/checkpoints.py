@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from fairseq import checkpoint_utils, tasks
 from fairseq.dataclass.configs import GenerationConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ..checkpoints.reader import read_state
 from ..tasks.text_to_text import TextToTextTask
 from .options import BATCHING, DEFAULTS, batch_limits, typed_value, unknown_option
 
@@ -170,7 +170,7 @@ def load(files: Sequence[Path], data: str | os.PathLike[str], options: Mapping[s
     others = {name: value for name, value in options.items() if name not in DEFAULTS}
     present = {option: str(files[0].parent / name) for name, option in COMPANIONS.items()}
     overrides = {**{name: path for name, path in present.items() if Path(path).exists()}, **others}
-    state = _read(files[0], overrides)
+    state = read_state(files[0], overrides)
     cfg = state["cfg"]
     _check_task(files[0], cfg)
     _check_names(others, cfg)
@@ -183,22 +183,10 @@ def load(files: Sequence[Path], data: str | os.PathLike[str], options: Mapping[s
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     models = []
     for file in files:
-        state = state if file is files[0] else _read(file, overrides)
+        state = state if file is files[0] else read_state(file, overrides)
         loaded, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(file)], overrides, task, state=state)
         models += loaded
     return Loaded(cfg, task, models, generation)
-
-
-def _read(file: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint, with options of its configuration replaced."""
-    try:
-        state: dict[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(file), dict(overrides))
-    except (pickle.UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split(".")[0].split())
-        raise ValueError(f"{file} is no checkpoint that fairseq-train wrote, or is damaged: {reason}") from error
-    if state.get("cfg") is None:
-        raise ValueError(f"{file} is no checkpoint that fairseq-train wrote with bnb_fairseq: it has no configuration")
-    return state
 
 
 def _check_task(file: Path, cfg: DictConfig) -> None:

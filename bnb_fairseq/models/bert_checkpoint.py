@@ -1,6 +1,5 @@
 """Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
 
-import pickle
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoints.files import UNREADABLE, why_not_read
 from ..data.bert_files import fetch, find, read_json
 from ..data.bert_tokenizer import load_wordpiece
 from ..data.wordpiece import WordPiece
@@ -24,11 +24,6 @@ CONFIG_KEYS = dict(
         strict=True,
     )
 )
-# In the messages of torch's safe loader, and the first sentence of any other message.
-REFUSED_CLASS = re.compile(r"\bGLOBAL (\S+)")
-WHY_REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")
-WHY_UNREADABLE = re.compile(r"^\s*([^.\n]+)")
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError)  # what torch.load raises
 REQUIRED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
@@ -150,18 +145,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if others:
         raise ValueError(f"{path}: must hold nothing but tensors, but holds {', '.join(others)}")
     return dict(loaded)
-
-
-def why_not_read(error: Exception) -> str:
-    """Take from a loader's message, which is long and written for programmers, what a user needs.
-
-    Args:
-        error: what ``torch.load`` or safetensors raised.
-
-    Returns:
-        The end of a sentence that begins with the file.
-    """
-    if refused := REFUSED_CLASS.search(str(error)):
-        return f"names {refused[1]}, which is not loaded"
-    told = WHY_REFUSED.search(str(error)) or WHY_UNREADABLE.search(str(error))
-    return f"cannot be read ({told[1] if told else 'it ends too early'})"

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from .bert_checkpoint import UNREADABLE
+from ..checkpoints.reader import read_checkpoint
 
 LAST = "checkpoint_last.pt"
 
@@ -42,11 +40,10 @@ def read_task_state(path: Path) -> dict[str, Any]:
         path: the checkpoint.
 
     Returns:
-        What ``state_dict`` of the task returned; empty for a file that cannot be read, of which fairseq complains.
+        What ``state_dict`` of the task returned.
+
+    Raises:
+        ValueError: if the file is no checkpoint, is damaged, or says something that fairseq must not see.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UNREADABLE:
-        return {}
-    found = state.get("task_state") if isinstance(state, dict) else None
+    found = read_checkpoint(path).get("task_state")
     return found if isinstance(found, dict) else {}

@@ -1,5 +1,6 @@
 """What tasks with these models share: dictionaries, the way from options to model and generator, the training step."""
 
+import weakref
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,6 @@ from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
-from .sweeps import begin_run_of_sweep
 
 
 class BnbTask(DictionaryTask, TranslationTask):
@@ -136,13 +136,12 @@ class BnbTask(DictionaryTask, TranslationTask):
         Returns:
             The model.
         """
-        if not from_checkpoint:
-            begin_run_of_sweep(self.cfg)
-            self.check_restored()
+        self.begin_model(cfg, from_checkpoint)
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        self._in_training = None if from_checkpoint else weakref.ref(model)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
         if pretrained is not None:

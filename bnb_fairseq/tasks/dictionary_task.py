@@ -1,5 +1,6 @@
 """What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,12 +9,18 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from ..checkpoints.reader import DIGEST
+from ..checkpoints.tensors import tensor_digest
+from ..checkpoints.trust import check_model_options
 from ..compat import multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
 from ..models.restored import checkpoint_to_restore, read_task_state
 from ..models.row_matching import symbol_state
+from .sweeps import begin_run_of_sweep
+
+SHARDED = "fully_sharded"  # --ddp-backend under which no process has the whole model
 
 
 class DictionaryTask(FairseqTask):
@@ -24,6 +31,7 @@ class DictionaryTask(FairseqTask):
     """
 
     reads_segments: ClassVar[bool] = False
+    _in_training: weakref.ref[BaseFairseqModel] | None = None
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -54,13 +62,33 @@ class DictionaryTask(FairseqTask):
         """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
 
         The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
-        start a model with other dictionaries.
+        start a model with other dictionaries. Of the model in training there is a digest, which shows damage.
         """
         sides = self.dictionaries()
-        return {
+        state: dict[str, Any] = {
             "dictionaries": {side: dictionary.digest().state() for side, dictionary in sides.items()},
             "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
         }
+        model = None if self._in_training is None else self._in_training()
+        if model is not None and str(self.cfg.ddp_backend) != SHARDED:
+            state[DIGEST] = tensor_digest(model.state_dict())
+        return state
+
+    def begin_model(self, cfg: Any, from_checkpoint: bool) -> None:
+        """Prepare for building a model.
+
+        Args:
+            cfg: the model's options.
+            from_checkpoint: whether they are those in a checkpoint; else a training begins.
+
+        Raises:
+            ValueError: if fairseq must not see them, or the training would go on from a checkpoint that does not fit.
+        """
+        if from_checkpoint:
+            check_model_options(cfg)
+        else:
+            begin_run_of_sweep(self.cfg)
+            self.check_restored()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare a checkpoint's dictionaries with the data-bin's.
@@ -77,12 +105,13 @@ class DictionaryTask(FairseqTask):
         """Compare the dictionaries of the checkpoint that a training is about to go on from, which fairseq does not.
 
         Raises:
-            ValueError: if they differ.
+            ValueError: if they differ, or the checkpoint is damaged or cannot be trusted.
         """
         path = checkpoint_to_restore(self.cfg)
         if path is not None:
+            state = read_task_state(path)
             try:
-                self._compare(read_task_state(path), text_may_differ=True)
+                self._compare(state, text_may_differ=True)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
 

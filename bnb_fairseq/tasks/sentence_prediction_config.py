@@ -7,7 +7,7 @@ from typing import Any
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .config import MATMUL_PRECISION_CHOICES, RestoringConfig
+from .config import MATMUL_PRECISION_CHOICES, CheckpointsConfig
 
 NUMBERED = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")  # need labels that are numbers
 FIXED = {  # fairseq's options that have no effect here -> the value that they must keep
@@ -19,7 +19,7 @@ FIXED = {  # fairseq's options that have no effect here -> the value that they m
 
 
 @dataclass
-class SentencePredictionBnbConfig(RestoringConfig, SentencePredictionConfig):
+class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
     """Options of the task: those of fairseq's ``sentence_prediction``, and a few of ours."""
 
     num_classes: int = field(
