@@ -28,6 +28,10 @@ COMPANIONS = {
     "merges.txt": "bpe_merges",
     "vocab.json": "bpe_vocab",
 }
+# Options of fairseq's tokenizers that name files, perhaps on other machines.
+TOKENIZER_FILES = frozenset(
+    {*COMPANIONS.values(), "bpe_vocab_file", "gpt2_encoder_json", "gpt2_vocab_bpe", "sentencepiece_model_path"}
+)
 LANGUAGES = ("source_lang", "target_lang")
 
 
@@ -174,6 +178,7 @@ def load(files: Sequence[Path], data: str | os.PathLike[str], options: Mapping[s
     cfg = state["cfg"]
     _check_task(files[0], cfg)
     _check_names(others, cfg)
+    _check_files(files[0], cfg, overrides)
     folder = find_data_bin(data, files[0].parent, {**cfg.task, **others})
     with open_dict(cfg):
         cfg.task = _task_options(cfg.task, {**others, "data": str(folder)})
@@ -201,6 +206,21 @@ def _check_names(options: Mapping[str, Any], cfg: DictConfig) -> None:
     known = {*BATCHING, "post_process", *DEFAULTS, *trained_options(cfg), "bpe", "tokenizer"}
     if problems := [unknown_option(name, known) for name in options if name not in known]:
         raise ValueError("; ".join(problems))
+
+
+def _check_files(file: Path, cfg: DictConfig, given: Mapping[str, Any]) -> None:
+    """Refuse files of fairseq's tokenizers that only the checkpoint names: they lie anywhere, or are downloaded."""
+    beside = ", ".join(COMPANIONS)
+    for section in ("bpe", "tokenizer"):
+        options = cfg.get(section)
+        if not isinstance(options, DictConfig) or not options.get("_name"):
+            continue
+        for name in sorted(TOKENIZER_FILES & options.keys()):
+            if name not in given and options.get(name):
+                raise ValueError(
+                    f"{name} must be given to from_pretrained or lie beside the checkpoint as one of {beside}, but "
+                    f"{file} names {options[name]}"
+                )
 
 
 def trained_options(cfg: DictConfig) -> set[str]:

@@ -159,3 +159,20 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             read_checkpoint(path)
     with pytest.raises(ValueError, match=r"none\.pt: must be a checkpoint of fairseq, but there is no such file$"):
         read_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ("bpe", {"_name": "gpt2", "gpt2_encoder_json": "https://example.org/encoder.json"}),
+        ("bpe", {"_name": "subword_nmt", "bpe_codes": "/etc/passwd"}),
+    ],
+)
+def test_files_of_tokenizers_are_the_users(section: str, options: dict[str, str], good: Path, tmp_path: Path) -> None:
+    def change(state: dict[str, Any]) -> None:
+        state["cfg"][section] = options
+
+    bad = changed(good, tmp_path / "bad.pt", change)
+    *_, (name, value) = options.items()
+    with pytest.raises(ValueError, match=rf"^{name} must be given to from_pretrained .*bpecodes.* names {value}$"):
+        load([bad], good.parent, {})
