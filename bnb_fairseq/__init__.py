@@ -14,7 +14,9 @@ from .installation import require_host
 require_host()
 
 from . import compat, criterions, models, optim, tasks
+from .checkpoints.commands import check_command_line
 
+check_command_line()
 compat.answer_to_short_name(__path__)
 
 __version__ = "0.1.0"

@@ -4,28 +4,25 @@ The new checkpoint has no optimizer state; all else in it is that of the best on
 """
 
 import argparse
-import hashlib
 import math
 import re
-import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile, is_zipfile
 
 import torch
 from conversion.files import staging
 from one_line_errors import one_line_errors
 from torch import Tensor
 
-from bnb_fairseq.models.bert_checkpoint import UNREADABLE, why_not_read
+from bnb_fairseq.checkpoints.reader import DIGEST, read_checkpoint
+from bnb_fairseq.checkpoints.tensors import tensor_digest
 
 USAGE = "%(prog)s (--best K | --last K) SAVE_DIR OUT.pt\n       %(prog)s --checkpoints A.pt [B.pt ...] OUT.pt"
 WRITTEN_IN_TRAINING = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|_last|\.best_.+_-?\d+\.?\d*)\.pt")
 COPIES = ("checkpoint_best.pt", "checkpoint_last.pt")  # mostly of a checkpoint whose name says more
 ENTRIES = {"cfg": Mapping, "model": Mapping, "optimizer_history": Sequence, "extra_state": Mapping}
-BROKEN = (*UNREADABLE, LookupError, TypeError, ValueError, AttributeError, AssertionError, struct.error, BadZipFile)
 AVERAGE_ENTRY = "average_of"  # of a checkpoint that this script wrote, beside fairseq's own
 PARAMETERS = ("model", "criterion")  # the criterion's entry is None unless it has parameters
 OUTDATED = ("last_optimizer_state", "ema", "ema_fp32_params")  # fairseq's own moving average is in extra_state
@@ -89,14 +86,8 @@ def load(path: Path) -> State:
     Raises:
         ValueError: if it is no checkpoint of fairseq.
     """
+    entries = read_checkpoint(path)
     wanted = f"{path}: must be a checkpoint of fairseq, but"
-    if not path.is_file():
-        raise ValueError(f"{wanted} there is no such file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except BROKEN as error:
-        raise ValueError(f"{wanted} {why_not_read(error)}") from error
-    entries = state if isinstance(state, dict) else {}
     if missing := [name for name, kind in ENTRIES.items() if not isinstance(entries.get(name), kind)]:
         raise ValueError(f"{wanted} lacks its entries ({', '.join(missing)})")
     if others := [name for name, value in _parameters(entries).items() if not isinstance(value, Tensor)]:
@@ -125,11 +116,7 @@ def _parameters(state: State) -> dict[str, Tensor]:
 
 def _digest(path: Path) -> str:
     """Tell whether checkpoints have the same parameters."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(_parameters(load(path)).items()):
-        found.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return tensor_digest(_parameters(load(path)))
 
 
 def without_copies(found: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -285,11 +272,13 @@ def average(chosen: Sequence[Checkpoint]) -> State:
         tied = shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype), mean)
         part, own = name.split(".", 1)
         means[part][own] = tied if torch.equal(tied, mean) else mean
+    digest = {DIGEST: tensor_digest(means["model"])}
     history = {name: value for name, value in first["extra_state"].items() if name not in OUTDATED}
     sources = [{"file": str(each.path), "num_updates": each.updates, "val_loss": each.score} for each in chosen]
     return {
         **{name: value for name, value in first.items() if name not in OUTDATED},
         **{part: tensors for part, tensors in means.items() if tensors},
+        "task_state": {**(first.get("task_state") or {}), **digest},
         "extra_state": {**history, "val_loss": None},
         AVERAGE_ENTRY: sources,
     }

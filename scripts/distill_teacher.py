@@ -3,17 +3,19 @@
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from distill_output import DataBin, Shard, Translations
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
+from bnb_fairseq.checkpoints.reader import load_models
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset, load_pair
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
@@ -77,7 +79,7 @@ def load_teacher(arguments: argparse.Namespace, cuda: bool) -> Teacher:
         "truncate_source": False,
     }
     paths = utils.split_paths(arguments.teacher)
-    models, _, task = checkpoint_utils.load_model_ensemble_and_task(paths, arg_overrides=overrides)
+    models, task = load_models([Path(path) for path in paths], overrides)
     if not isinstance(task, TranslationBnbTask):
         raise ValueError(f"--teacher must have been trained with --task translation_bnb, but has {type(task).__name__}")
     names = ("beam", "max_len_a", "max_len_b", "lenpen", "iter_decode_max_iter")

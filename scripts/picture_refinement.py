@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from average_checkpoints import load
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 from one_line_errors import one_line_errors
 from refinement.drawing import draw
 from refinement.page import page
 from refinement.record import Refinement, record
 
+from bnb_fairseq.checkpoints.reader import load_models
 from bnb_fairseq.data.pair_dataset import SPECIAL_SYMBOLS
 from bnb_fairseq.data.preflight import check_lines
 from bnb_fairseq.generation.generator import NarGenerator
@@ -109,10 +109,9 @@ def load_model(path: Path, data: Path) -> tuple[BnbTransformer, Any]:
         ValueError: if the file is no checkpoint of a non-autoregressive model.
     """
     try:
-        load(path)
+        models, task = load_models([path], {"data": str(data)})
     except ValueError as error:
         raise ValueError(f"--path {error}") from error
-    models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides={"data": str(data)})
     model = models[0]
     if not isinstance(model, BnbTransformer):
         raise ValueError(

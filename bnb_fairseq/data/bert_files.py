@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.files import require_file
+
 
 def find(origin: str, name: str) -> Path | None:
     """Find a file that a model may have; None without it, or where the hub cannot be reached. See ``fetch``."""
@@ -40,14 +42,14 @@ def _cached(origin: str, name: str, optional: bool) -> Path | None:
         raise ValueError(
             f"{origin}: neither a directory with {name} nor a HuggingFace model that can be fetched ({error})"
         ) from error
-    return None if path is None else Path(path)
+    return None if path is None else require_file(Path(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a ValueError that names the file if it is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: must be JSON in UTF-8, but is not: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: must hold a JSON object, but holds a {type(found).__name__}")

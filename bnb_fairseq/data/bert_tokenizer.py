@@ -18,7 +18,7 @@ from tokenizers.normalizers import BertNormalizer
 
 from .bert_files import fetch, find, read_json
 from .subword import BERT_SPECIALS
-from .wordpiece import INSIDE, WordPiece
+from .wordpiece import INSIDE, WordPiece, read_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +142,7 @@ def _read(place: str) -> Files:
     config = {} if found["tokenizer_config.json"] is None else read_json(found["tokenizer_config.json"])
     described = found["tokenizer.json"]
     if described is not None:
-        try:
-            return Files(tokenizers.Tokenizer.from_file(str(described)), described.name, config)
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{described}: not a tokenizer's file ({error})") from error
+        return Files(read_tokenizer(described), described.name, config)
     vocabulary = find(place, "vocab.txt")
     if vocabulary is None and Path(place).is_dir():
         raise ValueError(f"{place}: the directory holds neither tokenizer.json nor vocab.txt")
@@ -155,7 +152,10 @@ def _read(place: str) -> Files:
             f"{place}: vocab.txt alone does not describe a {config['tokenizer_class']}, save the model with a "
             f"tokenizer.json"
         )
-    symbols = vocabulary.read_text(encoding="utf-8").splitlines()
+    try:
+        symbols = vocabulary.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{vocabulary}: must be text in UTF-8, but is not: {error}") from error
     ids = {symbol: number for number, symbol in enumerate(symbols)}
     chinese = config.get("tokenize_chinese_chars") is not False
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token=BERT_SPECIALS.unk))
@@ -170,9 +170,14 @@ def _read(place: str) -> Files:
 def _add_tokens(place: str, tokenizer: Any, size: int, config: dict[str, Any]) -> None:
     """Add the tokens behind ``vocab.txt`` that other files of the model list."""
     path = find(place, "added_tokens.json")
-    added = {} if path is None else {int(number): str(token) for token, number in read_json(path).items()}
-    for number, token in (config.get("added_tokens_decoder") or {}).items():
-        added[int(number)] = str(token["content"])
+    try:
+        added = {} if path is None else {int(number): str(token) for token, number in read_json(path).items()}
+        for number, token in (config.get("added_tokens_decoder") or {}).items():
+            added[int(number)] = str(token["content"])
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{place}: tokens that were added must be numbers with tokens, but are not: {error}"
+        ) from error
     for number, token in sorted(added.items()):
         if number >= size:
             tokenizer.add_tokens([token])

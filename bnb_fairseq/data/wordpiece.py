@@ -9,12 +9,33 @@ from typing import Any
 
 import tokenizers
 
+from ..checkpoints.files import require_file
 from .spaces import Spaces, general_spaces
 from .subword import BERT_SPECIALS, SubwordTokenizer, Surface
 
 INSIDE = "##"  # mark of a symbol that continues a word
 BEHAVIOUR = ("normalizer", "pre_tokenizer")  # parts of a tokenizer that decide how text is split, beside its vocabulary
 MODEL_BEHAVIOUR = ("type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Read a tokenizer of the library ``tokenizers``; no code is in it.
+
+    Args:
+        path: ``tokenizer.json``, or a file of that form.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: if the file is none.
+    """
+    try:
+        return tokenizers.Tokenizer.from_file(str(require_file(path)))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises nothing narrower, and where it panics not even an Exception
+        raise ValueError(f"{path}: not a tokenizer's file ({error})") from error
 
 
 class WordPiece(SubwordTokenizer):
@@ -64,10 +85,9 @@ class WordPiece(SubwordTokenizer):
     def load(cls, path: Path) -> "WordPiece":
         """Read the files that ``save`` wrote; a ValueError if one is damaged."""
         try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{path}: not a tokenizer's file, preprocess the data again ({error})") from error
-        loaded = cls(tokenizer, str(path))
+            loaded = cls(read_tokenizer(path), str(path))
+        except ValueError as error:
+            raise ValueError(f"{error}; preprocess the data again") from error
         spaces = cls._spaces_beside(path)
         if spaces.is_file():
             loaded.spaces, loaded.has_own_spaces = Spaces.load(spaces), True

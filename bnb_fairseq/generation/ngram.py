@@ -1,9 +1,13 @@
 """An n-gram language model, read by KenLM, that judges the texts of a beam search."""
 
+import bz2
+import gzip
 import logging
+import lzma
 import math
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -16,6 +20,11 @@ from ..data.dictionary import BnbDictionary
 logger = logging.getLogger(__name__)
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+BINARY = b"mmap lm http://kheafield.com/code"  # begin of KenLM's own files
+COMPRESSED: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+LARGEST_COMPRESSION = 2000  # bytes of text for one of a compressed file
+HEADER_BYTES = 4096
+SHORTEST_LINE = 4  # bytes of an n-gram: a number, a tab, a letter, a line end
 CACHED_PAIRS = 1 << 20  # a text's state and a token; about 200 bytes each
 
 
@@ -201,6 +210,37 @@ def _kenlm() -> Any:
     return kenlm
 
 
+def check_arpa(path: Path) -> None:
+    """Check the counts at the beginning of an ARPA file, by which KenLM asks for memory and does not look further.
+
+    Args:
+        path: an ARPA file, perhaps compressed; a binary file is left to KenLM, which compares it with its own.
+
+    Raises:
+        ValueError: saying why, if it has no counts, or they cannot be true.
+    """
+    with path.open("rb") as file:
+        begin = file.read(len(BINARY))
+    if begin == BINARY:
+        return
+    opener = next((opener for magic, opener in COMPRESSED.items() if begin.startswith(magic)), None)
+    most = path.stat().st_size * (1 if opener is None else LARGEST_COMPRESSION)
+    try:
+        with path.open("rb") if opener is None else opener(path) as lines:
+            begin = lines.read(HEADER_BYTES)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise ValueError(f"it cannot be read ({error})") from error
+    header = begin.decode("utf-8", errors="replace").strip().split("\n\n")[0].splitlines()
+    if not header or header[0].strip() != "\\data\\":
+        raise ValueError("it does not begin with \\data\\")
+    for line in header[1:]:
+        count = re.fullmatch(r"ngram\s+\d+\s*=\s*(\S+)\s*", line)
+        if count is None or not count[1].isascii() or not count[1].isdigit():
+            raise ValueError(f"it must count n-grams with whole numbers from 0, but has {line[:80]!r}")
+        if int(count[1]) * SHORTEST_LINE > most:
+            raise ValueError(f"it has {most:,} bytes and cannot hold as many n-grams as {line[:80]!r} says")
+
+
 def load_ngram_model(path: str) -> Any:
     """Load a model without KenLM's own progress on standard error.
 
@@ -220,16 +260,20 @@ def load_ngram_model(path: str) -> Any:
         raise FileNotFoundError(
             f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but there is no file {path!r}"
         )
+    wanted = f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {path} is none"
+    try:
+        check_arpa(Path(path))
+    except ValueError as error:
+        raise ValueError(
+            f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {error}"
+        ) from error
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
         return kenlm.Model(path, config)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {path} is none: {reason}"
-        ) from error
+    except (OSError, UnicodeDecodeError, MemoryError) as error:
+        raise ValueError(f"{wanted}: {' '.join(str(error).split())}") from error
 
 
 def shared_ngram_model(path: str) -> NgramModel:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from fairseq import checkpoint_utils, tasks
 from fairseq.dataclass.configs import GenerationConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ..checkpoints.reader import read_state
 from ..tasks.text_to_text import TextToTextTask
 from .options import BATCHING, DEFAULTS, batch_limits, typed_value, unknown_option
 
@@ -28,6 +28,10 @@ COMPANIONS = {
     "merges.txt": "bpe_merges",
     "vocab.json": "bpe_vocab",
 }
+# Options of fairseq's tokenizers that name files, perhaps on other machines.
+TOKENIZER_FILES = frozenset(
+    {*COMPANIONS.values(), "bpe_vocab_file", "gpt2_encoder_json", "gpt2_vocab_bpe", "sentencepiece_model_path"}
+)
 LANGUAGES = ("source_lang", "target_lang")
 
 
@@ -170,10 +174,11 @@ def load(files: Sequence[Path], data: str | os.PathLike[str], options: Mapping[s
     others = {name: value for name, value in options.items() if name not in DEFAULTS}
     present = {option: str(files[0].parent / name) for name, option in COMPANIONS.items()}
     overrides = {**{name: path for name, path in present.items() if Path(path).exists()}, **others}
-    state = _read(files[0], overrides)
+    state = read_state(files[0], overrides)
     cfg = state["cfg"]
     _check_task(files[0], cfg)
     _check_names(others, cfg)
+    _check_files(files[0], cfg, overrides)
     folder = find_data_bin(data, files[0].parent, {**cfg.task, **others})
     with open_dict(cfg):
         cfg.task = _task_options(cfg.task, {**others, "data": str(folder)})
@@ -183,22 +188,10 @@ def load(files: Sequence[Path], data: str | os.PathLike[str], options: Mapping[s
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     models = []
     for file in files:
-        state = state if file is files[0] else _read(file, overrides)
+        state = state if file is files[0] else read_state(file, overrides)
         loaded, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(file)], overrides, task, state=state)
         models += loaded
     return Loaded(cfg, task, models, generation)
-
-
-def _read(file: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint, with options of its configuration replaced."""
-    try:
-        state: dict[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(file), dict(overrides))
-    except (pickle.UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split(".")[0].split())
-        raise ValueError(f"{file} is no checkpoint that fairseq-train wrote, or is damaged: {reason}") from error
-    if state.get("cfg") is None:
-        raise ValueError(f"{file} is no checkpoint that fairseq-train wrote with bnb_fairseq: it has no configuration")
-    return state
 
 
 def _check_task(file: Path, cfg: DictConfig) -> None:
@@ -213,6 +206,21 @@ def _check_names(options: Mapping[str, Any], cfg: DictConfig) -> None:
     known = {*BATCHING, "post_process", *DEFAULTS, *trained_options(cfg), "bpe", "tokenizer"}
     if problems := [unknown_option(name, known) for name in options if name not in known]:
         raise ValueError("; ".join(problems))
+
+
+def _check_files(file: Path, cfg: DictConfig, given: Mapping[str, Any]) -> None:
+    """Refuse files of fairseq's tokenizers that only the checkpoint names: they lie anywhere, or are downloaded."""
+    beside = ", ".join(COMPANIONS)
+    for section in ("bpe", "tokenizer"):
+        options = cfg.get(section)
+        if not isinstance(options, DictConfig) or not options.get("_name"):
+            continue
+        for name in sorted(TOKENIZER_FILES & options.keys()):
+            if name not in given and options.get(name):
+                raise ValueError(
+                    f"{name} must be given to from_pretrained or lie beside the checkpoint as one of {beside}, but "
+                    f"{file} names {options[name]}"
+                )
 
 
 def trained_options(cfg: DictConfig) -> set[str]:

@@ -1,14 +1,19 @@
 """Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
 
-import pickle
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
 
+from ..checkpoints.archive import check_checksums
+from ..checkpoints.files import UNREADABLE, require_file, why_not_read
+from ..checkpoints.tensors import find_faults, find_size_faults
+from ..checkpoints.trust import shown
 from ..data.bert_files import fetch, find, read_json
 from ..data.bert_tokenizer import load_wordpiece
 from ..data.wordpiece import WordPiece
@@ -24,11 +29,9 @@ CONFIG_KEYS = dict(
         strict=True,
     )
 )
-# In the messages of torch's safe loader, and the first sentence of any other message.
-REFUSED_CLASS = re.compile(r"\bGLOBAL (\S+)")
-WHY_REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")
-WHY_UNREADABLE = re.compile(r"^\s*([^.\n]+)")
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError)  # what torch.load raises
+USUAL_EPSILON = 1e-12  # of BERT's LayerNorms
+COUNTS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")  # constants that old files hold, whole numbers
+MOST_FAULTS = 5  # in one message
 REQUIRED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
@@ -59,14 +62,33 @@ class BertCheckpoint:
         try:
             for name in WEIGHT_FILES:
                 if (path := find(self.origin, name)) is not None:
-                    return read_tensors(path)
+                    return _checked(read_tensors(path))
                 if (index := find(self.origin, f"{name}{INDEX_SUFFIX}")) is not None:
-                    return read_shards(self.origin, index)
+                    return _checked(read_shards(self.origin, index))
         except ValueError as error:
             raise ValueError(f"{self.option} {self.origin}: {error}") from error
         raise ValueError(
             f"{self.option} {self.origin}: holds neither {' nor '.join(WEIGHT_FILES)}, nor an index of their shards"
         )
+
+    def check_size(self) -> None:
+        """Compare the sizes in its configuration with its tensors, before a model of these sizes is built.
+
+        Raises:
+            ValueError: if there are too few tensors for them.
+        """
+        described = {f"encoder_{name}": size for name, size in self.sizes.items()}
+        held = sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        if faults := find_size_faults(described, held):
+            raise ValueError(f"{self.option} {self.origin}: {'; '.join(faults)}")
+
+
+def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Refuse tensors that are no weights."""
+    weights = {name: tensor for name, tensor in tensors.items() if not COUNTS.search(name)}
+    if faults := find_faults(weights):
+        raise ValueError("; ".join(faults[:MOST_FAULTS]))
+    return tensors
 
 
 def open_bert(origin: str, option: str) -> BertCheckpoint:
@@ -80,7 +102,7 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
         The checkpoint; no weights are read yet.
 
     Raises:
-        ValueError: if it cannot be found, or is another kind of model.
+        ValueError: if it cannot be found, or is another kind of model, or has no sizes.
     """
     try:
         config = read_json(fetch(origin, "config.json"))
@@ -90,11 +112,21 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
     wrong = [
         f"{key} must be {value!r}, but is {found[key]!r}" for key, value in REQUIRED.items() if found[key] != value
     ]
-    wrong += [f"{key} is missing" for key in CONFIG_KEYS.values() if key not in config]
+    wrong += [_size_fault(key, config) for key in CONFIG_KEYS.values() if not _is_size(config.get(key))]
+    epsilon = config.get("layer_norm_eps", USUAL_EPSILON)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        wrong.append(f"layer_norm_eps must lie between 0 and 1, but is {epsilon!r}")
     if wrong:
         raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")
-    sizes = {name: int(config[key]) for name, key in CONFIG_KEYS.items()}
-    return BertCheckpoint(origin, option, sizes, float(config.get("layer_norm_eps", 1e-12)))
+    return BertCheckpoint(origin, option, {name: config[key] for name, key in CONFIG_KEYS.items()}, epsilon)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _size_fault(key: str, config: Mapping[str, object]) -> str:
+    return f"{key} must be a whole number from 1, but is {shown(config[key])}" if key in config else f"{key} is missing"
 
 
 def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
@@ -138,9 +170,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    require_file(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        if is_zipfile(path):
+            check_checksums(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, *UNREADABLE) as error:
         raise ValueError(f"{path}: must be a file of tensors, but {why_not_read(error)}") from error
@@ -165,18 +200,3 @@ def why_no_weight(tensor: Tensor) -> str | None:
         return f"must hold floating-point numbers, but holds {str(tensor.dtype).removeprefix('torch.')}"
     wrong = int((~torch.isfinite(tensor)).sum())
     return f"must be finite, but {wrong:,} of its {tensor.numel():,} numbers are NaN or infinite" if wrong else None
-
-
-def why_not_read(error: Exception) -> str:
-    """Take from a loader's message, which is long and written for programmers, what a user needs.
-
-    Args:
-        error: what ``torch.load`` or safetensors raised.
-
-    Returns:
-        The end of a sentence that begins with the file.
-    """
-    if refused := REFUSED_CLASS.search(str(error)):
-        return f"names {refused[1]}, which is not loaded"
-    told = WHY_REFUSED.search(str(error)) or WHY_UNREADABLE.search(str(error))
-    return f"cannot be read ({told[1] if told else 'it ends too early'})"

@@ -51,6 +51,7 @@ def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
     if problems:
         raise ValueError("sizes contradict each other: " + "; ".join(problems))
     for side, bert in berts._asdict().items():
+        bert.check_size()
         complete_sizes(cfg, side, bert.sizes)
     cfg.layer_norm_eps = encoder.layer_norm_eps
     return berts

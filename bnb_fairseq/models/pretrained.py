@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils
 from torch import Tensor, nn
 
+from ..checkpoints.reader import read_state
 from ..data.dictionary import BnbDictionary
 from ..data.digest import DIFFERENCES, DictionaryDigest
 from ..optim.bert_groups import mark_parameters
-from .bert_checkpoint import UNREADABLE, why_no_weight, why_not_read
+from .bert_checkpoint import why_no_weight
 from .bert_import import ROW_NAMES, ImportReport
 from .config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
 from .freezing import check_frozen
@@ -78,31 +78,6 @@ class PretrainedCheckpoint:
                 f"data's, but was written by a version that did not save them"
             )
         return match_rows(dictionary, SymbolTable.of_state(self.symbols[whose]))
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of fairseq.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its entries, ``cfg`` and ``model`` among them.
-
-    Raises:
-        ValueError: if there is no such file, or it is no checkpoint of fairseq.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    try:
-        state: dict[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but {why_not_read(error)}") from error
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries ({error})") from error
-    if state.get("cfg") is None or "model" not in state:
-        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries (cfg and model)")
-    return state
 
 
 def open_pretrained(path: str) -> PretrainedCheckpoint:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from .bert_checkpoint import REFUSED_CLASS, UNREADABLE, why_not_read
+from ..checkpoints.files import REFUSED_CLASS, UNREADABLE, why_not_read
+from ..checkpoints.reader import read_checkpoint
 
 LAST = "checkpoint_last.pt"
 ZIP_START = b"PK\x03\x04"  # of every file that torch.save has written since torch 1.6
@@ -82,9 +83,12 @@ def read_task_state(path: Path) -> dict[str, Any]:
         path: the checkpoint.
 
     Returns:
-        What ``state_dict`` of the task returned; empty for a file that cannot be read, of which fairseq complains.
+        What ``state_dict`` of the task returned.
+
+    Raises:
+        ValueError: if the file is no checkpoint, is damaged, or says something that fairseq must not see.
     """
-    found = _read(path).get("task_state")
+    found = read_checkpoint(path).get("task_state")
     return found if isinstance(found, dict) else {}
 
 

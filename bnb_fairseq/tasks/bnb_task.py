@@ -1,5 +1,6 @@
 """What tasks with these models share: dictionaries, the way from options to model and generator, the training step."""
 
+import weakref
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -143,13 +144,14 @@ class BnbTask(DictionaryTask, TranslationTask):
         Returns:
             The model.
         """
+        self.begin_model(cfg, from_checkpoint)
         if not from_checkpoint:
-            self.start_training()
             self._unused = unused_of_model(cfg)
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        self._in_training = None if from_checkpoint else weakref.ref(model)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
         if pretrained is not None:

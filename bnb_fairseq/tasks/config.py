@@ -3,7 +3,7 @@
 import json
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -26,7 +26,17 @@ class RestoringConfig(FairseqDataclass):
 
 
 @dataclass
-class BnbTaskConfig(RestoringConfig):
+class CheckpointsConfig(RestoringConfig):
+    """fairseq's options that say which checkpoints are read, for training or for translation."""
+
+    path: Optional[str] = II("common_eval.path")
+    lm_path: Optional[str] = II("generation.lm_path")
+    checkpoint_shard_count: int = II("checkpoint.checkpoint_shard_count")
+    ddp_backend: Any = II("distributed_training.ddp_backend")
+
+
+@dataclass
+class BnbTaskConfig(CheckpointsConfig):
     """Options of every text-to-text task.
 
     Options that fairseq's ``translation`` has, too, go by its names. It has more, which do not exist here:

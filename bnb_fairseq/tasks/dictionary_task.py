@@ -1,5 +1,6 @@
 """What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +9,9 @@ from fairseq.data import FairseqDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
+from ..checkpoints.reader import DIGEST
+from ..checkpoints.tensors import tensor_digest
+from ..checkpoints.trust import check_model_options
 from ..compat import multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
@@ -20,6 +24,8 @@ from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards
 from .sweeps import begin_run_of_sweep
 
+SHARDED = "fully_sharded"  # --ddp-backend under which no process has the whole model
+
 
 class DictionaryTask(ResumingTask):
     """Stands in front of one of fairseq's tasks among a task's base classes.
@@ -31,6 +37,7 @@ class DictionaryTask(ResumingTask):
 
     reads_segments: ClassVar[bool] = False
     trains: bool = False
+    _in_training: weakref.ref[BaseFairseqModel] | None = None
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -61,13 +68,32 @@ class DictionaryTask(ResumingTask):
         """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
 
         The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
-        start a model with other dictionaries.
+        start a model with other dictionaries. Of the model in training there is a digest, which shows damage.
         """
         sides = self.dictionaries()
-        return {
+        state: dict[str, Any] = {
             "dictionaries": {side: dictionary.digest().state() for side, dictionary in sides.items()},
             "symbols": {side: symbol_state(dictionary) for side, dictionary in sides.items()},
         }
+        model = None if self._in_training is None else self._in_training()
+        if model is not None and str(self.cfg.ddp_backend) != SHARDED:
+            state[DIGEST] = tensor_digest(model.state_dict())
+        return state
+
+    def begin_model(self, cfg: Any, from_checkpoint: bool) -> None:
+        """Prepare for building a model.
+
+        Args:
+            cfg: the model's options.
+            from_checkpoint: whether they are those in a checkpoint; else a training begins.
+
+        Raises:
+            ValueError: if fairseq must not see them, or the training would go on from a checkpoint that does not fit.
+        """
+        if from_checkpoint:
+            check_model_options(cfg)
+        else:
+            self.start_training()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare a checkpoint's dictionaries with the data-bin's.
@@ -87,13 +113,14 @@ class DictionaryTask(ResumingTask):
 
         Raises:
             OSError: if there is no room for that.
-            ValueError: if they differ, or a checkpoint is damaged and nothing can take its place.
+            ValueError: if they differ, or the checkpoint cannot be trusted, or is damaged with nothing to take its place.
         """
         self.prepare_resuming()
         path = checkpoint_to_restore(self.cfg)
         if path is not None:
+            state = read_task_state(path)
             try:
-                self._compare(read_task_state(path), text_may_differ=True)
+                self._compare(state, text_may_differ=True)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
 

@@ -11,6 +11,7 @@ from fairseq import utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 
+from ..checkpoints.commands import check_named
 from ..data.blocks import DocumentBlocks
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.noise import CONTINUED, Masking, Noise, autoencoded, continued, masked, permuted
@@ -64,8 +65,9 @@ class PretrainingBnbTask(TextToTextTask):
             The task.
 
         Raises:
-            ValueError: if the folder has none.
+            ValueError: if the folder has none, or a checkpoint is damaged or cannot be trusted.
         """
+        check_named(cfg)
         folder = next(iter(utils.split_paths(cfg.data or "")), "")
         path = Path(folder) / "dict.txt"
         if not path.is_file():

@@ -1,6 +1,7 @@
 """The ``sentence_prediction_bnb`` task: a text or a pair of texts to a class or a number."""
 
 import logging
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from torch import Tensor
 
+from ..checkpoints.commands import check_named
 from ..criterions.validation_metrics import ALWAYS, check_best_metric
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
@@ -71,8 +73,9 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             The task.
 
         Raises:
-            ValueError: if a dictionary is missing.
+            ValueError: if a dictionary is missing, or a checkpoint is damaged or cannot be trusted.
         """
+        check_named(cfg)
         path = Path(cfg.data, "input0", "dict.txt")
         if not path.is_file():
             raise ValueError(f"data must be a folder with input0, input1 (for pairs) and label, but has no {path}")
@@ -162,13 +165,13 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         Raises:
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
-        if not from_checkpoint:
-            self.start_training()
-            if unused := unused_of_model(cfg):
-                raise ValueError("; ".join(described(unused)))
+        self.begin_model(cfg, from_checkpoint)
+        if not from_checkpoint and (unused := unused_of_model(cfg)):
+            raise ValueError("; ".join(described(unused)))
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        self._in_training = None if from_checkpoint else weakref.ref(model)
         if not hasattr(model, "register_classification_head"):
             raise ValueError(f"--arch must be a model with classification heads, such as bnb_classifier, not {name}")
         head_name = self.cfg.classification_head_name

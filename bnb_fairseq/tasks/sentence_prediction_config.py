@@ -7,7 +7,7 @@ from typing import Any, Optional
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES, RestoringConfig
+from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES, CheckpointsConfig
 
 REPORTED = {  # fairseq's options -> the metrics that they add
     "report_mcc": {"mcc"},  # all three need labels that are numbers
@@ -23,7 +23,7 @@ FIXED = {  # fairseq's options that have no effect here -> the value that they m
 
 
 @dataclass
-class SentencePredictionBnbConfig(RestoringConfig, SentencePredictionConfig):
+class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
     """Options of the task: those of fairseq's ``sentence_prediction``, and a few of ours."""
 
     num_classes: int = field(

@@ -8,6 +8,7 @@ from fairseq import utils
 from fairseq.data import data_utils
 from fairseq.tasks import register_task
 
+from ..checkpoints.commands import check_named
 from ..data.dictionary import load_data_bin
 from ..data.pair_dataset import SentencePairDataset, SentencePairs, load_pair
 from ..data.parts import in_all, joined, load_parts
@@ -41,8 +42,10 @@ class TranslationBnbTask(TextToTextTask):
             The task.
 
         Raises:
-            ValueError: if the folder or the language pair cannot be found.
+            ValueError: if a checkpoint is damaged or cannot be trusted, or the folder or the language pair cannot be
+                found.
         """
+        check_named(cfg)
         folder = next(iter(utils.split_paths(cfg.data or "")), "")
         if not folder or not Path(folder).is_dir():
             raise ValueError(f"data must be a folder made by fairseq-preprocess, but {folder!r} is none")

@@ -12,12 +12,13 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from bnb_fairseq.checkpoints.reader import DIGEST, read_state
+from bnb_fairseq.checkpoints.tensors import tensor_digest
 from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
 from bnb_fairseq.data.digest import DictionaryDigest, check_same_dictionary
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
-from bnb_fairseq.models.pretrained import read_state
 from bnb_fairseq.models.seed_checkpoint import Keepsake
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
@@ -116,7 +117,7 @@ def save_checkpoint(
         "model": dict(parameters),
         "criterion": None,
         "optimizer_history": [history],
-        "task_state": task.state_dict(),
+        "task_state": {**task.state_dict(), DIGEST: tensor_digest(parameters)},
         "extra_state": {"train_iterator": dict(FIRST_EPOCH), "previous_training_time": 0.0},
         SEED_ENTRY: keepsake.entry(),
     }

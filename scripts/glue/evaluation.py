@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 
 import bnb_fairseq  # noqa: F401  # registers task and model
+from bnb_fairseq.checkpoints.reader import load_models
 
 from .metrics import METRICS
 
@@ -22,9 +23,7 @@ class Classifier:
     """
 
     def __init__(self, checkpoint: Path, data_bin: Path, cpu: bool) -> None:
-        models, _, self._task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(data_bin)}
-        )
+        models, self._task = load_models([checkpoint], {"data": str(data_bin)})
         self._model = models[0].eval()
         self._model.make_generation_fast_()
         self._cuda = torch.cuda.is_available() and not cpu

@@ -59,6 +59,7 @@ def with_noise(checkpoint: Path, part: str, scale: float) -> Path:
             parameter += scale * torch.randn(parameter.shape, generator=noise)
         if name.endswith("latent_scale"):
             parameter.fill_(1.0)  # beside so much noise the source would not count
+    state["task_state"].pop("tensors", None)  # their digest; they are others now
     torch.save(state, checkpoint)
     return checkpoint
 

@@ -48,6 +48,7 @@ def run(
     paths: Sequence[str] = (),
     cuda: bool = False,
     only_parse: bool = False,
+    fails: bool = False,
 ) -> str:
     """Run a command of fairseq, or a script behind ``python``, as if it had been typed in a folder.
 
@@ -58,6 +59,7 @@ def run(
         paths: what PYTHONPATH would hold.
         cuda: whether it sees GPUs.
         only_parse: end, with success, once the command line is parsed.
+        fails: whether it is to fail.
 
     Returns:
         What it printed.
@@ -66,5 +68,5 @@ def run(
     process.start()
     process.join()
     printed = log.read_text(encoding="utf-8", errors="replace")
-    assert process.exitcode == 0, f"{' '.join(words)}\nended with {process.exitcode}:\n{printed[-5000:]}"
+    assert (process.exitcode != 0) == fails, f"{' '.join(words)}\nended with {process.exitcode}:\n{printed[-5000:]}"
     return printed

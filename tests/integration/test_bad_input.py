@@ -166,7 +166,7 @@ def test_checkpoint_with_foreign_classes(setting: Setting, checkpoint: Path, fai
     state["extra_state"]["payload"] = Payload()
     torch.save(state, tmp_path / "evil.pt", pickle_module=pickle)
     output = fairseq("generate", setting.data_bin, "--path", tmp_path / "evil.pt", fails=True)
-    assert "Unsupported" in output
+    assert "evil.pt: must be a checkpoint of fairseq, but names getattr, which is not loaded" in output
     assert not proof.exists()
 
 

@@ -1,6 +1,8 @@
 """The scorer against an ARPA file read by its definition."""
 
+import gzip
 import math
+import pickle
 import re
 import sys
 import threading
@@ -189,6 +191,37 @@ def test_broken_file(arpa: Path, broken: str) -> None:
     message = f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {arpa} is none: "
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         NgramScorer(str(arpa), WORDS, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("ngram 1=6", "ngram 1=-6", "whole numbers from 0, but has 'ngram 1=-6'"),
+        ("ngram 3=3", "ngram 3=-3", "whole numbers from 0, but has 'ngram 3=-3'"),
+        ("ngram 2=5", "ngram 2=1000000000000", "bytes and cannot hold as many n-grams as 'ngram 2=1000000000000' says"),
+    ],
+)
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_counts_that_cannot_be_true(old: str, new: str, wanted: str, opener: Any, tmp_path: Path) -> None:
+    """KenLM would end the process, or ask for as much memory."""
+    path = tmp_path / "x.arpa"
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.write(ARPA.replace(old, new))
+    with pytest.raises(ValueError, match=f"^--ctc-lm-path must be .*{re.escape(wanted)}$"):
+        NgramScorer(str(path), WORDS, 1.0)
+
+
+def test_a_pickle_by_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.arpa"
+    path.write_bytes(pickle.dumps({"ngram": 1}))
+    with pytest.raises(ValueError, match=r"^--ctc-lm-path must be .* but \S+ is none: it does not begin with"):
+        NgramScorer(str(path), WORDS, 1.0)
+
+
+def test_a_compressed_file_is_the_same_model(arpa: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.arpa.gz"
+    path.write_bytes(gzip.compress(arpa.read_bytes()))
+    assert NgramScorer(str(path), WORDS, 1.0).start() == 0
 
 
 @pytest.mark.parametrize("name", ["missing.arpa", "."])

@@ -43,4 +43,5 @@ def test_read_task_state(tmp_path: Path) -> None:
     torch.save({"model": {}}, path)
     assert read_task_state(path) == {}
     path.write_bytes(path.read_bytes()[:50])
-    assert read_task_state(path) == {}
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: must be a checkpoint of fairseq, but"):
+        read_task_state(path)

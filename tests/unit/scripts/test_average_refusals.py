@@ -36,7 +36,7 @@ def test_too_few_or_metrics_that_differ(average: Average, tmp_path: Path) -> Non
 
 
 def test_all_that_does_not_fit_is_in_one_error(average: Average, tmp_path: Path) -> None:
-    model = {"w": torch.zeros(2, 3), "b": torch.zeros(3), "n": torch.tensor(1), "same": tensor(1.0)}
+    model = {"w": torch.zeros(2, 3), "b": torch.zeros(3), "n": torch.tensor(1.0), "same": tensor(1.0)}
     first = save(tmp_path / "0.pt", model, 9, cfg=configured(layers=2, heads=4, width=8))
     other = {"w": torch.zeros(3, 2), "b": torch.zeros(3).half(), "c": torch.zeros(1), "same": tensor(2.0)}
     digests = {"dictionaries": {**DICTIONARIES, "target": {"size": 91, "sha256": "abcdefghijklmnop"}}}
@@ -54,7 +54,7 @@ def test_all_that_does_not_fit_is_in_one_error(average: Average, tmp_path: Path)
         "has model.c besides",
         "has criterion.m besides",
     ]
-    problems = [*(f"{second}: {line}" for line in wrong), f"{third}: model.n is 1 float32, not scalar int64"]
+    problems = [*(f"{second}: {line}" for line in wrong), f"{third}: model.n is 1 float32, not scalar float32"]
     message = f"all checkpoints must have the model of {first}, but {'; '.join(problems)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         average("--checkpoints", third, second, first, tmp_path / "out.pt")
@@ -72,31 +72,35 @@ def test_an_architecture_without_a_dataclass(average: Average, tmp_path: Path) -
     paths = [save(tmp_path / f"{i}.pt", {"w": tensor(float(i))}, i, cfg=cfg(i, 4)) for i in range(3)]
     state = average("--checkpoints", *paths, tmp_path / "out.pt")
     assert (state["model"]["w"].tolist(), state["cfg"]["model"].max_update) == ([1.0], 2)
-    save(paths[0], {"w": tensor(0.0)}, 0, cfg=cfg(0, 8, "other"))
+    save(paths[0], {"w": tensor(0.0)}, 0, cfg=cfg(0, 8, "transformer_tiny"))
     with pytest.raises(
-        ValueError, match=r"0\.pt: option _name is other, not transformer; \S+: option heads is 8, not 4$"
+        ValueError, match=r"0\.pt: option _name is transformer_tiny, not transformer; \S+: option heads is 8, not 4$"
     ):
         average("--checkpoints", *paths, tmp_path / "out.pt")
 
 
 def test_values_without_an_average(average: Average, tmp_path: Path) -> None:
-    models: list[Tensors] = [
-        {"n": tensor(1, 2, dtype=torch.int64), "flag": torch.tensor(True), "w": tensor(1.0)},
-        {"n": tensor(1, 3, dtype=torch.int64), "flag": torch.tensor(True), "w": tensor(float("nan"))},
-        {"n": tensor(1, 2, dtype=torch.int64), "flag": torch.tensor(False), "w": tensor(3.0)},
+    criterions: list[Tensors] = [
+        {"n": tensor(1, 2, dtype=torch.int64), "flag": torch.tensor(True), "m": tensor(1.0)},
+        {"n": tensor(1, 3, dtype=torch.int64), "flag": torch.tensor(True), "m": tensor(float("nan"))},
+        {"n": tensor(1, 2, dtype=torch.int64), "flag": torch.tensor(False), "m": tensor(3.0)},
     ]
-    paths = save_all(tmp_path, models)
+    paths = [
+        save(tmp_path / f"{i}.pt", {"w": tensor(float(i))}, i, criterion=each) for i, each in enumerate(criterions)
+    ]
     problems = [
-        f"{paths[1]}: model.n has other whole numbers than in {paths[2]}",
-        f"{paths[1]}: model.flag has other whole numbers than in {paths[2]}",
-        f"{paths[1]}: model.w holds values that are not numbers",
-        f"{paths[0]}: model.flag has other whole numbers than in {paths[2]}",
+        f"{paths[1]}: criterion.n has other whole numbers than in {paths[2]}",
+        f"{paths[1]}: criterion.flag has other whole numbers than in {paths[2]}",
+        f"{paths[1]}: criterion.m holds values that are not numbers",
+        f"{paths[0]}: criterion.flag has other whole numbers than in {paths[2]}",
     ]
     with pytest.raises(ValueError, match=f"^{re.escape('there is no average: ' + '; '.join(problems))}$"):
         average("--checkpoints", *paths, tmp_path / "out.pt")
-    models[2]["flag"] = torch.tensor(True)
-    state = average("--checkpoints", paths[0], save(paths[2], models[2], 2), tmp_path / "out.pt")
-    assert {name: value.tolist() for name, value in state["model"].items()} == {"n": [1, 2], "flag": True, "w": [2.0]}
+    criterions[2]["flag"] = torch.tensor(True)
+    third = save(paths[2], {"w": tensor(2.0)}, 2, criterion=criterions[2])
+    state = average("--checkpoints", paths[0], third, tmp_path / "out.pt")
+    found = {name: value.tolist() for name, value in state["criterion"].items()}
+    assert found == {"n": [1, 2], "flag": True, "m": [2.0]}
 
 
 def test_what_may_be_overwritten(average: Average, tmp_path: Path) -> None:
@@ -156,9 +160,9 @@ def test_files_that_are_no_checkpoints(averaging: ModuleType, tmp_path: Path, mo
         "none.pt": "must be a checkpoint of fairseq, but there is no such file",
         "half.pt": "must be a checkpoint of fairseq, but cannot be read (",
         "text.pt": "must be a checkpoint of fairseq, but cannot be read (",
-        "list.pt": f"{lacks} (cfg, model, optimizer_history, extra_state)",
+        "list.pt": "must be a checkpoint of fairseq, but holds a list",
         "other.pt": f"{lacks} (cfg, extra_state)",
-        "names.pt": "must be a checkpoint of fairseq, but holds no tensor as model.x, model.y",
+        "names.pt": "must be a checkpoint that can be trusted, but holds no tensor as x; holds no tensor as y",
         "code.pt": "must be a checkpoint of fairseq, but names pathlib",
     }
     for name, message in expected.items():

@@ -226,11 +226,11 @@ def load(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     def loaded(models: list[Model], task: object, **options: object) -> tuple[Any, dict[str, object]]:
         seen: dict[str, object] = {}
 
-        def from_checkpoints(paths: list[str], arg_overrides: dict[str, object]) -> tuple[list[Model], None, object]:
-            seen.update(arg_overrides, paths=paths)
-            return models, None, task
+        def from_checkpoints(paths: list[Path], overrides: dict[str, object]) -> tuple[list[Model], object]:
+            seen.update(overrides, paths=paths)
+            return models, task
 
-        monkeypatch.setattr(module.checkpoint_utils, "load_model_ensemble_and_task", from_checkpoints)
+        monkeypatch.setattr(module, "load_models", from_checkpoints)
         defaults = {"teacher": "a.pt:b.pt", "float32_matmul_precision": "high", "max_source_positions": None}
         given = arguments(Path("bin"), **{**GENERATION, **defaults, **options})
         return module.load_teacher(given, cuda=False), seen
@@ -241,7 +241,7 @@ def load(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 def test_load_teacher(load: Callable[..., Any]) -> None:
     models, task = [Model((200, 100)), Model((150, 400))], Loaded()
     teacher, seen = load(models, task)
-    assert seen.pop("paths") == ["a.pt", "b.pt"]
+    assert seen.pop("paths") == [Path("a.pt"), Path("b.pt")]
     switched_off = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
     assert seen == {"data": "bin", "float32_matmul_precision": "high", **switched_off}
     assert [model.beams for model in models] == [[4], [4]]

@@ -1,0 +1,1 @@
+"""Reading checkpoints of strangers: nothing in them runs, and damage is noticed."""

@@ -1,0 +1,82 @@
+"""The checkpoints that fairseq's commands are about to read, checked before they do.
+
+The tasks check what their options name. That is too late for ``fairseq-validate``, which builds the task that the
+checkpoint names, and for commands that another task was given to; so the command line is looked at once this package
+is imported, which is when fairseq has read ``--user-dir``.
+"""
+
+import sys
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fairseq import checkpoint_utils, utils
+
+from .reader import read_checkpoint
+
+READING = ("generate", "interactive", "validate", "hydra_validate", "eval_lm")  # commands that build what they read
+OPTIONS = ("path", "lm_path")
+HYDRA = ("common_eval.path=", "generation.lm_path=")
+
+
+class NamedCheckpoints(Protocol):
+    """fairseq's options that name the checkpoints of a translation."""
+
+    path: str | None
+    lm_path: str | None
+    checkpoint_suffix: str
+    checkpoint_shard_count: int
+
+
+def check_named(cfg: NamedCheckpoints) -> None:
+    """Check the checkpoints that ``--path`` and ``--lm-path`` name.
+
+    Args:
+        cfg: a task's options.
+
+    Raises:
+        ValueError: if one is damaged, or says something that fairseq must not see.
+    """
+    shards = cfg.checkpoint_shard_count if isinstance(cfg.checkpoint_shard_count, int) else 1  # else no command's
+    _check([cfg.path, cfg.lm_path], str(cfg.checkpoint_suffix or ""), shards)
+
+
+def check_command_line(argv: Sequence[str] | None = None) -> None:
+    """Check the checkpoints on the command line of a command that builds the models in them.
+
+    Args:
+        argv: the command and its arguments; ``sys.argv`` by default.
+
+    Raises:
+        ValueError: if one is damaged, or says something that fairseq must not see.
+    """
+    command, *arguments = argv if argv is not None else (sys.argv or [""])
+    if Path(command).stem.removeprefix("fairseq-").replace("-", "_") not in READING:
+        return
+    parser = ArgumentParser(add_help=False, exit_on_error=False)
+    for name in OPTIONS:
+        parser.add_argument(f"--{name.replace('_', '-')}")
+    parser.add_argument("--checkpoint-suffix", default="")
+    parser.add_argument("--checkpoint-shard-count", type=int, default=1)
+    try:
+        found = parser.parse_known_args(arguments)[0]
+    except ArgumentError:  # fairseq says what is wrong with the line
+        return
+    named = [getattr(found, name) for name in OPTIONS]
+    named += [word.removeprefix(key) for word in arguments for key in HYDRA if word.startswith(key)]
+    _check(named, found.checkpoint_suffix, found.checkpoint_shard_count)
+
+
+def _check(named: Iterable[str | None], suffix: str, shards: int) -> None:
+    for text in named:
+        for path in _files(text, suffix, shards):
+            if path.exists():  # fairseq says better what is missing
+                read_checkpoint(path)
+
+
+def _files(text: str | None, suffix: str, shards: int) -> Iterator[Path]:
+    """List the files that fairseq reads for a name, which are others where parts of a model lie beside it."""
+    for name in utils.split_paths(text) if text else []:
+        for shard in range(min(max(shards, 1), 1000)):
+            yield Path(checkpoint_utils.get_maybe_sharded_checkpoint_filename(name, suffix, shard, shards))

@@ -1,0 +1,153 @@
+"""The one way to read a checkpoint of fairseq: the file is checked before fairseq sees it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import is_zipfile
+
+import torch
+from fairseq import checkpoint_utils
+from torch import Tensor
+
+from .archive import check_archive
+from .files import UNREADABLE, find_file_fault, why_not_read
+from .tensors import find_faults, find_size_faults, tensor_digest
+from .trust import find_untrusted, options_of
+
+DIGEST = "tensors"  # entry of a checkpoint's task_state
+# What reading a damaged or hostile file can raise, beside an error of the file system.
+BROKEN = (*UNREADABLE, LookupError, TypeError, ValueError, AttributeError, AssertionError, MemoryError, RecursionError)
+UNKNOWN_CLASSES = -1  # of a classifier; the data say how many there are
+MOST_FAULTS = 5  # in one message
+logger = logging.getLogger(__name__)
+
+
+class Version(NamedTuple):
+    """A file as it was when it was checked."""
+
+    path: Path
+    inode: int
+    size: int
+    changed: int
+
+
+_checked: set[Version] = set()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; nothing in it runs, and tensors are read from the file when they are used.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What is in the file, untouched by fairseq: plain values, and tensors.
+
+    Raises:
+        ValueError: if it is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+    """
+    wanted = f"{path}: must be a checkpoint of fairseq, but"
+    if fault := find_file_fault(path):
+        raise ValueError(f"{wanted} {fault}")
+    version = _version(path)
+    zipped = is_zipfile(path)
+    if zipped and version not in _checked:
+        try:
+            check_archive(path)
+        except ValueError as error:
+            raise ValueError(f"{wanted} {error}") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (*BROKEN, OSError) as error:
+        raise ValueError(f"{wanted} {why_not_read(error)}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{wanted} holds a {type(state).__name__}")
+    if version not in _checked:
+        if faults := _find_faults(path, state):
+            more = [f"{len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+            listed = "; ".join([*faults[:MOST_FAULTS], *more])
+            raise ValueError(f"{path}: must be a checkpoint that can be trusted, but {listed}")
+        _checked.add(version)
+    return state
+
+
+def _version(path: Path) -> Version:
+    now = path.stat()
+    return Version(path.resolve(), now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+def _find_faults(path: Path, state: Mapping[str, Any]) -> list[str]:
+    """List what is wrong with a checkpoint's values and tensors."""
+    if faults := find_untrusted(state):
+        return faults
+    tensors = state.get("model", {})
+    if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
+        return ["model must hold tensors by name"]
+    cfg = state.get("cfg") or {}
+    classes = options_of(cfg.get("task")).get("num_classes")
+    classes = None if classes == UNKNOWN_CLASSES else classes
+    options = {**options_of(cfg.get("model")), "num_classes": classes}
+    faults = [*find_size_faults(options, path.stat().st_size), *find_faults(tensors)]
+    return faults or _digest_faults(path, state, tensors)
+
+
+def _digest_faults(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Compare the tensors with their digest, which is in what the task has written."""
+    task_state = state.get("task_state") or {}
+    if not isinstance(task_state, dict):
+        return ["task_state must hold values by name"]
+    expected = task_state.get(DIGEST)
+    if expected is None:
+        logger.info("%s: has no digest of its tensors; it was written by an older version, or converted", path)
+        return []
+    found = tensor_digest(tensors)
+    if found == expected:
+        return []
+    return [f"the digest of its tensors must be {expected}, but is {found}: they are not those that were saved"]
+
+
+def read_state(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a checkpoint as fairseq does, once it is checked.
+
+    Args:
+        path: the file.
+        overrides: values of options that take the place of the checkpoint's.
+
+    Returns:
+        Its entries, ``cfg`` and ``model`` among them.
+
+    Raises:
+        ValueError: if it is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+    """
+    read_checkpoint(path)
+    given = None if overrides is None else dict(overrides)
+    try:
+        state: dict[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(path), given)
+    except BROKEN as error:
+        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries ({error})") from error
+    if state.get("cfg") is None or "model" not in state:
+        raise ValueError(f"{path}: must be a checkpoint of fairseq, but lacks its entries (cfg and model)")
+    return state
+
+
+def load_models(paths: Sequence[Path], overrides: Mapping[str, Any], task: Any = None) -> tuple[list[Any], Any]:
+    """Build the models of checkpoints.
+
+    Args:
+        paths: the files.
+        overrides: values of options that take the place of the checkpoints'.
+        task: the task; None: the first checkpoint's.
+
+    Returns:
+        The models, and the task.
+
+    Raises:
+        ValueError: if a file is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+    """
+    models: list[Any] = []
+    for path in paths:
+        state = read_state(path, overrides)
+        loaded, _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], dict(overrides), task, state=state)
+        models += loaded
+    return models, task
