@@ -113,7 +113,7 @@ class DictionaryTask(ResumingTask):
 
         Raises:
             OSError: if there is no room for that.
-            ValueError: if they differ, or the checkpoint cannot be trusted, or is damaged with nothing to take its place.
+            ValueError: if they differ, or the checkpoint cannot be trusted, or is damaged and no other is whole.
         """
         self.prepare_resuming()
         path = checkpoint_to_restore(self.cfg)
