@@ -112,8 +112,7 @@ def open_corpus(arguments: argparse.Namespace, teacher: Teacher) -> Corpus:
     names = ("-".join(languages), "-".join(reversed(languages)))
     pair = next((name for name in names if (folder / f"{subset}.{name}.{source_lang}.idx").is_file()), names[0])
     impl = str(indexed_dataset.infer_dataset_impl(str(folder / f"{subset}.{pair}.{source_lang}")))
-    reader = "lazy" if impl == "cached" else impl  # the same format; read as cached, it wants to know what comes next
-    source, targets, _ = load_pair(folder, subset, languages, (task.src_dict, task.tgt_dict), reader)
+    source, targets, _ = load_pair(folder, subset, languages, (task.src_dict, task.tgt_dict))
     sources = SentencePairDataset(source, task.src_dict, None, task.tgt_dict, shuffle=False)
     too_long = sources.source_sizes > teacher.longest
     widest = int(sources.source_sizes[~too_long].max(initial=0))

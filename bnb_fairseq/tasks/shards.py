@@ -23,7 +23,7 @@ def read_shard(cfg: Any) -> Shard:
     Raises:
         ValueError: if there is no such shard.
     """
-    shard = Shard(cfg.num_shards, cfg.shard_id)
+    shard = _asked_for(cfg)
     if shard.total < 1:
         raise ValueError(f"--num-shards must be at least 1, but is {shard.total}")
     if not 0 <= shard.number < shard.total:
@@ -44,12 +44,17 @@ def refuse_shards(cfg: Any, why: str) -> None:
     Raises:
         ValueError: if one is set.
     """
-    shard = Shard(cfg.num_shards, cfg.shard_id)
+    shard = _asked_for(cfg)
     if shard != WHOLE:
         raise ValueError(
             f"--num-shards {shard.total} and --shard-id {shard.number} are for fairseq-generate and fairseq-validate: "
             f"{why}"
         )
+
+
+def _asked_for(cfg: Any) -> Shard:
+    """Return what the options ask for; everything, where they belong to no command."""
+    return Shard(cfg.num_shards, cfg.shard_id) if isinstance(cfg.num_shards, int) else WHOLE
 
 
 def handle_no_batches(name: str, items: int, shard: Shard) -> None:
