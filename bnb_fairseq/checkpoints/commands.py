@@ -52,7 +52,9 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
         ValueError: if one is damaged, or says something that fairseq must not see.
     """
     command, *arguments = argv if argv is not None else (sys.argv or [""])
-    if Path(command).stem.removeprefix("fairseq-").replace("-", "_") not in READING:
+    place = Path(command)
+    is_fairseqs = place.name.startswith("fairseq-") or place.parent.name == "fairseq_cli"
+    if not is_fairseqs or place.stem.removeprefix("fairseq-").replace("-", "_") not in READING:
         return
     parser = ArgumentParser(add_help=False, exit_on_error=False)
     for name in OPTIONS:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnb_fairseq.checkpoints.reader import DIGEST, read_checkpoint
+from bnb_fairseq.checkpoints.tensors import tensor_digest
+
 from ..conftest import ROOT
 from ..hostile import write_hostile
 from ..unit.checkpoints.conftest import good  # noqa: F401  # a fixture
@@ -75,6 +78,27 @@ def try_all(good: Path, folder: Path, kinds: Sequence[str], chosen: Sequence[str
 @pytest.mark.parametrize("number", range(len(COMMANDS)))
 def test_nothing_runs(number: int, good: Path, tmp_path: Path) -> None:  # noqa: F811
     try_all(good, tmp_path, [CHOSEN[number % len(CHOSEN)]], [COMMANDS[number]])
+
+
+def test_a_training_writes_a_digest_and_goes_on_from_it(good: Path, tmp_path: Path) -> None:  # noqa: F811
+    words = commands(good, good.parent, tmp_path)["restore"]
+    words = [*words[: words.index("--restore-file")], "--seed", "1"]
+    forked.run(words, tmp_path, tmp_path / "log", [str(ROOT)])
+    written = tmp_path / "save" / "checkpoint_last.pt"
+    state = read_checkpoint(written)
+    assert state["task_state"][DIGEST] == tensor_digest(state["model"])
+    printed = forked.run([*words, "--max-update", "2"], tmp_path, tmp_path / "log", [str(ROOT)])
+    assert "Loaded checkpoint" in printed
+    for place in ("model", "last_optimizer_state"):  # a digest for the one, checksums for both
+        content = bytearray(written.read_bytes())
+        tensor = state["model"] if place == "model" else state[place]["state"][0]
+        value = next(each for each in tensor.values() if each.dim() > 1).contiguous().numpy().tobytes()
+        middle = value[len(value) // 2 :][:16]
+        assert content.count(middle) >= 1
+        content[content.index(middle)] ^= 1
+        (tmp_path / "bad.pt").write_bytes(content)
+        bad = forked.run([*words, "--restore-file", str(tmp_path / "bad.pt")], tmp_path, tmp_path / "log", fails=True)
+        assert "bad.pt: must be a checkpoint of fairseq, but is damaged (" in bad
 
 
 def test_a_part_of_a_model_beside_a_good_checkpoint(good: Path, tmp_path: Path) -> None:  # noqa: F811
