@@ -8,9 +8,11 @@ import argparse
 import importlib
 import logging
 import sys
+import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,6 +40,8 @@ KNOWN_WARNINGS = (
     "pkg_resources is deprecated as an API",
 )
 PACKED_ROWS = 512  # the layout for this many rows was as fast as any for 1 to 1,600 rows
+_precision_lock = threading.Lock()
+_precisions: list[str] = []  # the process's, and those that are wanted at the moment
 TALKATIVE_LOGGERS = ("filelock", "fsspec", "httpcore", "httpx", "hydra", "matplotlib", "urllib3")
 
 
@@ -148,14 +152,37 @@ def quiet_known_warnings() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def pack_weight(weight: Tensor, exact: bool = False) -> Tensor | None:
-    """Lay a weight out as oneDNN multiplies it: several times as fast as torch's own product for few rows on a CPU.
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Multiply in a precision for a while; the process has its own again afterwards, also where threads overlap.
 
-    Under ``torch.set_float32_matmul_precision("medium")`` it is rounded to bfloat16, if the processor multiplies that.
+    Args:
+        precision: see ``torch.set_float32_matmul_precision``.
+
+    Yields:
+        Nothing.
+    """
+    with _precision_lock:
+        if not _precisions:
+            _precisions.append(torch.get_float32_matmul_precision())  # the process's
+        _precisions.append(precision)
+        torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        with _precision_lock:
+            _precisions.pop()
+            torch.set_float32_matmul_precision(_precisions[-1])
+            if len(_precisions) == 1:
+                _precisions.clear()
+
+
+def pack_weight(weight: Tensor, exact: bool = True) -> Tensor | None:
+    """Lay a weight out as oneDNN multiplies it: several times as fast as torch's own product for few rows on a CPU.
 
     Args:
         weight: O x I.
-        exact: never round.
+        exact: True: stay in float32; False: round to bfloat16, if the processor multiplies that.
 
     Returns:
         The weight in a layout that only ``packed_linear`` reads; None where it would not help or does not exist.
@@ -163,7 +190,7 @@ def pack_weight(weight: Tensor, exact: bool = False) -> Tensor | None:
     usable = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
     if not usable or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return None
-    if not exact and torch.get_float32_matmul_precision() == "medium" and _multiplies_bfloat16():
+    if not exact and _multiplies_bfloat16():
         weight = weight.bfloat16()
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_ROWS)
     return packed

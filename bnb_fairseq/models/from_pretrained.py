@@ -3,13 +3,13 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from fairseq.models import BaseFairseqModel
+from .own_precision import OwnPrecision
 
 if TYPE_CHECKING:
     from ..hub.interface import BnbHubInterface
 
 
-class FromPretrained(BaseFairseqModel):
+class FromPretrained(OwnPrecision):
     """A model that is loaded with its task by one call."""
 
     @classmethod

@@ -21,12 +21,14 @@ class InferenceLinear(nn.Module):
         weight: O x I.
         bias: O.
         gelu: apply the exact gelu.
-        exact: multiply in float32 even where ``--float32-matmul-precision medium`` allows less.
+        exact: multiply in float32 even where ``--float32-matmul-precision medium`` allows less; None: as the precision
+            says that is set at the moment. It stays with the layer.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False, exact: bool = False) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False, exact: bool | None = None) -> None:
         super().__init__()
-        self.gelu, self.exact = gelu, exact
+        self.gelu = gelu
+        self.exact = torch.get_float32_matmul_precision() != "medium" if exact is None else exact
         self._lay_out(weight.detach(), bias.detach())
 
     def _lay_out(self, weight: Tensor, bias: Tensor) -> None:

@@ -28,6 +28,7 @@ from ..generation.hypotheses import empty_hypothesis, words_and_ends
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.from_bert import load_berts, resolve_berts
+from ..models.own_precision import OwnPrecision
 from ..models.pretrained import load_pretrained, resolve_pretrained
 from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
@@ -49,7 +50,6 @@ class BnbTask(DictionaryTask, TranslationTask):
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         FairseqTask.__init__(self, cfg)
-        torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self.src_dict = src_dict
         self.src_dict.reads_segments = self.reads_segments
         self.tgt_dict = tgt_dict
@@ -152,6 +152,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
+        if isinstance(model, OwnPrecision):
+            model.matmul_precision = str(self.cfg.float32_matmul_precision)
         if berts is not None:
             load_berts(model, berts, str(cfg.cross_attention_init))
         if pretrained is not None:
@@ -251,7 +253,7 @@ class BnbTask(DictionaryTask, TranslationTask):
             Hypotheses of each sentence.
         """
         more = {} if isinstance(generator, NarGenerator) else {"bos_token": self.tgt_dict.bos()}
-        with torch.no_grad():
+        with torch.no_grad(), self.own_precision():
             hypotheses = generator.generate(
                 models, sample, prefix_tokens=prefix_tokens, constraints=constraints, **more
             )

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..checkpoints.reader import DIGEST
 from ..checkpoints.tensors import tensor_digest
 from ..checkpoints.trust import check_model_options
-from ..compat import multiplying_in_bfloat16
+from ..compat import matmul_precision, multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
@@ -38,6 +39,10 @@ class DictionaryTask(ResumingTask):
     reads_segments: ClassVar[bool] = False
     trains: bool = False
     _in_training: weakref.ref[BaseFairseqModel] | None = None
+
+    def own_precision(self) -> AbstractContextManager[None]:
+        """Multiply as ``--float32-matmul-precision`` says, while what it returns lasts."""
+        return matmul_precision(str(self.cfg.float32_matmul_precision))
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
         """Return the dictionaries by side; that of what is read is ``source``."""
@@ -168,6 +173,14 @@ class DictionaryTask(ResumingTask):
             handle_no_batches(name, len(dataset), dataset.shard)
         return iterator
 
+    def valid_step(
+        self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Compute the loss of a validation batch in the model's precision; see fairseq's."""
+        with self.own_precision():
+            loss, size, logs = super().valid_step(sample, model, criterion)
+        return loss, size, logs
+
     def train_step(
         self,
         sample: dict[str, Any],
@@ -194,9 +207,10 @@ class DictionaryTask(ResumingTask):
             FloatingPointError: if the loss or its gradient is NaN or infinite.
         """
         self.trained, self.updates = model, update_num + 1
-        criterion = multiplying_in_bfloat16(criterion)
         try:
-            loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+            with self.own_precision():
+                criterion = multiplying_in_bfloat16(criterion)
+                loss, size, logs = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
         except StopIteration as error:  # of fairseq's search for the NaN, which torch's hooks cannot follow into lists
             raise gradient_error(sample, update_num + 1) from error
         if getattr(optimizer, "scaler", None) is None:  # else a step that overflows is repeated at another scale

@@ -58,7 +58,6 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         check_options(cfg)
         self.labels = [] if cfg.regression_target else label_names(label_dictionary)
         cfg.num_classes = count_classes(cfg, self.labels)
-        torch.set_float32_matmul_precision(str(cfg.float32_matmul_precision))
         self._positions: list[int] = []  # longest item of each model that was built
 
     @classmethod

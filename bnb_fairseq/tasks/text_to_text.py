@@ -191,7 +191,8 @@ class TextToTextTask(BnbTask):
         Returns:
             The loss, the sample size, and statistics for the log.
         """
-        loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
+        with self.own_precision():
+            loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
         if self._judges_text:
             texts = self._texts(self.sequence_generator, sample, model)
             if self.cfg.eval_bleu:

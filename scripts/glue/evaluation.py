@@ -47,7 +47,8 @@ class Classifier:
         for batch in batches:
             sample = utils.move_to_cuda(batch) if self._cuda else batch
             head = self._task.cfg.classification_head_name
-            logits, _ = self._model(**sample["net_input"], classification_head_name=head)
+            with self._task.own_precision():
+                logits, _ = self._model(**sample["net_input"], classification_head_name=head)
             if self._task.cfg.regression_target:
                 values: list[Any] = logits.float().squeeze(1).tolist()
             else:

@@ -50,6 +50,7 @@ class System(NamedTuple):
 def make_task(dictionary: BnbDictionary, workload: Workload) -> TranslationBnbTask:
     """Set up a task without data, the same dictionary on both sides."""
     precision = "medium" if workload.precision == "medium" else "highest"
+    torch.set_float32_matmul_precision(precision)
     return TranslationBnbTask(TranslationBnbConfig(float32_matmul_precision=precision), dictionary, dictionary)
 
 

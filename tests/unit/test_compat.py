@@ -158,3 +158,18 @@ def test_the_package_answers_to_the_path_that_fairseq_makes_of_its_name(
     elsewhere = [str(ROOT / "bnb_fairseq")]
     compat.answer_to_short_name(elsewhere)
     assert elsewhere == [str(ROOT / "bnb_fairseq")]
+
+
+def test_precisions_that_overlap_leave_the_process_its_own() -> None:
+    """As of threads, which do not end in the order in which they begin."""
+    before = torch.get_float32_matmul_precision()
+    first, second = compat.matmul_precision("medium"), compat.matmul_precision("high")
+    first.__enter__()
+    assert torch.get_float32_matmul_precision() == "medium"
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(KeyError), compat.matmul_precision("medium"):
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == before

@@ -51,6 +51,7 @@ def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(architecture
     options = [*ARCHITECTURES[architecture], "--dropout=0", "--attention-dropout=0"]
     exact, exact_gradients, exact_types = one_step(config(*options, PRECISION.format("highest")))
     rounded, gradients, types = one_step(config(*options, PRECISION.format("medium")))
+    assert torch.get_float32_matmul_precision() == "highest", "the process's own is put back"
     assert exact_types == {torch.float32}
     assert types == {torch.bfloat16}
     assert {gradient.dtype for gradient in gradients} == {torch.float32}

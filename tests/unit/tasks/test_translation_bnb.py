@@ -11,17 +11,18 @@ import pytest
 import torch
 from fairseq import options
 from fairseq.data import indexed_dataset
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from bnb_fairseq.data.detokenizer import Detokenizer
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
 from bnb_fairseq.models.restored import LAST
 from bnb_fairseq.models.row_matching import symbol_state
+from bnb_fairseq.modules.inference import InferenceLinear
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from .conftest import SOURCES, TARGETS, WORDS, write_data_bin
+from .conftest import NON_AUTOREGRESSIVE, SOURCES, TARGETS, WORDS, write_data_bin
 
 MakeTask = Callable[..., TranslationBnbTask]
 
@@ -297,11 +298,29 @@ def test_no_bpe_beside_a_subword_dictionary(option: str, value: str, sides: str,
             getattr(task, f"build_{option}")(chosen)
 
 
-@pytest.mark.parametrize("option", ["--float32-matmul-precision=medium", "--float32-matmul-precision=highest"])
-def test_matmul_precision(option: str, make_task: MakeTask) -> None:
+class Listener:
+    """A generator that notes in which precision it is called."""
+
+    def generate(self, models: object, sample: object, **options: object) -> list[object]:
+        self.heard = torch.get_float32_matmul_precision()
+        return []
+
+
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+def test_the_precision_is_the_models_not_the_process_s(precision: str, config: Callable[..., DictConfig]) -> None:
     before = torch.get_float32_matmul_precision()
+    other = "high" if precision != "high" else "medium"
+    torch.set_float32_matmul_precision(other)
     try:
-        make_task(option)
-        assert torch.get_float32_matmul_precision() == option.split("=")[1]
+        cfg = config(*NON_AUTOREGRESSIVE, f"--float32-matmul-precision={precision}")
+        task = TranslationBnbTask.setup_task(cfg.task)
+        model = task.build_model(cfg.model)
+        model.prepare_for_inference_(cfg)
+        exact = {layer.exact for layer in model.modules() if isinstance(layer, InferenceLinear)}
+        assert True in exact, "the length head and the like"
+        assert (False in exact) == (precision == "medium")
+        task.inference_step(listener := Listener(), [model], {"id": [], "net_input": {"src_lengths": torch.zeros(0)}})
+        assert listener.heard == precision
+        assert torch.get_float32_matmul_precision() == other
     finally:
         torch.set_float32_matmul_precision(before)
