@@ -64,6 +64,7 @@ def open_items(prefix: str, dictionary: BnbDictionary, name: str | None = None) 
     Raises:
         ValueError: if the format does not work here, or the items are stored in another one.
     """
+    name = None if str(name).startswith("${") else name  # the task's options belong to no command
     check_format(name)
     if not indexed_dataset.IndexedDataset.exists(prefix):
         return None

@@ -185,18 +185,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if others:
         raise ValueError(f"{path}: must hold nothing but tensors, but holds {', '.join(others)}")
     return dict(loaded)
-
-
-def why_no_weight(tensor: Tensor) -> str | None:
-    """Tell why a tensor cannot start a parameter.
-
-    Args:
-        tensor: from a file.
-
-    Returns:
-        The end of a sentence that begins with its name; None if it can.
-    """
-    if not tensor.is_floating_point():
-        return f"must hold floating-point numbers, but holds {str(tensor.dtype).removeprefix('torch.')}"
-    wrong = int((~torch.isfinite(tensor)).sum())
-    return f"must be finite, but {wrong:,} of its {tensor.numel():,} numbers are NaN or infinite" if wrong else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .bert_checkpoint import BertCheckpoint, why_no_weight
+from .bert_checkpoint import BertCheckpoint
 from .bert_names import CROSS_ATTENTION_NAMES, LAYER, our_name
 
 IGNORED = {  # BERT's name, a regular expression -> the reason
@@ -117,7 +117,7 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
         What was used, ignored and new.
 
     Raises:
-        ValueError: listing every tensor that is unknown, missing, of the wrong shape or type, or not finite.
+        ValueError: listing every tensor that is unknown, missing or of the wrong shape.
     """
     parameters = dict(module.named_parameters())
     with_head = "head.bias" in parameters
@@ -138,8 +138,6 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
                 problems.append(f"{name} has shape {tuple(tensor.shape)}, {ours} {tuple(parameters[ours].shape)}")
             elif ours in ROW_NAMES and len(rows) and int(rows.max()) >= len(tensor):
                 problems.append(f"{name} has {len(tensor)} rows, the vocabulary {int(rows.max()) + 1} symbols")
-            elif fault := why_no_weight(tensor):
-                problems.append(f"{name} {fault}")
         elif reason:
             report.ignored.append((name, reason))
         else:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..optim.bert_groups import mark_parameters
-from .bert_checkpoint import BertCheckpoint, why_no_weight
+from .bert_checkpoint import BertCheckpoint
 from .bert_encoder import BertEncoder
 from .bert_import import ImportReport, import_bert
 from .bnb_classifier import BnbClassifier
@@ -130,7 +130,7 @@ def start_from_pooler(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[st
         The names of the tensors that were copied, or none.
 
     Raises:
-        ValueError: if one of them has another shape, or is no weight.
+        ValueError: if one of them has another shape.
     """
     copied = []
     for name, tensor in tensors.items():
@@ -139,8 +139,6 @@ def start_from_pooler(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[st
         parameter = head.get_parameter(f"dense.{name.rpartition('.')[2]}")
         if tensor.shape != parameter.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the head's {tuple(parameter.shape)}")
-        if fault := why_no_weight(tensor):
-            raise ValueError(f"{name} {fault}")
         parameter.copy_(tensor)
         copied.append(name)
     return copied

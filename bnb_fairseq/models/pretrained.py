@@ -14,7 +14,6 @@ from ..checkpoints.reader import read_state
 from ..data.dictionary import BnbDictionary
 from ..data.digest import DIFFERENCES, DictionaryDigest
 from ..optim.bert_groups import mark_parameters
-from .bert_checkpoint import why_no_weight
 from .bert_import import ROW_NAMES, ImportReport
 from .config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
 from .freezing import check_frozen
@@ -156,8 +155,8 @@ def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> Impor
         What was used, ignored and new.
 
     Raises:
-        ValueError: listing every tensor that has another shape or is no weight, and every part of a BERT that is
-            missing; or if parameters are frozen that the checkpoint does not have.
+        ValueError: listing every tensor that has another shape, and every part of a BERT that is missing; or if
+            parameters are frozen that the checkpoint does not have.
     """
     parameters = dict(model.named_parameters())
     modules = {side: getattr(model, side) for side in SIDES if hasattr(model, side)}
@@ -176,8 +175,6 @@ def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> Impor
         if parameter.shape[start:] != pretrained.tensors[name].shape[start:]:
             shapes = f"{tuple(pretrained.tensors[name].shape)}, but {tuple(parameter.shape)} is wanted"
             problems.append(f"{name} has shape {shapes}")
-        elif fault := why_no_weight(pretrained.tensors[name]):
-            problems.append(f"{name} {fault}")
     report.ignored = [(name, "this model has none") for name in pretrained.tensors if name not in parameters]
     if problems:
         raise ValueError(f"{OPTION} {pretrained.origin} cannot start this model: {'; '.join(problems)}")

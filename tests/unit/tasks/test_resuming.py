@@ -170,7 +170,7 @@ def test_a_finished_training_has_no_epoch_left(
         cfg = config(*NON_AUTOREGRESSIVE, option, f"--save-dir={tmp_path}")
         TranslationBnbTask.setup_task(cfg.task).build_model(cfg.model)
         assert cfg.optimization.max_epoch == left
-    said = [message for message in caplog.messages if "finished" in message]
+    said = [message for message in caplog.messages if "of a finished training" in message]
     assert len(said) == 2
     assert "checkpoint_last.pt is of a finished training (epoch 1, 20 updates): --max-update 20;" in said[0]
 
