@@ -75,6 +75,8 @@ def differences(checkpoint: Path, other: Path) -> list[str]:
         for name in NOT_COMPARED:
             state["extra_state"].pop(name, None)
         state["optimizer_history"] = state["optimizer_history"][-1:]  # grows whenever a training is resumed
+        # fairseq notes the loss of an epoch's end after it has saved; only reduce_lr_on_plateau reads it.
+        state["optimizer_history"][0]["lr_scheduler_state"].pop("best", None)
     return list(_differences("", *states))
 
 

@@ -1,6 +1,7 @@
 """Trainings that are killed, and what the same command does then. ``interrupting.py`` does it more often."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -40,23 +41,11 @@ def test_a_cut_copy_is_replaced_and_a_finished_training_stays(setting: Setting, 
 
 
 def test_a_loss_that_becomes_nan(setting: Setting, fairseq: Command, tmp_path: Path) -> None:
-    """The rate makes the parameters infinite; what was saved before stays."""
+    """With such a rate after one update; what was saved before stays."""
     line = options(setting, "ctc", "--num-workers", 0)
     train([*line, "--max-update", 5], tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     before = (folder / "checkpoint_last.pt").read_bytes()
-    more = [
-        "--save-dir",
-        folder,
-        "--lr",
-        "1e30",
-        "--reset-lr-scheduler",
-        "--clip-norm",
-        0,
-        "--save-interval-updates",
-        1,
-    ]
-    output = fairseq("train", *line, *more, fails=True)
-    assert "FloatingPointError: update 7: the loss is" in output or "is not finite after update" in output
-    assert "StopIteration" not in output.splitlines()[-1]
-    assert (folder / "checkpoint_last.pt").read_bytes() == before or "update 7" in output
+    output = fairseq("train", *line, "--save-dir", folder, "--lr", "1e30", "--reset-lr-scheduler", fails=True)
+    assert re.search(r"FloatingPointError: update 7: the loss is (nan|inf) for the batch of \d+ items \d+, ", output)
+    assert (folder / "checkpoint_last.pt").read_bytes() == before
