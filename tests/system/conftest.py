@@ -8,7 +8,11 @@ import pytest
 
 TRAINING, UNSEEN = 20_000, 500
 LENGTHS = (3, 10)
-BNB = ("--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss", "--length-loss-factor", "1")
+SMALLEST = ("--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss")
+BNB = {  # by length control
+    "ctc": (*SMALLEST, "--length-control", "ctc"),
+    "length": (*SMALLEST, "--length-control", "length", "--length-loss-factor", "1"),
+}
 
 
 def updates(count: int) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import pytest
 from .conftest import BNB, UNSEEN, Learn, Strings, updates
 
 COPY, REVERSE = updates(800), updates(1000)  # options that stand behind others take their place
-CTC, LENGTH = [*BNB, *COPY, "--length-control", "ctc"], [*BNB, *COPY, "--length-control", "length"]
+CTC, LENGTH = [*BNB["ctc"], *COPY], [*BNB["length"], *COPY]
 LATENT = ["--latent-size", "8"]
 VAE = [*LATENT, "--latent", "vae", "--kl-factor", "0.1"]
 CYCLIC = ["--kl-schedule", "cyclic", "--kl-cycles", "2", "--kl-zero-share", "0.2", "--kl-increase-share", "0.4"]
