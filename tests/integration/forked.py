@@ -26,6 +26,8 @@ def _become(words: Sequence[str], folder: Path, log: Path, paths: Sequence[str],
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.chdir(folder)
+    # A command's own processes are its children, as when it is typed; else they would outlive it if it is killed.
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     if not cuda:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
