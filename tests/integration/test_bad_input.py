@@ -110,7 +110,7 @@ def test_too_long_sentences(setting: Setting, checkpoint: Path, fairseq: Command
         assert part in output, output[-2000:]
     write(tmp_path / "long.en", ["the file", "the file"])
     write(tmp_path / "long.de", ["die Datei", "die Datei " * 100])
-    dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
+    dictionaries = ["--srcdict", setting.data_bin / "dict.en.txt", "--tgtdict", setting.data_bin / "dict.de.txt"]
     prefix = ["-s", "en", "-t", "de", "--testpref", tmp_path / "long"]
     fairseq("preprocess", *prefix, *dictionaries, "--destdir", tmp_path)
     output = fairseq("generate", tmp_path, "--path", checkpoint, fails=True)
@@ -123,7 +123,7 @@ def test_too_long_sentences(setting: Setting, checkpoint: Path, fairseq: Command
 def test_truncate_source(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
     write(tmp_path / "long.en", ["the file " * 40])
     write(tmp_path / "long.de", ["die Datei"])
-    dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
+    dictionaries = ["--srcdict", setting.data_bin / "dict.en.txt", "--tgtdict", setting.data_bin / "dict.de.txt"]
     prefix = ["-s", "en", "-t", "de", "--testpref", tmp_path / "long"]
     fairseq("preprocess", *prefix, *dictionaries, "--destdir", tmp_path)
     for limit, longest in ([], 80), (["--max-source-positions", 40], 40):  # 160 positions allow a canvas of 2 x 80
