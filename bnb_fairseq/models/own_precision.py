@@ -18,5 +18,7 @@ class OwnPrecision(BaseFairseqModel):
 
     def make_generation_fast_(self, **options: Any) -> None:
         """Replace layers by those for inference, which keep the precision."""
+        if "name" in options:  # fairseq visits every part of a model; this one's are visited for the whole, too
+            return
         with matmul_precision(self.matmul_precision):
             super().make_generation_fast_(**options)

@@ -220,8 +220,9 @@ def test_several_teachers_and_the_other_subset(
     assert len(generated) == PAIRS["valid"]
     check_alike(dict(enumerate(lines(tmp_path / "out" / "valid.de"))), generated)
     original, result = files(data.folder), files(tmp_path / "out" / "data-bin")
-    changed = {name for name in original if original[name] != result[name]}
-    assert changed <= {"valid.en-de.de.bin", "valid.en-de.de.idx"} != set()
+    changed = {name for name in original if original[name] != result.get(name)}
+    assert changed - {"valid.en-de.de.bin", "valid.en-de.de.idx"} == {"valid.en-de.de.txt"} - set(result)
+    assert "valid.en-de.de.txt" not in result, "raw text of what was replaced"
 
 
 def test_teacher_that_is_not_autoregressive(
