@@ -28,11 +28,21 @@ def test_shards_merge_by_id(setting: Setting, checkpoint: Path, fairseq: Command
 def test_an_empty_test_part(setting: Setting, checkpoint: Path, fairseq: Command, write: Write, tmp_path: Path) -> None:
     for side in ("en", "de"):
         write(tmp_path / f"empty.{side}", [])
-    languages = ["-s", "en", "-t", "de", "--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]
+    languages: list[str | Path] = [
+        "-s",
+        "en",
+        "-t",
+        "de",
+        "--srcdict",
+        setting.bert,
+        "--tgtdict",
+        setting.sentencepiece,
+    ]
     output = fairseq(
         "preprocess", *languages, "--trainpref", tmp_path / "empty", "--destdir", tmp_path / "no", fails=True
     )
     assert f"--trainpref: {tmp_path}/empty.en must have at least 1 line, but has 0" in output
+    languages[5::2] = [setting.data_bin / f"dict.{language}.txt" for language in ("en", "de")]
     fairseq("preprocess", *languages, "--testpref", tmp_path / "empty", "--destdir", tmp_path / "bin")
     output = fairseq("generate", tmp_path / "bin", "--path", checkpoint, "--results-path", tmp_path / "results")
     assert "test is empty; there is nothing to translate" in output
