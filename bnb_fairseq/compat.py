@@ -200,18 +200,20 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, gelu: bool) -> Tensor
     """Apply a linear layer.
 
     Args:
-        x: N x I, float32.
+        x: ... x I, float32.
         packed: from ``pack_weight``.
         bias: O.
         gelu: apply the exact gelu.
 
     Returns:
-        N x O, float32.
+        ... x O, float32.
     """
     activation = "gelu" if gelu else "none"
-    rows = len(x)
-    x, bias = F.pad(x, (0, 0, 0, padded_rows(rows) - rows)).to(packed.dtype), bias.to(packed.dtype)
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "none")[:rows].float()
+    flat = x.reshape(-1, x.size(-1))
+    rows = len(flat)
+    flat = F.pad(flat, (0, 0, 0, padded_rows(rows) - rows)).to(packed.dtype)
+    y = torch.ops.mkldnn._linear_pointwise(flat, packed, bias.to(packed.dtype), activation, [], "none")
+    return y[:rows].float().view(*x.shape[:-1], y.size(-1))
 
 
 def padded_rows(rows: int) -> int:

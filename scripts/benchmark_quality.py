@@ -194,7 +194,8 @@ def evaluate(
 
 def main() -> None:
     """Translate, measure, and write the table, on stdout and with the JSON in the output folder."""
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # fairseq, once loaded, shows all that is logged
+    for talkative in ("sacrebleu", "bnb_fairseq"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)  # fairseq, once loaded, shows all that is logged
     arguments = parse_arguments()
     arguments.output.mkdir(parents=True, exist_ok=True)
     sources, references = read_lines(arguments.source), read_lines(arguments.reference)

@@ -16,7 +16,7 @@ EXPLAINED = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     ("command", "options", "said"),
     [
         ("generate", [], "KeyError: \"'_name'\""),
-        ("generate", ["--task", "translation_bnb"], "argument --task: invalid choice: 'translation_bnb'"),
+        ("generate", ["--task", "translation_bnb"], "invalid choice: 'translation_bnb'"),
         ("validate", ["--batch-size", "8"], "KeyError: None"),
     ],
 )

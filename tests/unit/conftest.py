@@ -1,7 +1,8 @@
 """Tiny BERTs as transformers writes them, and models and batches to go with them."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,16 @@ ORDINARY = ["the", "house", "##s", "##ing", "run", ".", ",", "##.", "a", "b", "#
 WORDS = SPECIAL + ORDINARY
 SIZES = {"layers": 4, "embed_dim": 32, "ffn_embed_dim": 48, "attention_heads": 4, "positions": 24}
 EPSILON = 0.01  # far from both BERT's 1e-12 and torch's 1e-5, so that a wrong epsilon shows
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Let no command that a test calls keep later tests from seeing what is logged."""
+    loggers = [logging.getLogger(name) for name in ("bnb_fairseq", "fairseq", "sacrebleu")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @torch.no_grad()

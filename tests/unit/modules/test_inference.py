@@ -208,10 +208,10 @@ def test_there_are_few_numbers_of_rows() -> None:
     assert [padded[rows] for rows in (1, 25, 32, 33, 64, 65, 1000)] == [1, 25, 32, 34, 64, 68, 1024]
 
 
-@pytest.mark.parametrize("rows", [1, 33, 65, 130])
-def test_rows_that_are_added_do_not_count(rows: int) -> None:
+@pytest.mark.parametrize("shape", [(1,), (33,), (65,), (130,), (33, 1), (11, 3), (0,)], ids=str)
+def test_rows_that_are_added_do_not_count(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    weight, bias, x = torch.randn(6, 5), torch.randn(6), torch.randn(rows, 5)
+    weight, bias, x = torch.randn(6, 5), torch.randn(6), torch.randn(*shape, 5)
     packed = compat.pack_weight(weight)
     if packed is None:
         pytest.skip("oneDNN's layout does not exist here")
