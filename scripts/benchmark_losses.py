@@ -1,38 +1,63 @@
-"""Compare the time that the losses take, forward and backward, on the same logits.
+"""Measure time and memory of the losses, from the decoder's states through the output layer and back.
 
-The token losses as the criterion computes them, label smoothing included, and torch's cross-entropy, the measure of
-all, are run in turns. So is what a training step under CTC computes on a canvas of which the decoder is shown nothing:
-the loss, which is the measure there, torch's cross-entropy on the same logits, and the most probable alignment of the
-target, which glancing reveals a part of. Prints a table of each.
+Each loss runs beside one that computes all logits at once with torch's own functions: log_softmax and ctc_loss, or
+cross_entropy. Prints a table: milliseconds forward and backward, peak memory above what the states, the output layer
+and the targets take, and how far gradients are from those of torch's loss.
 """
 
 import argparse
+import ctypes
+import gc
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from machine import describe_machine
 from speed.clock import synchronise
-from speed.loss_samples import BLANK, CanvasSample, Sample, make_canvas_sample, make_sample
 from torch import Tensor
 
 from bnb_fairseq.criterions.canvas_loss import CanvasLoss
 from bnb_fairseq.criterions.token_loss import TokenLoss
-from bnb_fairseq.losses.ctc import words_to_score
-from bnb_fairseq.losses.ctc_alignment import best_alignment
 from bnb_fairseq.losses.packing import Packing
 from bnb_fairseq.modules.canvas import Revealed
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
-REFERENCE = "cross-entropy (torch)"
-CTC = "CTC loss, forward and backward"
-SMOOTHING = 0.1
+BLANK, SMOOTHING = 0, 0.1
+TORCHS = {"CTC": "CTC (torch)", "cross-entropy": "cross-entropy (torch)"}
 VERSIONS = ("torch", "scipy", "numpy")
+HEAD = "| loss | ms | ratio to torch's | MB, forward | MB, forward and backward | difference of gradients |"
 
-Loss = Callable[[Tensor], Tensor]
-Step = Callable[[], object]
+Loss = Callable[[LazyLogits], Tensor]
+
+
+class Batch(NamedTuple):
+    """What the losses are computed from.
+
+    Attributes:
+        logits: of B A positions; states, weight and bias take gradients.
+        targets: B x A ids, for a canvas of the target's length.
+        half: B x A/2 ids, for CTC.
+        sentences: B.
+    """
+
+    logits: LazyLogits
+    targets: Tensor
+    half: Tensor
+    sentences: int
+
+
+class Measured(NamedTuple):
+    """Figures of a loss: seconds; bytes above what was there; and the gradients of states, weight and bias."""
+
+    seconds: float
+    forward: int
+    both: int
+    gradients: tuple[Tensor, ...]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,189 +72,201 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
-    parser.add_argument("--sentences", type=int, default=32, help="in the batch")
-    parser.add_argument("--tokens", type=int, default=64, help="of the longest target; of its source, too, under CTC")
-    parser.add_argument("--ctc-upsample", type=float, default=2.0, help="canvas positions per token, under CTC")
-    parser.add_argument("--vocabulary", type=int, default=30_522, help="words, special symbols counted")
-    parser.add_argument("--repetitions", type=int, default=9, help="counted runs of each loss; one more goes ahead")
-    parser.add_argument("--random-lengths", action="store_true", help="1 to --tokens; default: all of full length")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="of states and output layer"
+    )
+    parser.add_argument("--sentences", type=int, default=32, help="in the batch (default: 32)")
+    parser.add_argument("--positions", type=int, default=100, help="canvas positions of a sentence (default: 100)")
+    parser.add_argument("--vocabulary", type=int, default=30_000, help="words, blank included (default: 30,000)")
+    parser.add_argument("--width", type=int, default=768, help="of the decoder's states (default: 768)")
+    parser.add_argument("--repetitions", type=int, default=5, help="counted runs of each loss; one more goes ahead")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
-    parser.add_argument("--seed", type=int, default=1, help="of logits, targets and lengths")
+    parser.add_argument("--seed", type=int, default=1, help="of states, output layer and targets")
     options = parser.parse_args(arguments)
-    for name in ("sentences", "tokens", "repetitions", "threads"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1, but is {getattr(options, name)}")
+    for name, least in (("sentences", 1), ("positions", 2), ("width", 1), ("repetitions", 1), ("threads", 1)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name} must be at least {least}, but is {getattr(options, name)}")
     if options.vocabulary < 2:
         parser.error(f"--vocabulary must be at least 2, but is {options.vocabulary}")
-    if not 1 <= options.ctc_upsample < float("inf"):
-        parser.error(f"--ctc-upsample must be at least 1 and finite, but is {options.ctc_upsample}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda needs a GPU, but torch sees none")
     return options
 
 
-def say(text: str) -> None:
-    """Show progress."""
-    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+def make_batch(options: argparse.Namespace) -> Batch:
+    """Draw states, an output layer and targets.
+
+    Args:
+        options: of the command line.
+
+    Returns:
+        The batch, on the device.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    rows = options.sentences * options.positions
+    states = torch.randn(rows, options.width, generator=generator)
+    weight = torch.randn(options.vocabulary, options.width, generator=generator) / options.width**0.5
+    parts = (states, weight, torch.zeros(options.vocabulary))
+    dtype = getattr(torch, options.dtype)
+    logits = LazyLogits(*(part.to(options.device, dtype).requires_grad_() for part in parts))
+    shape = (options.sentences, options.positions)
+    targets = torch.randint(BLANK + 1, options.vocabulary, shape, generator=generator).to(options.device)
+    return Batch(logits, targets, targets[:, : options.positions // 2].contiguous(), options.sentences)
 
 
-def make_losses(sample: Sample) -> dict[str, Loss]:
+def make_losses(batch: Batch) -> dict[str, Loss]:
     """List what is compared.
 
     Args:
-        sample: the data.
+        batch: the data.
 
     Returns:
         For each name a function from logits to the sum of the batch's losses.
     """
-    flat = sample.targets[sample.positions]
+    device, (count, positions) = batch.targets.device, batch.targets.shape
+    everywhere = torch.ones_like(batch.targets, dtype=torch.bool)
+    lengths, half = (torch.full((count,), size, device=device) for size in (positions, batch.half.size(1)))
+    packing = Packing(everywhere)
 
-    def torchs(smoothing: float) -> Loss:
-        return lambda logits: F.cross_entropy(logits, flat, reduction="sum", label_smoothing=smoothing)
+    def torchs_ctc(logits: LazyLogits) -> Tensor:
+        log_probs = F.log_softmax(logits.whole(), dim=1, dtype=torch.float32).view(count, positions, -1)
+        nll = F.ctc_loss(log_probs.transpose(0, 1), batch.half, lengths, half, reduction="sum")
+        uniform = -torch.log(torch.tensor(log_probs.size(2))) - log_probs.mean()
+        return (1 - SMOOTHING) * nll + SMOOTHING * uniform * batch.half.numel()
+
+    def ctc(logits: LazyLogits) -> Tensor:
+        revealed = Revealed(None, everywhere)
+        return CanvasLoss(batch.half, half, lengths, revealed, packing, BLANK, SMOOTHING)(logits)[0].sum()
+
+    def torchs_cross_entropy(logits: LazyLogits) -> Tensor:
+        flat = batch.targets.flatten()
+        return F.cross_entropy(logits.whole().float(), flat, reduction="sum", label_smoothing=SMOOTHING)
 
     def criterions(loss: TokenLoss) -> Loss:
-        return lambda logits: loss(logits, Packing(sample.positions), sample.targets, 0)[0].sum()
+        return lambda logits: loss(logits, packing, batch.targets, 0)[0].sum()
 
     return {
-        REFERENCE: torchs(0.0),
-        "label-smoothed cross-entropy (torch)": torchs(SMOOTHING),
-        "label-smoothed cross-entropy": criterions(TokenLoss("ce", SMOOTHING, BLANK)),
+        TORCHS["CTC"]: torchs_ctc,
+        "CTC": ctc,
+        TORCHS["cross-entropy"]: torchs_cross_entropy,
+        "cross-entropy": criterions(TokenLoss("ce", SMOOTHING, BLANK)),
         "AXE": criterions(TokenLoss("axe", SMOOTHING, BLANK)),
         "OAXE": criterions(TokenLoss("oaxe", SMOOTHING, BLANK, margin=0.15)),
     }
 
 
-def make_canvas_steps(sample: CanvasSample) -> dict[str, Step]:
-    """List what a training step under CTC consists of, but for the network.
+class Memory:
+    """Peak memory of a device above what was in use at the start.
 
     Args:
-        sample: the data.
-
-    Returns:
-        Functions by name.
+        device: ``cpu`` or ``cuda``; of the former the whole process is measured, on Linux.
     """
-    targets, lengths, canvas_lengths = sample.targets, sample.target_lengths, sample.canvas_lengths
-    anything = torch.arange(len(sample.predicted), device=targets.device) % sample.predicted.size(1)
 
-    def cross_entropy(logits: Tensor) -> Tensor:
-        return F.cross_entropy(logits, anything, reduction="sum")
+    def __init__(self, device: str) -> None:
+        self._cuda = device == "cuda"
+        gc.collect()
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # lets the peak begin anew
+        self._start = self._now()
 
-    def ctc(logits: Tensor) -> Tensor:
-        revealed, packing = Revealed(None, sample.positions), Packing(sample.positions)
-        loss = CanvasLoss(targets, lengths, canvas_lengths, revealed, packing, BLANK, SMOOTHING)
-        return loss(logits)[0].sum()
+    def _now(self) -> int:
+        return torch.cuda.memory_allocated() if self._cuda else _kilobytes("VmRSS") * 1024
 
-    def align() -> Tensor:
-        words = words_to_score(targets, BLANK)
-        scores = sample.guessed.gather(2, words.expand(len(sample.guessed), -1, -1)).float()
-        return words.gather(1, best_alignment(scores, targets, canvas_lengths, lengths))
-
-    return {
-        f"{REFERENCE}, forward and backward": with_gradient(cross_entropy, sample.predicted),
-        CTC: with_gradient(ctc, sample.predicted),
-        "Viterbi alignment, forward only": align,
-    }
+    def peak(self) -> int:
+        """Return the largest number of bytes in use since then, above the start's."""
+        highest = torch.cuda.max_memory_allocated() if self._cuda else _kilobytes("VmHWM") * 1024
+        return max(0, highest - self._start)
 
 
-def with_gradient(loss: Loss, logits: Tensor) -> Step:
-    """Make a step of a loss.
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def run(loss: Loss, logits: LazyLogits, device: str) -> Measured:
+    """Compute a loss and its gradients once.
 
     Args:
         loss: the loss.
-        logits: N x V.
-
-    Returns:
-        What computes the gradient over the logits, and returns it.
-    """
-    return lambda: torch.autograd.grad(loss(logits), logits)
-
-
-def time_once(step: Step, device: str) -> float:
-    """Run a step, and forget what it returns.
-
-    Args:
-        step: the step.
+        logits: what it reads.
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        Seconds.
+        The figures.
     """
+    memory = Memory(device)
     synchronise(device)
     begun = time.perf_counter()
-    step()
+    value = loss(logits)
+    forward = memory.peak()
+    gradients = torch.autograd.grad(value, [part for part in logits if part is not None])
     synchronise(device)
-    return time.perf_counter() - begun
+    return Measured(time.perf_counter() - begun, forward, memory.peak(), gradients)
 
 
-def measure(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, list[float]]:
-    """Time steps in turns, so that a slow moment of the machine meets all of them.
+def measure(losses: dict[str, Loss], batch: Batch, options: argparse.Namespace) -> list[str]:
+    """Measure losses in turns, so that a slow moment of the machine meets all of them.
 
     Args:
-        steps: by name.
+        losses: by name.
+        batch: the data.
         options: of the command line.
 
     Returns:
-        Seconds of each step, one value a repetition.
+        The rows of the table.
     """
-    warm = sum(time_once(step, options.device) for step in steps.values())
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for repetition in range(options.repetitions):
-        say(f"repetition {repetition + 1} of {options.repetitions}, about {warm:.1f} s")
-        for name, step in steps.items():
-            seconds[name].append(time_once(step, options.device))
-    return seconds
+    seconds: dict[str, list[float]] = {name: [] for name in losses}
+    rest: dict[str, tuple[str, ...]] = {}
+    for repetition in range(options.repetitions + 1):
+        print(f"{time.strftime('%H:%M:%S')}  round {repetition} of {options.repetitions}", file=sys.stderr, flush=True)
+        exact: tuple[Tensor, ...] = ()
+        for name, loss in losses.items():
+            measured = run(loss, batch.logits, options.device)
+            if repetition:
+                seconds[name].append(measured.seconds)
+            if name in TORCHS.values():
+                exact, difference = measured.gradients, "0"
+            else:
+                difference = f"{largest_difference(measured.gradients, exact):.0e}" if name in TORCHS else "-"
+            memory = (f"{size / 1e6:,.0f}" for size in (measured.forward, measured.both))
+            rest[name] = (*memory, difference)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    kinds = {name: TORCHS.get(name, name if name in TORCHS.values() else TORCHS["cross-entropy"]) for name in losses}
+    rows = []
+    for name, median in medians.items():
+        spread = (max(seconds[name]) - min(seconds[name])) / 2 / median
+        ratio = f"{median / medians[kinds[name]]:.2f}"
+        rows.append("| " + " | ".join((name, f"{1000 * median:,.0f} ±{100 * spread:.0f}%", ratio, *rest[name])) + " |")
+    return rows
 
 
-def table(
-    seconds: dict[str, list[float]], reference: str = REFERENCE, head: str = "loss | ms, forward and backward"
-) -> str:
-    """Lay the figures out as a Markdown table.
+def largest_difference(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """Compare gradients.
 
     Args:
-        seconds: of each loss or step; the reference among them.
-        reference: name of what ratios are to.
-        head: of the first two columns.
+        found: of some parameters.
+        exact: of the same.
 
     Returns:
-        Median milliseconds, half the distance between the slowest and the fastest run as a share of them, and the
-        ratio of the medians.
+        The largest difference as a share of the parameter's largest gradient.
     """
-    base = statistics.median(seconds[reference])
-    lines = [f"| {head} | ratio |", "| --- | ---: | ---: |"]
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        spread = (max(values) - min(values)) / 2 / median
-        lines.append(f"| {name} | {1000 * median:.1f} ±{100 * spread:.0f}% | {median / base:.2f} |")
-    return "\n".join(lines)
-
-
-def compare_losses(options: argparse.Namespace) -> None:
-    """Measure the token losses and print."""
-    sample = make_sample(options)
-    steps = {name: with_gradient(loss, sample.logits) for name, loss in make_losses(sample).items()}
-    seconds = measure(steps, options)
-    about = ", ".join(f"{name} {value}" for name, value in describe_machine(options.device, VERSIONS).items())
-    lengths = "random lengths" if options.random_lengths else "full length"
-    size = f"{options.sentences} sentences of {options.tokens} tokens ({lengths}: {len(sample.logits)} positions)"
-    print(f"{about}; {size}, {options.vocabulary} words, float32; {options.repetitions} repetitions in turns.\n")
-    print(table(seconds))
-
-
-def compare_canvas_steps(options: argparse.Namespace) -> None:
-    """Measure what a training step under CTC consists of and print."""
-    sample = make_canvas_sample(options)
-    seconds = measure(make_canvas_steps(sample), options)
-    canvas, positions = len(sample.guessed), len(sample.predicted)
-    print(f"\nUnder CTC the same targets, on canvases of up to {canvas} positions ({positions} in all).\n")
-    print(table(seconds, CTC, "of a training step | ms"))
+    pairs = zip(found, exact, strict=True)
+    return max(float((one.float() - other.float()).abs().max() / other.float().abs().max()) for one, other in pairs)
 
 
 def main() -> None:
-    """Measure and print, one set of logits after the other."""
+    """Measure and print."""
     options = parse()
     torch.set_num_threads(options.threads)
-    compare_losses(options)
-    compare_canvas_steps(options)
+    batch = make_batch(options)
+    rows = measure(make_losses(batch), batch, options)
+    about = ", ".join(f"{name} {value}" for name, value in describe_machine(options.device, VERSIONS).items())
+    size = f"{options.sentences} sentences of {options.positions} canvas positions, {options.vocabulary:,} words"
+    print(f"{about}; {size}, width {options.width}, {options.dtype}; {options.repetitions} repetitions in turns.\n")
+    print("\n".join([HEAD, "| --- | ---: | ---: | ---: | ---: | ---: |", *rows]))
 
 
 if __name__ == "__main__":

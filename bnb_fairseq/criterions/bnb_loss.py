@@ -18,6 +18,7 @@ from torch import Tensor
 from ..losses.packing import Packing
 from ..models.bnb_transformer import BnbTransformer, NarOutput
 from ..modules.canvas import Revealed
+from ..modules.lazy_logits import LazyLogits
 from .canvas_loss import CanvasLoss
 from .config import BnbLossConfig, check_options, kl_schedule
 from .deep_supervision import log_layers, supervise
@@ -138,13 +139,13 @@ class BnbLoss(FairseqCriterion):
         return self.deep_supervision > 0 and model.training
 
     def _with_layers(
-        self, model: BnbTransformer, output: NarOutput, per_sentence: Tensor, loss_of: Callable[[Tensor], Tensor]
+        self, model: BnbTransformer, output: NarOutput, per_sentence: Tensor, loss_of: Callable[[LazyLogits], Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the inner layers' part to the loss of each sentence, B; ``loss_of`` computes it from logits, N x V."""
         if not self._supervises(model):
             return per_sentence, {}
-        head = _network(model).decoder.output_layer
-        inner, logs = supervise(output.inner_states, lambda states: loss_of(head(states)))
+        head = _network(model).decoder.lazy_logits
+        inner, logs = supervise([loss_of(head(states)) for states in output.inner_states])
         return per_sentence + self.deep_supervision * inner, logs
 
     def _ctc(
@@ -163,7 +164,7 @@ class BnbLoss(FairseqCriterion):
             network.blank,
             self.label_smoothing,
         )
-        per_sentence, counts, logs = loss_of(output.logits)
+        per_sentence, counts, logs = loss_of(output.prediction)
         per_sentence, layer_logs = self._with_layers(model, output, per_sentence, lambda logits: loss_of(logits)[0])
         return Computed(output, per_sentence, counts, {**logs, **layer_logs})
 
@@ -177,7 +178,7 @@ class BnbLoss(FairseqCriterion):
         packing = Packing(_revealed(output).hidden)
         # Validation compares models: it has the loss that the warm-up leads to.
         update = network.num_updates if model.training else self.token_loss.warmup_updates
-        per_sentence, token_logs = self.token_loss(output.logits, packing, target, update)
+        per_sentence, token_logs = self.token_loss(output.prediction, packing, target, update)
         per_sentence, layer_logs = self._with_layers(
             model, output, per_sentence, lambda logits: self.token_loss(logits, packing, target, update)[0]
         )

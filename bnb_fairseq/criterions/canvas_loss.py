@@ -8,6 +8,7 @@ from ..losses.ctc import ctc_loss, known_scores, uniform_divergence, words_to_sc
 from ..losses.packing import Packing
 from ..losses.token import chosen_log_probs
 from ..modules.canvas import Revealed
+from ..modules.lazy_logits import LazyLogits
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class CanvasLoss:
     blank: int
     label_smoothing: float
 
-    def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def __call__(self, logits: LazyLogits) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Compute the loss.
 
         Args:
@@ -56,7 +57,7 @@ class CanvasLoss:
             "blank_sum": packing.means(chosen.detach()[:, 0].exp()).sum(),
         }
         if smoothing > 0:
-            divergence = packing.means(uniform_divergence(mean, logits.size(1))) * counts
+            divergence = packing.means(uniform_divergence(mean, logits.symbols)) * counts
             per_sentence = per_sentence + smoothing * divergence
             logs["uniform_kl_sum"] = divergence.detach().sum()
         return per_sentence, counts, logs

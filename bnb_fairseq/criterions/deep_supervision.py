@@ -5,29 +5,26 @@ predict nothing is done. It is there for training alone: validation, which compa
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from fairseq.logging import metrics
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 PREFIX, SUFFIX = "layer", "_loss"
 
 
-def supervise(states: Sequence[Tensor], score: Callable[[Tensor], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Score the inner layers of a decoder.
+def supervise(layers: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Combine the losses of a decoder's inner layers.
 
     Args:
-        states: of each layer, N x D; of one layer at least.
-        score: computes the loss of each sentence, B, from the states of a layer. It is computed once more on the way
-            back: otherwise the log-probabilities of all layers, N x V each, would be kept until then.
+        layers: the loss of each sentence, B, by layer; of one layer at least.
 
     Returns:
         The mean over the layers of the loss of each sentence, B; and the loss of each layer, summed, for the log.
     """
-    losses = torch.stack([checkpoint(score, layer, use_reentrant=False) for layer in states])
+    losses = torch.stack([*layers])
     logs = {f"{PREFIX}{i}{SUFFIX}": loss for i, loss in enumerate(losses.detach().sum(dim=1), start=1)}
     return losses.mean(dim=0), logs
 

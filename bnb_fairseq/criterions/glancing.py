@@ -10,8 +10,10 @@ from torch import Tensor
 from ..losses.ctc import words_to_score
 from ..losses.ctc_alignment import best_alignment
 from ..losses.glancing import choose, glanced_count, uniform_count
+from ..losses.token import BestAndChosen, best_and_chosen
 from ..models.bnb_transformer import BnbTransformer
 from ..modules.canvas import Canvas, Revealed
+from ..modules.lazy_logits import LazyLogits
 
 SHARE = r"(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)"
 PATTERN = re.compile(rf"{SHARE}(?::{SHARE}@(\d+)([kM]?))?")
@@ -80,7 +82,7 @@ class Teacher:
     def __init__(self, model: BnbTransformer, target: Tensor, target_lengths: Tensor, share: float | None) -> None:
         self._model, self._target, self._target_lengths, self._share = model, target, target_lengths, share
 
-    def __call__(self, canvas: Canvas, guess: Callable[[], Tensor]) -> Revealed:
+    def __call__(self, canvas: Canvas, guess: Callable[[], LazyLogits]) -> Revealed:
         """Lay out what is shown.
 
         Args:
@@ -95,17 +97,26 @@ class Teacher:
             return Revealed(None, inside)
         if self._share == 0:
             return Revealed(torch.full_like(canvas.padding, self._model.mask, dtype=torch.long), inside)
-        logits = guess() if self._model.uses_ctc or self._share is not None else None
-        truth = self._target if logits is None or not self._model.uses_ctc else self._aligned(logits, canvas)
-        if self._share is None or logits is None:
+        uses_ctc = self._model.uses_ctc
+        guessed = self._read(guess()) if uses_ctc or self._share is not None else None
+        truth = self._target if guessed is None or not uses_ctc else self._aligned(guessed.chosen, canvas)
+        if self._share is None or guessed is None:
             count = canvas.lengths - uniform_count(canvas.lengths)
         else:
-            count = glanced_count(logits.argmax(dim=2).transpose(0, 1), truth, inside, self._share)
+            count = glanced_count(guessed.best.transpose(0, 1), truth, inside, self._share)
         shown = choose(count, inside)
         return Revealed(truth.masked_fill(~shown, self._model.mask), inside & ~shown)
 
-    def _aligned(self, logits: Tensor, canvas: Canvas) -> Tensor:
-        """Find the target's alignment: logits A x B x V -> ids B x A."""
-        words = words_to_score(self._target, self._model.blank)
-        scores = logits.gather(2, words.expand(len(logits), -1, -1)).float()
-        return words.gather(1, best_alignment(scores, self._target, canvas.lengths, self._target_lengths))
+    def _words(self) -> Tensor:
+        """The words whose scores decide the alignment under CTC, B x K; none without CTC."""
+        return words_to_score(self._target, self._model.blank) if self._model.uses_ctc else self._target[:, :0]
+
+    def _read(self, logits: LazyLogits) -> BestAndChosen:
+        """Find the best word of each position, A x B, and the logits of the words, A x B x K."""
+        positions, words = logits.states.shape[:2], self._words()
+        found = best_and_chosen(logits.flat(), words.expand(len(logits.states), -1, -1).flatten(0, 1))
+        return BestAndChosen(found.best.view(positions), found.chosen.view(*positions, words.size(1)))
+
+    def _aligned(self, scores: Tensor, canvas: Canvas) -> Tensor:
+        """Find the target's alignment: scores of the words, A x B x K -> ids B x A."""
+        return self._words().gather(1, best_alignment(scores, self._target, canvas.lengths, self._target_lengths))

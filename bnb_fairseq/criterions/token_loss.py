@@ -10,6 +10,7 @@ from ..losses.axe import axe_loss
 from ..losses.oaxe import AssignmentProblem
 from ..losses.packing import Packing
 from ..losses.token import chosen_log_probs
+from ..modules.lazy_logits import LazyLogits
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TokenLoss:
     warmup_updates: int = 0
 
     def __call__(
-        self, logits: Tensor, packing: Packing, target: Tensor, update: int
+        self, logits: LazyLogits, packing: Packing, target: Tensor, update: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss.
 

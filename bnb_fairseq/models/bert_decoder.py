@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data.dictionary import BnbDictionary
 from ..modules.inference import InferenceLinear, InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
+from ..modules.lazy_logits import LazyLogits
 
 
 class MaskedWordHead(nn.Module):
@@ -41,7 +42,7 @@ class MaskedWordHead(nn.Module):
         output = InferenceLinear(weight, self.bias, exact=True)  # rounded logits would tie
         self.inference = nn.Sequential(transform, self.layer_norm, output)
 
-    def forward(self, states: Tensor, token_table: Tensor) -> Tensor:
+    def forward(self, states: Tensor, token_table: Tensor) -> LazyLogits:
         """Score the vocabulary.
 
         Args:
@@ -52,10 +53,11 @@ class MaskedWordHead(nn.Module):
             Logits, ... x V.
         """
         if self.inference is not None:
-            logits: Tensor = self.inference(states)
-            return logits
+            return LazyLogits(self.inference(states))
         weight = token_table if self.weight is None else self.weight
-        return F.linear(self.layer_norm(F.gelu(self.transform(states))), weight, self.bias)
+        states = self.layer_norm(F.gelu(self.transform(states)))
+        # Views have a graph, by which torch's distributed training finds them in what the model returns.
+        return LazyLogits(states, weight.view_as(weight), self.bias.view_as(self.bias))
 
 
 class BertDecoder(FairseqDecoder):
@@ -105,8 +107,8 @@ class BertDecoder(FairseqDecoder):
             self.layers = nn.ModuleList()
             self.head.prepare_for_inference(self.embeddings.tokens.weight)
 
-    def output_layer(self, states: Tensor) -> Tensor:
-        """Score the vocabulary.
+    def lazy_logits(self, states: Tensor) -> LazyLogits:
+        """Score the vocabulary where the scores are read.
 
         Args:
             states: ... x D.
@@ -114,8 +116,12 @@ class BertDecoder(FairseqDecoder):
         Returns:
             Logits, ... x V, those of extra symbols after the dictionary's.
         """
-        logits: Tensor = self.head(states, self.embeddings.tokens.weight)
+        logits: LazyLogits = self.head(states, self.embeddings.tokens.weight)
         return logits
+
+    def output_layer(self, states: Tensor) -> Tensor:
+        """Score the vocabulary: states ... x D -> logits ... x V, as ``lazy_logits``."""
+        return self.lazy_logits(states).whole()
 
     def max_positions(self) -> int:
         """Return the largest number of positions."""

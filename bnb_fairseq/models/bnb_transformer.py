@@ -19,6 +19,7 @@ from ..modules.canvas import (
 )
 from ..modules.inference import SourceMemory
 from ..modules.latent import Latent, Posterior
+from ..modules.lazy_logits import LazyLogits
 from ..modules.length import GaussianLengthConverter, LengthHead
 from .bert_encoder import BertEncoder
 from .config import (
@@ -77,24 +78,29 @@ class NarOutput(NamedTuple):
     """What the criterion needs of a forward pass.
 
     Attributes:
-        logits: A x B x V; or N x V, in row-major order of B x A, if N positions were to be predicted.
+        prediction: logits, A x B x V; or N x V, in row-major order of B x A, if N positions were to be predicted.
         canvas_lengths: B, true canvas lengths.
         length_logits: B x (2N + 1) under length classification, else None.
         posterior: of the latent, if it is variational.
         revealed: what the decoder was shown and where it predicts, if that was asked for.
-        inner_states: of every decoder layer but the last, where ``logits`` are of the last; empty unless asked for.
+        inner_states: of every decoder layer but the last, which predicts; empty unless asked for.
     """
 
-    logits: Tensor
+    prediction: LazyLogits
     canvas_lengths: Tensor
     length_logits: Tensor | None
     posterior: Posterior | None = None
     revealed: Revealed | None = None
     inner_states: Sequence[Tensor] = ()
 
+    @property
+    def logits(self) -> Tensor:
+        """The whole prediction, computed whenever it is asked for."""
+        return self.prediction.whole()
+
 
 # Decides, for a canvas, what the decoder is shown; may ask for the logits, A x B x V, of a pass that is shown nothing.
-Reveal = Callable[[Canvas, Callable[[], Tensor]], Revealed]
+Reveal = Callable[[Canvas, Callable[[], LazyLogits]], Revealed]
 
 
 @register_model("bnb_transformer", dataclass=BnbTransformerConfig)
@@ -303,8 +309,8 @@ class BnbTransformer(FromPretrained):
         canvas = self.canvas(encoded, target_lengths)
 
         @torch.no_grad()
-        def guess() -> Tensor:
-            return self.decoder.output_layer(self.decode(encoded, canvas))
+        def guess() -> LazyLogits:
+            return self.decoder.lazy_logits(self.decode(encoded, canvas))
 
         revealed = None if reveal is None else reveal(canvas, guess)
         shown = None if revealed is None else revealed.tokens
@@ -315,8 +321,8 @@ class BnbTransformer(FromPretrained):
         if revealed is not None:
             layers = [states.transpose(0, 1)[revealed.hidden] for states in layers]  # A x B x D -> N x D
         posterior = None if encoded.posterior.log_variance is None else encoded.posterior
-        logits = self.decoder.output_layer(layers[-1])
-        return NarOutput(logits, canvas.lengths, self.length_logits(encoded), posterior, revealed, layers[:-1])
+        prediction = self.decoder.lazy_logits(layers[-1])
+        return NarOutput(prediction, canvas.lengths, self.length_logits(encoded), posterior, revealed, layers[:-1])
 
     def set_num_updates(self, num_updates: int) -> None:
         """Remember how many updates the model has seen; fairseq calls this before each, schedules read it.

@@ -9,6 +9,7 @@ from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.config import BnbLossConfig
 from bnb_fairseq.models.bnb_transformer import NarOutput, Reveal
 from bnb_fairseq.modules.canvas import Canvas, Revealed, padding_mask
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 from bnb_fairseq.modules.length import LengthHead
 
 PAD, MASK, BLANK, BOS = 1, 9, 3, 0
@@ -39,11 +40,11 @@ class FixedModel(nn.Module):
         assert reveal is not None and not inner_states
         lengths = self.output.canvas_lengths
         padding = padding_mask(lengths, len(self.output.logits))
-        revealed = reveal(Canvas(torch.zeros(0), lengths, padding, None), lambda: self.output.logits)
+        revealed = reveal(Canvas(torch.zeros(0), lengths, padding, None), lambda: self.output.prediction)
         self.revealed.append(revealed)
         self.gold.append(target_lengths)
-        logits = self.output.logits.transpose(0, 1)[revealed.hidden]
-        return self.output._replace(logits=logits, revealed=revealed)
+        prediction = LazyLogits(self.output.logits.transpose(0, 1)[revealed.hidden])
+        return self.output._replace(prediction=prediction, revealed=revealed)
 
 
 class WholeTargets(BnbLoss):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.models.bnb_transformer import NarOutput
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
 from .fixed_model import MASK, PAD, FixedModel, batch, criterion
 
@@ -24,7 +25,7 @@ def ctc_model(dtype: torch.dtype = torch.float32) -> FixedModel:
     """Canvases of 2, 1 and 3 positions; logits are log-probabilities moved by a constant."""
     columns = [[SKEW, SKEW, OTHER], [UNIFORM, OTHER, OTHER], [SKEW, UNIFORM, UNIFORM]]
     logits = torch.tensor(columns, dtype=torch.float64).log().transpose(0, 1) + 3.0
-    return FixedModel(NarOutput(logits.to(dtype), torch.tensor([2, 1, 3]), None), uses_ctc=True)
+    return FixedModel(NarOutput(LazyLogits(logits.to(dtype)), torch.tensor([2, 1, 3]), None), uses_ctc=True)
 
 
 def ctc_sample() -> dict[str, object]:
@@ -41,7 +42,7 @@ def token_model(dtype: torch.dtype = torch.float32, reads_canvas_tokens: bool = 
     """Targets of 4, 5 and 9 tokens, of which 0 has probability 1/2 everywhere; lengths are guessed as 4, 3 and 7."""
     tokens = torch.tensor(SKEW).log().expand(9, 3, 4)
     lengths = torch.tensor([[0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6]]).log()
-    output = NarOutput((tokens + 2.0).to(dtype), torch.tensor([4, 5, 9]), (lengths - 1.0).to(dtype))
+    output = NarOutput(LazyLogits((tokens + 2.0).to(dtype)), torch.tensor([4, 5, 9]), (lengths - 1.0).to(dtype))
     return FixedModel(output, uses_ctc=False, reads_canvas_tokens=reads_canvas_tokens)
 
 
@@ -132,7 +133,7 @@ def test_half_precision_logits_lose_nothing_more(dtype: torch.dtype) -> None:
         half, full = make(dtype), make(dtype)
         length = full.output.length_logits
         full.output = full.output._replace(
-            logits=full.output.logits.float(), length_logits=None if length is None else length.float()
+            prediction=LazyLogits(full.output.logits.float()), length_logits=None if length is None else length.float()
         )
         (loss, _, logs), (expected, _, expected_logs) = criterion()(half, sample), criterion()(full, sample)
         assert loss.dtype == torch.float32

@@ -164,7 +164,7 @@ def test_a_negative_weight_is_refused() -> None:
 
 def test_mean_over_layers_by_hand() -> None:
     states = [torch.tensor([[1.0], [2.0]], requires_grad=True), torch.tensor([[3.0], [5.0]], requires_grad=True)]
-    loss, logs = supervise(states, lambda layer: layer.squeeze(1) ** 2)
+    loss, logs = supervise([layer.squeeze(1) ** 2 for layer in states])
     assert loss.tolist() == [5.0, 14.5]
     assert {name: float(value) for name, value in logs.items()} == {"layer1_loss": 5.0, "layer2_loss": 34.0}
     torch.autograd.backward(loss.sum())

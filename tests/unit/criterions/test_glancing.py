@@ -10,6 +10,7 @@ from torch import Tensor
 from bnb_fairseq.criterions.glancing import GlancingSchedule, Teacher, glancing_schedule
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Canvas, padding_mask
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
 from .fixed_model import batch, criterion
 
@@ -60,7 +61,7 @@ def logits_for(tokens: Tensor, symbols: int) -> Tensor:
     return 5.0 * torch.nn.functional.one_hot(tokens, symbols).float().transpose(0, 1)
 
 
-def no_guess() -> Tensor:
+def no_guess() -> LazyLogits:
     raise AssertionError("a pass over the decoder that nobody needs")
 
 
@@ -82,7 +83,7 @@ def test_glancing_at_a_target_of_known_length(share: float, make_model: MakeMode
     teacher, canvas = Teacher(model, TARGET, LENGTHS, share), canvas_of(LENGTHS)
     seen = set()
     for _ in range(30):
-        tokens, hidden = teacher(canvas, lambda: guess)
+        tokens, hidden = teacher(canvas, lambda: LazyLogits(guess))
         assert tokens is not None
         assert hidden.sum(dim=1).tolist() == [5 - int(4 * share), 3 - int(2 * share)]
         assert not (hidden & canvas.padding).any()
@@ -112,7 +113,7 @@ def test_what_ctc_shows_is_the_best_alignment(share: float | None, make_model: M
     teacher, canvas = Teacher(model, TARGET, LENGTHS, share), canvas_of(torch.tensor([7, 2]))
     torch.manual_seed(1)
     for _ in range(20):
-        tokens, hidden = teacher(canvas, lambda: guess)
+        tokens, hidden = teacher(canvas, lambda: LazyLogits(guess))
         assert tokens is not None
         shown = ~hidden & ~canvas.padding
         assert torch.equal(tokens[0], torch.where(shown[0], aligned[0], MASK))

@@ -12,6 +12,7 @@ from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.latent_statistics import LOGGED_UNITS, latent_loss
 from bnb_fairseq.models.bnb_transformer import NarOutput
 from bnb_fairseq.modules.latent import Posterior
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
 from .fixed_model import FixedModel, batch, criterion
 
@@ -92,7 +93,7 @@ def test_a_wide_latent_does_not_fill_the_log(units: int) -> None:
 
 def test_the_criterion_adds_the_term_by_its_schedule() -> None:
     """Three target tokens in sentence 1, two in sentence 2: weights of their KL terms."""
-    output = NarOutput(torch.zeros(4, 2, 4), torch.tensor([4, 4]), None, posterior())
+    output = NarOutput(LazyLogits(torch.zeros(4, 2, 4)), torch.tensor([4, 4]), None, posterior())
     model = FixedModel(output, uses_ctc=True)
     sample = batch([[5] * 3, [5]], [[0, 2, 0], [2, 0]])
     options: dict[str, Any] = {"kl_factor": 0.5, "kl_schedule": "cyclic", "kl_cycles": 1, "kl_total_updates": 10}
@@ -110,7 +111,7 @@ def test_the_criterion_adds_the_term_by_its_schedule() -> None:
 
 
 def test_nothing_is_logged_without_a_posterior() -> None:
-    model = FixedModel(NarOutput(torch.zeros(4, 1, 4), torch.tensor([4]), None), uses_ctc=True)
+    model = FixedModel(NarOutput(LazyLogits(torch.zeros(4, 1, 4)), torch.tensor([4]), None), uses_ctc=True)
     _, _, logs = criterion()(model, batch([[5]], [[0]]))
     assert not any("latent" in name or "kl_factor" in name for name in logs)
     assert logged(logs)["nll_loss"] > 0

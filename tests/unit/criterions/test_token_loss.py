@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnb_fairseq.criterions.token_loss import TokenLoss
 from bnb_fairseq.losses.packing import Packing
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
 BLANK, SYMBOLS = 1, 7
 TARGET = torch.tensor([[4, 5, 6, 2], [3, 3, 2, BLANK], [2, BLANK, BLANK, BLANK]])
@@ -69,7 +70,9 @@ def in_place(log_probs: Tensor, tokens: list[int]) -> float:
     ],
 )
 def test_against_brute_force(kind: str, options: dict[str, Any], hidden: Tensor, smoothing: float) -> None:
-    found, logs = TokenLoss(kind, smoothing, BLANK, **options)(logits(hidden), Packing(hidden), TARGET, update=0)
+    found, logs = TokenLoss(kind, smoothing, BLANK, **options)(
+        LazyLogits(logits(hidden)), Packing(hidden), TARGET, update=0
+    )
     references: dict[str, Callable[[Tensor, list[int]], float]] = {
         "ce": in_place,
         "axe": lambda rows, tokens: monotonic(rows, tokens, options.get("skip_target", 1.0)),
@@ -96,7 +99,9 @@ def test_oaxe_takes_the_place_of_cross_entropy() -> None:
     scores = logits(EVERYTHING)
 
     def loss(kind: str, update: int) -> Tensor:
-        return TokenLoss(kind, 0.0, BLANK, warmup_updates=40)(scores, Packing(EVERYTHING), TARGET, update)[0]
+        return TokenLoss(kind, 0.0, BLANK, warmup_updates=40)(LazyLogits(scores), Packing(EVERYTHING), TARGET, update)[
+            0
+        ]
 
     ordered, free = loss("ce", 0), loss("oaxe", 40)
     assert float((ordered - free).sum()) > 1.0

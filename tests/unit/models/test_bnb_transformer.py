@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
 from bnb_fairseq.modules.canvas import Canvas, Revealed
+from bnb_fairseq.modules.lazy_logits import LazyLogits
 
 MakeModel = Callable[..., BnbTransformer]
 CTC: dict[str, object] = {"length_control": "ctc"}
@@ -60,7 +61,7 @@ def shown(
         return model(tokens, lengths, targets)
     everywhere = torch.ones(canvas_tokens.shape, dtype=torch.bool)
     output = model(tokens, lengths, targets, reveal=lambda canvas, guess: Revealed(canvas_tokens, everywhere))
-    return output._replace(logits=output.logits.view(*everywhere.shape, -1).transpose(0, 1))
+    return output._replace(prediction=LazyLogits(output.logits.view(*everywhere.shape, -1).transpose(0, 1)))
 
 
 @pytest.mark.parametrize(
@@ -238,14 +239,14 @@ def test_a_guess_is_what_the_model_says_when_it_is_shown_nothing(kind: str, make
     targets = None if model.uses_ctc else torch.tensor(TARGET_LENGTHS)
     guesses = []
 
-    def reveal(canvas: Canvas, guess: Callable[[], Tensor]) -> Revealed:
+    def reveal(canvas: Canvas, guess: Callable[[], LazyLogits]) -> Revealed:
         guesses.append(guess())
         return Revealed(None, ~canvas.padding)
 
     output = model(tokens, lengths, targets, reveal=reveal)
     assert output.revealed is not None
-    assert torch.allclose(guesses[0], model(tokens, lengths, targets).logits, rtol=0, atol=1e-6)
-    assert not guesses[0].requires_grad
+    assert torch.allclose(guesses[0].whole(), model(tokens, lengths, targets).logits, rtol=0, atol=1e-6)
+    assert not guesses[0].states.requires_grad
     assert output.logits.requires_grad
 
 
