@@ -40,10 +40,7 @@ def start(options: Sequence[object], folder: Path) -> Any:
     """Start a training whose checkpoints go to a folder."""
     words = ["fairseq-train", *map(str, options), "--save-dir", str(folder / "checkpoints")]
     folder.mkdir(exist_ok=True)
-    arguments = (words, folder, folder / LOG, [str(ROOT)], False, False)
-    process = forked.PROCESSES.Process(target=forked._become, args=arguments)
-    process.start()
-    return process
+    return forked.start(words, folder, folder / LOG)
 
 
 def train(options: Sequence[object], folder: Path) -> float:

@@ -1,7 +1,5 @@
 """The average of checkpoints as fairseq-train saves them, made as a user makes it, and fairseq's commands on it."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Setting
 
-ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., str]
 Translations = Callable[[str], dict[int, str]]
 SMALL = ("--encoder-layers", 2, "--decoder-layers", 1)
@@ -20,9 +19,8 @@ SAVE = ("--save-interval-updates", 3, "--best-checkpoint-metric", "nll_loss")
 
 def average_checkpoints(*arguments: str | Path | int, status: int = 0) -> str:
     """Run the script; its output, or what it says on stderr if it is to fail with an error."""
-    line = [sys.executable, str(ROOT / "scripts" / "average_checkpoints.py"), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == status, f"{line} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    done = forked.capture("python", ROOT / "scripts" / "average_checkpoints.py", *arguments)
+    assert done.returncode == status, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stderr if status else done.stdout
 
 

@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ..conftest import ROOT
+from . import forked
 from .conftest import Setting
 
 Benchmark = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -20,24 +20,26 @@ def benchmark(setting: Setting, device: str, tmp_path: Path) -> Benchmark:
     """Run the script from a folder of its own."""
 
     def run(*systems: str) -> "subprocess.CompletedProcess[str]":
-        line = [sys.executable, str(ROOT / "scripts" / "benchmark_quality.py"), str(setting.data_bin)]
-        line += ["--source", str(setting.text / "test.en"), "--reference", str(setting.text / "test.de")]
+        line = ["python", ROOT / "scripts" / "benchmark_quality.py", setting.data_bin]
+        line += ["--source", setting.text / "test.en", "--reference", setting.text / "test.de"]
         line += ["--output", "quality", "--bootstrap", "50", *(["--cpu"] if device == "cpu" else [])]
-        return subprocess.run([*line, *systems], capture_output=True, text=True, cwd=tmp_path, check=False)
+        return forked.capture(*line, *systems, cwd=tmp_path)
 
     return run
 
 
 def shares(setting: Setting, folder: Path) -> list[list[str]]:
     """The last table of the script that looks closer."""
-    line = [sys.executable, str(ROOT / "scripts" / "analyse_translation.py"), "quality"]
+    line = ["python", ROOT / "scripts" / "analyse_translation.py", "quality"]
     for option, name in (("--source", "test.en"), ("--reference", "test.de"), ("--train-text", "train.de")):
-        line += [option, str(setting.text / name)]
-    printed = subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True).stdout
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in printed.split("\n\n")[-1].splitlines()]
+        line += [option, setting.text / name]
+    done = forked.capture(*line, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in done.stdout.split("\n\n")[-1].splitlines()]
     return [rows[0], *rows[2:]]
 
 
+@pytest.mark.slow
 def test_two_systems_and_one_that_fails(
     benchmark: Benchmark, setting: Setting, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_training_with_validation_bleu(
     assert not any("[CLS]" in text for text in generated.values())
 
 
+@pytest.mark.slow
 def test_greedy_translations_do_not_depend_on_batches(
     setting: Setting, checkpoint: Path, greedy: dict[int, str], fairseq: Command, translations: Translations
 ) -> None:
@@ -110,12 +111,14 @@ def test_greedy_translations_do_not_depend_on_batches(
     check_alike(translations(output), greedy)
 
 
+@pytest.mark.slow
 def test_from_python(setting: Setting, checkpoint: Path, greedy: dict[int, str]) -> None:
     hub = Bert2Bert.from_pretrained(checkpoint, None, setting.data_bin, max_len_b=LONGEST)
     sources = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()
     check_alike(dict(enumerate(hub.translate(sources, beam=1, batch_size=32))), greedy)
 
 
+@pytest.mark.slow
 def test_generation_needs_no_bert(
     setting: Setting,
     checkpoint: Path,
@@ -132,6 +135,7 @@ def test_generation_needs_no_bert(
     assert translations(output) == greedy
 
 
+@pytest.mark.slow
 def test_best_three_of_five_beams(setting: Setting, checkpoint: Path, fairseq: Command) -> None:
     arguments = ["--path", checkpoint, "--beam", 5, "--nbest", 3, "--max-len-b", LONGEST, "--batch-size", 32]
     output = fairseq("generate", setting.data_bin, *arguments)
@@ -143,6 +147,7 @@ def test_best_three_of_five_beams(setting: Setting, checkpoint: Path, fairseq: C
         assert [score for score, _ in beams] == sorted((score for score, _ in beams), reverse=True)
 
 
+@pytest.mark.slow
 def test_greedy_decoding_equals_recomputing_every_prefix(loaded: Loaded) -> None:
     eos, expected = loaded.task.target_dictionary.eos(), []
     for batch in loaded.batches:
@@ -154,6 +159,7 @@ def test_greedy_decoding_equals_recomputing_every_prefix(loaded: Loaded) -> None
         assert by_generator(loaded, beam=1, inference=inference) == expected
 
 
+@pytest.mark.slow
 def test_beam_search_equals_recomputing_every_prefix(loaded: Loaded) -> None:
     expected = by_generator(loaded, beam=5, keep_states=False)
     for inference in (False, True):

@@ -33,6 +33,7 @@ def test_generate_does_not_depend_on_batches(
     check_alike(outputs[2], outputs[0])
 
 
+@pytest.mark.slow
 def test_generate_does_not_depend_on_order(
     setting: Setting, checkpoint: Path, fairseq: Command, translations: Translations, write: Write, tmp_path: Path
 ) -> None:
@@ -99,7 +100,13 @@ def test_eval_bleu_selects_the_best_checkpoint_and_training_resumes(
     assert "@ 4 updates" in second
 
 
-@pytest.mark.parametrize("option", [("--ctc-canvas", "repeat"), ("--ctc-blank", "mask"), ("--ctc-upsample", "1.5")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--ctc-canvas", "repeat"),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (("--ctc-blank", "mask"), ("--ctc-upsample", "1.5"))),
+    ],
+)
 def test_ctc_options(option: tuple[str, str], setting: Setting, fairseq: Command, tmp_path: Path) -> None:
     fairseq("train", setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *QUICK, *option, "--save-dir", tmp_path)
     fairseq("generate", setting.data_bin, "--path", tmp_path / "checkpoint_last.pt", "--batch-size", 100)
@@ -128,6 +135,7 @@ def test_refinement(setting: Setting, fairseq: Command, translations: Translatio
     assert sorted(re.findall(r"(?m)^D-\d+\t\S+\t(.*)$", told)) == sorted(last)
 
 
+@pytest.mark.slow
 def test_autoregressive_architecture(
     setting: Setting, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
@@ -142,7 +150,7 @@ def test_autoregressive_architecture(
     assert not any("[CLS]" in text for text in generated.values())
 
 
-@pytest.mark.parametrize("kind", ["sentencepiece", "plain"])
+@pytest.mark.parametrize("kind", ["sentencepiece", pytest.param("plain", marks=pytest.mark.slow)])
 def test_other_dictionaries(
     kind: str, setting: Setting, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
@@ -178,6 +186,7 @@ def test_workers_do_not_change_the_data(setting: Setting, fairseq: Command, tmp_
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_data_bin_can_be_moved(
     setting: Setting, checkpoint: Path, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..conftest import ROOT
+from . import forked
+
 SEED = ROOT / "tests" / "fixtures" / "seed-checkpoint"
 SPECIAL = (0, 2, 3)  # [PAD], [CLS], [SEP]
 UNKNOWN, MASK = 1, 109
@@ -28,9 +28,8 @@ Tensors = dict[str, Tensor]
 
 def convert_checkpoint(*arguments: str | Path | int, status: int = 0) -> str:
     """Run the script; its output, or what it says on stderr if it is to fail with an error."""
-    line = [sys.executable, str(ROOT / "scripts" / "convert_checkpoint.py"), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == status, f"{line} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    done = forked.capture("python", ROOT / "scripts" / "convert_checkpoint.py", *arguments)
+    assert done.returncode == status, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout or done.stderr
 
 

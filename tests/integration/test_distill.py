@@ -1,14 +1,11 @@
 """scripts/distill.py, run as a user runs it, killed, resumed, and a student trained on what it makes."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,13 +15,16 @@ from torch import Tensor
 from bnb_fairseq.data.dictionary import load_data_bin
 
 from ..alike import check_alike
+from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Setting
 
 Command = Callable[..., str]
 Translations = Callable[[str], dict[int, str]]
 Write = Callable[[Path, Sequence[str]], Path]
+Line = Callable[..., list[str]]
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "distill.py"
+SCRIPT = ROOT / "scripts" / "distill.py"
 PAIRS = {"train": 240, "valid": 24}
 OPTIONS = ("--beam", 3, "--max-len-b", 16, "--lenpen", 0.8, "--batch-size", 4)
 END = 3  # [SEP] in a SentencePiece dictionary
@@ -77,28 +77,24 @@ def data(
 
 
 @pytest.fixture(scope="module")
-def start(device: str) -> Callable[..., subprocess.Popen[str]]:
-    """Start the command."""
+def line(device: str) -> Line:
+    """Words of the command."""
 
-    def started(data_bin: Path, teacher: object, output: Path, *options: object) -> subprocess.Popen[str]:
-        line = [sys.executable, SCRIPT, data_bin, "--teacher", teacher, "--output", output, *options]
-        if device == "cpu":
-            line.append("--cpu")
-        pipe = subprocess.PIPE
-        return subprocess.Popen(list(map(str, line)), stdout=pipe, stderr=pipe, text=True, env=dict(os.environ))
+    def words(data_bin: Path, teacher: object, output: Path, *options: object) -> list[str]:
+        cpu = ["--cpu"] if device == "cpu" else []
+        return ["python", *map(str, [SCRIPT, data_bin, "--teacher", teacher, "--output", output, *options]), *cpu]
 
-    return started
+    return words
 
 
 @pytest.fixture(scope="module")
-def distill(start: Callable[..., subprocess.Popen[str]]) -> Command:
+def distill(line: Line) -> Command:
     """Run the command to its end."""
 
-    def run(*arguments: object, fails: bool = False) -> str:
-        with start(*arguments) as process:
-            out, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode != 0) == fails, f"{arguments} ended with {process.returncode}:\n{out}{err[-6000:]}"
-        return err if fails else out
+    def run(*arguments: Any, fails: bool = False) -> str:
+        done = forked.capture(*line(*arguments))
+        assert (done.returncode != 0) == fails, f"{arguments} ended:\n{done.stdout}{done.stderr[-6000:]}"
+        return done.stderr if fails else done.stdout
 
     return run
 
@@ -162,30 +158,34 @@ def test_nothing_else_is_changed(data: Data, distilled: tuple[Path, str]) -> Non
     assert changed == {"train.en-de.de.bin", "train.en-de.de.idx"}
 
 
-def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
-    """Kill the process once something is reached."""
+def kill_when(words: Sequence[str], log: Path, reached: Callable[[], bool]) -> None:
+    """Start the command, and kill it once something is reached."""
+    process = forked.start(words, log.parent, log)
     give_up = time.monotonic() + SECONDS
     while not reached():
-        assert process.poll() is None, f"ended too early:\n{process.communicate()}"
+        assert process.is_alive(), f"ended too early:\n{log.read_text(encoding='utf-8')}"
         assert time.monotonic() < give_up
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_same_files(
     data: Data,
     distilled: tuple[Path, str],
-    start: Callable[..., subprocess.Popen[str]],
+    line: Line,
     distill: Command,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     options = [*OPTIONS, "--shard-size", 40, "--max-source-positions", LONGEST]
     arguments = [data.folder, data.teacher, tmp_path, *options]
     shards = tmp_path / "shards"
     for number in ("000000000", "000000120"):  # within the second shard, and within the fifth
-        kill_when(start(*arguments), (shards / number).is_dir)
+        log = tmp_path_factory.mktemp("killed") / "log"
+        kill_when(line(*arguments), log, (shards / number).is_dir)
         assert not (tmp_path / "data-bin").exists()
         assert not (tmp_path / "train.de").exists()
     written = {path: path.stat().st_mtime_ns for path in shards.glob("*/shard.json") if ".partial" not in str(path)}
@@ -209,6 +209,7 @@ def test_a_student_trains_on_it(
     assert (tmp_path / "checkpoint_last.pt").is_file()
 
 
+@pytest.mark.slow
 def test_several_teachers_and_the_other_subset(
     data: Data, distill: Command, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_several_teachers_and_the_other_subset(
     assert "valid.en-de.de.txt" not in result, "raw text of what was replaced"
 
 
+@pytest.mark.slow
 def test_teacher_that_is_not_autoregressive(
     setting: Setting, checkpoint: Path, distill: Command, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_config_is_valid_and_says_what_it_is_for(path: Path) -> None:
     assert f"--config-dir examples --config-name {config_name(path)}\n" in head
 
 
+@pytest.mark.slow
 def test_configs_do_not_share_their_checkpoints() -> None:
     assert len({parse(config_name(path)).checkpoint.save_dir for path in CONFIGS}) == len(CONFIGS)
 
@@ -116,6 +117,7 @@ def rates(folder: Path) -> dict[str, tuple[list[float], int]]:
     return found
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_do_not_resume_each_other(sweep: Callable[..., str], tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     both = "optimization.lr=[0.001],[0.002]"

@@ -71,6 +71,7 @@ def test_a_wheel_is_complete_and_takes_no_torch(wheel: Path) -> None:
     assert [line for line in required if "torch" in line or "fairseq" in line] == []
 
 
+@pytest.mark.slow
 def test_fairseq_loads_an_installed_package_by_its_path(wheel: Path, tmp_path: Path) -> None:
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -15,13 +15,14 @@ def options(setting: Setting, kind: str, *more: object) -> list[object]:
     return [setting.data_bin, *COMMON, "--bert-encoder", setting.bert, *KINDS[kind], *small, *more]
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("vae", 0), ("bert2bert", 2)])
+@pytest.mark.parametrize(("kind", "workers"), [("vae", 0), pytest.param("bert2bert", 2, marks=pytest.mark.slow)])
 def test_a_killed_training_ends_as_one_in_one_go(kind: str, workers: int, setting: Setting, tmp_path: Path) -> None:
     line = options(setting, kind, "--num-workers", workers)
     _, found = interrupt(line, tmp_path / "trainings", 2, random.Random(3))
     assert found == []
 
 
+@pytest.mark.slow
 def test_a_cut_copy_is_replaced_and_a_finished_training_stays(setting: Setting, tmp_path: Path) -> None:
     line = options(setting, "ctc", "--num-workers", 0)
     train(line, tmp_path / "whole")

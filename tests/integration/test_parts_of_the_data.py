@@ -51,7 +51,7 @@ def test_an_empty_test_part(setting: Setting, checkpoint: Path, fairseq: Command
     assert "ValueError: test is empty" in fairseq(*line, fails=True)
 
 
-@pytest.mark.parametrize("name", ["cached", "lazy"])
+@pytest.mark.parametrize("name", ["cached", pytest.param("lazy", marks=pytest.mark.slow)])
 def test_storage_formats(name: str, setting: Setting, fairseq: Command, tmp_path: Path) -> None:
     text = [x for part in ("train", "valid") for x in (f"--{part}pref", setting.text / "valid")]
     dictionaries = ["--srcdict", setting.bert, "--tgtdict", setting.sentencepiece]

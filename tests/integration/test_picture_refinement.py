@@ -2,22 +2,20 @@
 
 import html
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Setting, with_noise
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "picture_refinement.py"
 SENTENCES = ["This page describes the <files> & options.", "The file is open."]
 Command = Callable[..., str]
 
 
 def picture(*arguments: object, stdin: str = "", fails: bool = False) -> str:
-    line = [sys.executable, str(SCRIPT), *map(str, arguments), "--cpu"]
-    done = subprocess.run(line, input=stdin, capture_output=True, text=True, check=False)
+    done = forked.capture("python", SCRIPT, *arguments, "--cpu", stdin=stdin)
     assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done.stderr if fails else done.stdout
 

@@ -77,6 +77,7 @@ def test_a_resumed_training_continues_with_the_same_batches(
     assert not same(tmp_path / "checkpoint_last.pt", pretrained / "checkpoint_1_3.pt")
 
 
+@pytest.mark.slow
 def test_workers_do_not_matter(
     pretrained: Path, corpus: tuple[Path, Path], setting: Setting, pretrain: Command, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_workers_do_not_matter(
         assert same(folder / "checkpoint_last.pt", pretrained / "checkpoint_1_3.pt"), workers
 
 
+@pytest.mark.slow
 def test_workers_and_a_resumed_training_in_the_third_epoch(
     corpus: tuple[Path, Path], setting: Setting, pretrain: Command, tmp_path: Path
 ) -> None:
@@ -245,6 +247,7 @@ def test_a_folder_of_another_task(setting: Setting, pretrain: Command, tmp_path:
     assert "data must be a folder made by fairseq-preprocess --task pretraining_bnb --only-source, but" in output
 
 
+@pytest.mark.slow
 def test_another_bert_as_decoder(
     corpus: tuple[Path, Path], setting: Setting, pretrain: Command, tmp_path: Path
 ) -> None:

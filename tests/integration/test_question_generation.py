@@ -1,11 +1,8 @@
 """Question generation from SQuAD's JSON to scored questions, with the commands that a user types."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +18,7 @@ from ..alike import check_alike
 from ..conftest import ROOT
 from ..squad_files import make_articles, write_squad
 from ..unit.metrics.wordnet_files import write_wordnet
+from . import forked
 from .conftest import TRAIN, make_bert, with_noise
 
 Command = Callable[..., str]
@@ -46,9 +44,7 @@ class Questions(NamedTuple):
 
 def script(name: str, *arguments: object) -> str:
     """Run a script; what it prints."""
-    line = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    done = forked.capture("python", ROOT / "scripts" / name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

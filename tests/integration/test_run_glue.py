@@ -1,9 +1,6 @@
 """Classification and regression through scripts/run_glue.py and fairseq's own commands."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +8,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from tests.conftest import ROOT
-
+from ..conftest import ROOT
+from . import forked
 from .conftest import Command, Setting
 
 Write = Callable[[Path, Sequence[str]], Path]
@@ -31,15 +28,12 @@ Run = Callable[..., Ran]
 
 @pytest.fixture(scope="module")
 def run(device: str) -> Run:
-    """Run the script in a process of its own, as a user does."""
+    """Run the script in a process of its own."""
 
     def finish(*arguments: str | Path, fails: bool = False) -> Ran:
-        line = [sys.executable, str(ROOT / "scripts" / "run_glue.py"), *map(str, arguments)]
-        if device == "cpu":
-            line.insert(2, "--cpu")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
-        assert (done.returncode != 0) == fails, f"{line} ended with {done.returncode}:\n{done.stderr[-6000:]}"
+        cpu = ["--cpu"] if device == "cpu" else []
+        done = forked.capture("python", ROOT / "scripts" / "run_glue.py", *cpu, *arguments)
+        assert (done.returncode != 0) == fails, f"{done.args} ended with {done.returncode}:\n{done.stderr[-6000:]}"
         return Ran(done.stdout, done.stderr)
 
     return finish
@@ -72,6 +66,7 @@ def glue(tmp_path_factory: pytest.TempPathFactory, write: Write, english: list[s
     return folder
 
 
+@pytest.mark.slow
 def test_two_tasks_and_again(run: Run, glue: Path, setting: Setting, tmp_path: Path) -> None:
     line = [glue, "--task", "RTE", "--task", "STS-B", "--output", tmp_path / "out", "--bert-encoder", setting.bert]
     line += ["--max-epoch", "1", "--max-positions", "40", "--lr", "1e-4"]
@@ -155,6 +150,7 @@ def test_the_same_by_fairseqs_commands(
     assert "accuracy 100" in output, output[-2000:]
 
 
+@pytest.mark.slow
 def test_the_whole_model_of_a_checkpoint(
     run: Run, glue: Path, setting: Setting, checkpoint: Path, tmp_path: Path
 ) -> None:

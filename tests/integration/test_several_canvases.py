@@ -1,14 +1,14 @@
 """n-best lists and the reranker through fairseq's commands."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ..alike import check_alike
+from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Setting, with_noise
 
 Command = Callable[..., str]
@@ -52,7 +52,10 @@ def check_order(found: dict[int, list[tuple[float, str]]]) -> None:
         assert [score for score, _ in candidates] == sorted((score for score, _ in candidates), reverse=True)
 
 
-@pytest.mark.parametrize("kind", ["ctc", "length", "length, refined"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("ctc", marks=pytest.mark.slow), pytest.param("length", marks=pytest.mark.slow), "length, refined"],
+)
 def test_best_five(kind: str, setting: Setting, checkpoint: Path, length_checkpoint: Path, fairseq: Command) -> None:
     arguments = ["--path", checkpoint if kind == "ctc" else length_checkpoint, *BEAM]
     arguments += ["--iter-decode-max-iter", 2] if kind == "length, refined" else []
@@ -68,6 +71,7 @@ def test_best_five(kind: str, setting: Setting, checkpoint: Path, length_checkpo
         assert [score for score, _ in other[number]] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_reranker_changes_the_order(
     setting: Setting, length_checkpoint: Path, reranker: Path, fairseq: Command, tmp_path: Path
 ) -> None:
@@ -94,8 +98,8 @@ def test_a_language_model_takes_part_in_the_search(
     setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path
 ) -> None:
     pytest.importorskip("kenlm")
-    script = Path(__file__).parents[2] / "scripts" / "train_ngram.py"
-    subprocess.run([sys.executable, script, setting.data_bin, "--order", "2", "--output", tmp_path / "lm"], check=True)
+    script = ["python", str(ROOT / "scripts" / "train_ngram.py"), str(setting.data_bin), "--order", "2"]
+    forked.run([*script, "--output", str(tmp_path / "lm")], tmp_path, tmp_path / "log", [str(ROOT)])
     arguments = ["--path", checkpoint, "--batch-size", 64, "--ctc-beam", 5, "--nbest", 5]
     plain = beams(fairseq("generate", setting.data_bin, *arguments))
     arguments += ["--ctc-lm-path", tmp_path / "lm", "--ctc-lm-weight", 2, "--ctc-token-bonus", 5]

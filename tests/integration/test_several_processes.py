@@ -2,8 +2,7 @@
 
 import re
 import socket
-import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
 
 from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Command, Setting
 
 NO_DROPOUT = ("--dropout", 0, "--attention-dropout", 0)
@@ -34,15 +34,16 @@ def in_two_processes(options: Sequence[object]) -> str:
     world = ["--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb", "--cpu", "--distributed-no-spawn"]
     world += ["--distributed-world-size", 2, "--distributed-init-method", f"tcp://127.0.0.1:{free_port()}"]
     world += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
-    command = [Path(sys.executable).with_name("fairseq-train"), *options, *world]
-    ranks = [
-        subprocess.Popen(
-            [*map(str, command), "--distributed-rank", str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0].decode() for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(output[-3000:] for output in outputs)
+    command = ["fairseq-train", *map(str, [*options, *world])]
+    with tempfile.TemporaryDirectory() as name:
+        logs = [Path(name, str(rank)) for rank in range(2)]
+        ranks = [
+            forked.start([*command, "--distributed-rank", str(rank)], Path.cwd(), log) for rank, log in enumerate(logs)
+        ]
+        for process in ranks:
+            process.join(300)
+        outputs = [log.read_text(encoding="utf-8") for log in logs]
+    assert [process.exitcode for process in ranks] == [0, 0], "\n".join(output[-3000:] for output in outputs)
     return outputs[0]
 
 
@@ -64,6 +65,7 @@ def test_two_processes_train_what_one_does_with_two_batches_an_update(
     assert moved > 5, "nothing was trained"
 
 
+@pytest.mark.slow
 def test_two_processes_add_up_what_they_know_of_the_latent(setting: Setting, tmp_path: Path) -> None:
     options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--latent", "vae", "--no-save"]
     log = in_two_processes([*options, "--log-interval", 1, "--latent-size", 5])
@@ -75,6 +77,7 @@ def test_two_processes_add_up_what_they_know_of_the_latent(setting: Setting, tmp
     assert 0 <= values["active_units"] <= 5
 
 
+@pytest.mark.slow
 def test_two_processes_resume(setting: Setting, tmp_path: Path) -> None:
     """The first process reads the checkpoint and sends it to the other."""
     options = [setting.data_bin, *TRAIN, "--bert-encoder", setting.bert, *OPTIONS, "--eval-bleu"]

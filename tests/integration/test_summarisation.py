@@ -1,11 +1,8 @@
 """Summaries: sources that are cut, canvases shorter than they are, ROUGE in training and in the comparison."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +15,7 @@ from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.metrics.rouge import Rouge
 
 from ..conftest import ROOT
+from . import forked
 from .conftest import TRAIN, Setting, with_noise
 from .test_several_processes import in_two_processes
 
@@ -117,6 +115,7 @@ def test_cut_sources_are_counted(summaries: Summaries, fairseq: Command) -> None
     assert re.search(rf"input: [12] of 2 sources \([\d.]+%\) cut to {POSITIONS} tokens", output)
 
 
+@pytest.mark.slow
 def test_validation_equals_generation(
     summaries: Summaries, noisy: Path, fairseq: Command, translations: Translations, write: Write, tmp_path: Path
 ) -> None:
@@ -163,21 +162,16 @@ def test_canvases_shorter_than_their_sources(
     assert 1 < max(len(text.split()) for text in outputs[0].values()) <= 1.1 * POSITIONS / 2
 
 
+@pytest.mark.slow
 def test_comparison_with_rouge(
     summaries: Summaries, noisy: Path, device: str, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
-    line = [sys.executable, ROOT / "scripts" / "benchmark_quality.py", summaries.data_bin]
+    line = ["python", ROOT / "scripts" / "benchmark_quality.py", summaries.data_bin]
     line += ["--source", summaries.text / "test.text", "--reference", summaries.text / "test.summary"]
     line += ["--output", tmp_path / "quality", "--bootstrap", 30, "--picture", tmp_path / "quality.png"]
     line += ["--cpu"] if device == "cpu" else []
     systems = [f"{name}={path} --truncate-source" for name, path in (("noisy", noisy), ("calm", summaries.checkpoint))]
-    done = subprocess.run(
-        [*map(str, line), *systems, "--metrics", "rouge", "--baseline", "calm"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    done = forked.capture(*line, *systems, "--metrics", "rouge", "--baseline", "calm")
     assert done.returncode == 0, done.stderr
     head, _, *rows = done.stdout.split("\n\n")[0].splitlines()
     assert "| ROUGE-1 | ROUGE-2 | ROUGE-L | ROUGE-L mean ± 95% | p of ROUGE-L | length ratio |" in head

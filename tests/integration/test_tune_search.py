@@ -1,8 +1,6 @@
 """The search's options, tried on a validation set, beside what fairseq-generate makes of the same."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,27 +9,25 @@ import sacrebleu
 
 from bnb_fairseq.data.dictionary import load_dictionary
 
+from ..conftest import ROOT
+from . import forked
 from .conftest import Setting
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "tune_search.py"
 Command = Callable[..., str]
 
 
 def tune(*arguments: object, fails: bool = False) -> str:
-    line = [sys.executable, str(SCRIPT), *map(str, arguments), "--cpu"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = forked.capture("python", SCRIPT, *arguments, "--cpu")
     assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done.stderr if fails else done.stdout
 
 
 @pytest.fixture
 def language_model(setting: Setting, tmp_path: Path) -> Path:
-    script = ROOT / "scripts" / "train_ngram.py"
     path = tmp_path / "lm.arpa"
-    subprocess.run(
-        [sys.executable, str(script), str(setting.data_bin), "--output", str(path), "--order", "2"], check=True
-    )
+    script = ["python", str(ROOT / "scripts" / "train_ngram.py"), str(setting.data_bin), "--order", "2"]
+    forked.run([*script, "--output", str(path)], tmp_path, tmp_path / "log", [str(ROOT)])
     return path
 
 

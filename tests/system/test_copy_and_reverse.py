@@ -26,7 +26,12 @@ MODELS = {
     "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],
     "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "500", "--oaxe-margin", "0.1"],
 }
-RUNS = [*(("copy", model) for model in MODELS), ("reverse", "ctc"), ("reverse", "length")]
+QUICK = ("ctc", "length", "bert2bert")
+RUNS = [
+    *(("copy", model) for model in QUICK),
+    *(pytest.param("copy", model, marks=pytest.mark.slow) for model in MODELS if model not in QUICK),
+    *(pytest.param("reverse", model, marks=pytest.mark.slow) for model in ("ctc", "length")),
+]
 
 
 @pytest.mark.parametrize(("task", "model"), RUNS)

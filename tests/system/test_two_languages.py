@@ -25,6 +25,7 @@ def shares(output: dict[int, str], sources: list[str]) -> tuple[float, float]:
     return pure / len(sources), (right - pure) / len(sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("control", PASSES)
 @pytest.mark.parametrize("refining", [False, True])
 def test_languages_are_not_mixed(control: str, refining: bool, strings: Strings, learn: Learn) -> None:

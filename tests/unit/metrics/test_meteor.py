@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from bnb_fairseq.metrics.meteor import Meteor, WordNetMissingError, load_meteor
 
 from ...conftest import ROOT
+from ...integration import forked
 from .wordnet_files import write_wordnet
 
 SYNSETS = [["car", "auto"], ["film", "movie"], ["dog"]]
@@ -95,15 +95,16 @@ def test_with_a_part_of_wordnet(no_wordnet: Path) -> None:
 
 def test_where_nltk_looks(tmp_path: Path) -> None:
     """In a process of its own, with the environment that a user sets: an empty folder, then one with the words."""
-    program = "from bnb_fairseq.metrics.meteor import load_meteor; meteor = load_meteor(); "
-    program += "print(meteor and meteor.scores(['auto'], ['car']))"
+    program = "import sys; assert 'nltk' not in sys.modules\nfrom bnb_fairseq.metrics.meteor import load_meteor\n"
+    program += "meteor = load_meteor(); print(meteor and meteor.scores(['auto'], ['car']))\n"
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
     (tmp_path / "empty").mkdir()
     write_wordnet(tmp_path / "full", SYNSETS)
     printed = {}
     for name in ("empty", "full"):
         environment = {**os.environ, "NLTK_DATA": str(tmp_path / name), "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        line = [sys.executable, "-c", program]
-        done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = forked.capture("python", tmp_path / "program.py", cwd=tmp_path, environment=environment)
+        assert done.returncode == 0, done.stderr
         printed[name] = (done.stdout.strip(), INSTALL in done.stderr)
     assert printed["full"] == ("[[50.]]", False)
     if not Path("/usr/share/nltk_data/corpora").is_dir():  # where NLTK looks whatever the environment says
