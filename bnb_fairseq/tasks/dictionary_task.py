@@ -149,6 +149,24 @@ class DictionaryTask(ResumingTask):
         self.check_restored()
         self.trains = True
 
+    def need_targets(self, path: str) -> None:
+        """Refuse to train on a part without targets, or to validate with it.
+
+        Args:
+            path: where they would be.
+
+        Raises:
+            ValueError: if a model was built to be trained.
+        """
+        if self.trains:
+            raise ValueError(f"training and validation need targets, but there is no {path}")
+
+    @staticmethod
+    def check_targets(sample: dict[str, Any]) -> None:
+        """Refuse a batch of ``fairseq-validate`` that has no targets, with a ValueError."""
+        if sample and sample.get("target") is None:
+            raise ValueError("validation needs targets, but the part that --valid-subset names has none")
+
     def get_batch_iterator(self, dataset: FairseqDataset, *sizes: Any, **options: Any) -> Any:
         """Make batches, of ``--num-shards`` and ``--shard-id`` where the data are a loaded part.
 
@@ -177,6 +195,7 @@ class DictionaryTask(ResumingTask):
         self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute the loss of a validation batch in the model's precision; see fairseq's."""
+        self.check_targets(sample)
         with self.own_precision():
             loss, size, logs = super().valid_step(sample, model, criterion)
         return loss, size, logs
