@@ -136,6 +136,14 @@ def test_load_dataset(make_task: MakeTask) -> None:
         task.load_dataset("dev")
 
 
+@pytest.mark.parametrize("named", [{"_name": "bnb_transformr"}, {"_name": None}, {"dropout": 0.1}])
+def test_a_model_that_is_not_known(named: dict[str, Any], make_task: MakeTask) -> None:
+    """As in a config of fairseq-hydra-train; the command line knows the names."""
+    name = named.get("_name")
+    with pytest.raises(ValueError, match=f"^--arch must be bert2bert, .*bnb_transformer, .* of fairseq, but is {name}$"):
+        make_task().build_model(OmegaConf.create(named))
+
+
 def test_no_targets_to_train_on(tmp_path: Path) -> None:
     folder = write_data_bin(tmp_path)
     for suffix in (".bin", ".idx"):
