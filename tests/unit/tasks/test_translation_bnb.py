@@ -140,7 +140,9 @@ def test_load_dataset(make_task: MakeTask) -> None:
 def test_a_model_that_is_not_known(named: dict[str, Any], make_task: MakeTask) -> None:
     """As in a config of fairseq-hydra-train; the command line knows the names."""
     name = named.get("_name")
-    with pytest.raises(ValueError, match=f"^--arch must be bert2bert, .*bnb_transformer, .* of fairseq, but is {name}$"):
+    with pytest.raises(
+        ValueError, match=f"^--arch must be bert2bert, .*bnb_transformer, .* of fairseq, but is {name}$"
+    ):
         make_task().build_model(OmegaConf.create(named))
 
 
