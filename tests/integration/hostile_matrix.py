@@ -1,6 +1,6 @@
 """Every kind of hostile checkpoint in every command that reads checkpoints.
 
-``python -m tests.integration.hostile_matrix FOLDER [COMMAND ...]`` tries all pairs, or those of some commands, about two
+``python -m tests.integration.hostile_matrix FOLDER [COMMAND ...]`` tries all pairs, or those of some commands, two
 seconds each, and prints a table. A pair is in order if the command fails, names the file, and no file appears that the
 checkpoint's code would make.
 
