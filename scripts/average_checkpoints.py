@@ -298,10 +298,7 @@ def _check_output(path: Path, chosen: Sequence[Checkpoint]) -> None:
 def _write(state: State, path: Path) -> None:
     """Write a checkpoint, which is complete or not there."""
     with staging(path.parent) as lent:
-        try:
-            torch.save(state, lent / path.name)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
+        torch.save(state, lent / path.name)
 
 
 def run(arguments: argparse.Namespace) -> None:

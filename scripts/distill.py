@@ -192,8 +192,8 @@ def main() -> None:
     """Distil, go on with it, or see that it is done."""
     arguments = parse_arguments()
     cuda = torch.cuda.is_available() and not arguments.cpu
-    with ExitStack() as stack:
-        with one_line_errors("distill", ValueError, FileNotFoundError):
+    with one_line_errors("distill", OSError), ExitStack() as stack:
+        with one_line_errors("distill", ValueError):
             check(arguments)
             output = stack.enter_context(open_output(arguments.output, run_options(arguments, cuda)))
             if output.data_bin.is_dir():

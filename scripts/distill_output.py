@@ -143,9 +143,8 @@ def _claim(folder: Path, options: Options) -> None:
             f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
             f"run.json"
         )
-    partial = record.with_name(record.name + PARTIAL)
-    partial.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
-    partial.replace(record)
+    with _complete(record) as partial:
+        partial.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
 
 
 class Output:
@@ -187,19 +186,21 @@ class Output:
             shard: which sentences.
             translations: their distilled target.
             data: the data-bin folder that they come from.
+
+        Raises:
+            OSError: if there is no room.
         """
-        final = self.shard(shard)
-        partial = _fresh(final)
-        builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
-        for tokens in translations.tokens:
-            builder.add_item(tokens)
-        builder.finalize(str(partial / "target.idx"))
-        text = "".join(f"{line}\n" for line in translations.texts)
-        (partial / "text").write_text(text, encoding="utf-8", newline="\n")
-        about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
-        (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one
-        partial.rename(final)
+        with _complete(self.shard(shard)) as partial:
+            partial.mkdir(parents=True)
+            builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
+            for tokens in translations.tokens:
+                builder.add_item(tokens)
+            builder.finalize(str(partial / "target.idx"))
+            text = "".join(f"{line}\n" for line in translations.texts)
+            (partial / "text").write_text(text, encoding="utf-8", newline="\n")
+            about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
+            (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            shutil.rmtree(self.shard(shard), ignore_errors=True)  # a damaged one
 
     def assemble(self, shards: Sequence[Shard], data: DataBin) -> tuple[int, int]:
         """Join the shards to the distilled text and data-bin folder.
@@ -210,31 +211,47 @@ class Output:
 
         Returns:
             The sums of ``kept`` and ``unknown`` over the shards.
+
+        Raises:
+            OSError: if there is no room.
         """
         text = self._folder / f"{data.subset}.{data.target_lang}"
-        text_partial = text.with_name(text.name + PARTIAL)
-        with text_partial.open("wb") as joined:
+        with _complete(text) as partial, partial.open("wb") as joined:
             for shard in shards:
                 joined.write((self.shard(shard) / "text").read_bytes())
-        partial = _fresh(self.data_bin)
-        distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
-        for path in sorted(data.folder.iterdir()):
-            if path.is_file() and path.name not in (*distilled, f"{data.target}.txt"):  # raw text of what is replaced
-                shutil.copyfile(path, partial / path.name)
-        builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
-        for shard in shards:
-            builder.merge_file_(str(self.shard(shard) / "target"))
-        builder.finalize(str(partial / distilled[1]))
-        os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
-        text_partial.replace(text)
-        partial.rename(self.data_bin)
+        with _complete(self.data_bin) as partial:
+            partial.mkdir()
+            distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
+            for path in sorted(data.folder.iterdir()):
+                if path.is_file() and path.name not in (
+                    *distilled,
+                    f"{data.target}.txt",
+                ):  # raw text of what is replaced
+                    shutil.copyfile(path, partial / path.name)
+            builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
+            for shard in shards:
+                builder.merge_file_(str(self.shard(shard) / "target"))
+            builder.finalize(str(partial / distilled[1]))
+            os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
         reports = [json.loads((self.shard(shard) / "shard.json").read_text(encoding="utf-8")) for shard in shards]
         return sum(report["kept"] for report in reports), sum(report["unknown"] for report in reports)
 
 
-def _fresh(final: Path) -> Path:
-    """Make an empty folder in which to prepare ``final``; what a killed process left there goes."""
+@contextmanager
+def _complete(final: Path) -> Iterator[Path]:
+    """Lend a path, of which nothing is left, for what becomes ``final``; an OSError leaves nothing half done."""
     partial = final.with_name(final.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
+    _remove(partial)  # what a killed process left there
+    try:
+        yield partial
+        partial.replace(final)
+    except OSError as error:
+        _remove(partial)
+        raise OSError(f"--output: {final} cannot be written: {error}") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

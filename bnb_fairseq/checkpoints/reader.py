@@ -1,6 +1,7 @@
 """The one way to read a checkpoint of fairseq: the file is checked before fairseq sees it."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ DIGEST = "tensors"  # entry of a checkpoint's task_state
 BROKEN = (*UNREADABLE, LookupError, TypeError, ValueError, AttributeError, AssertionError, MemoryError, RecursionError)
 UNKNOWN_CLASSES = -1  # of a classifier; the data say how many there are
 MOST_FAULTS = 5  # in one message
+LONGEST_SHOWN = 200  # characters of a path in a message
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             more = [f"{len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
             listed = "; ".join([*faults[:MOST_FAULTS], *more])
             raise ValueError(f"{path}: must be a checkpoint that can be trusted, but {listed}")
+        _note_user_dir(path, state)
         _checked.add(version)
     return state
 
@@ -90,6 +93,16 @@ def _find_faults(path: Path, state: Mapping[str, Any]) -> list[str]:
     options = {**options_of(cfg.get("model")), "num_classes": classes}
     faults = [*find_size_faults(options, path.stat().st_size), *find_faults(tensors)]
     return faults or _digest_faults(path, state, tensors)
+
+
+def _note_user_dir(path: Path, state: Mapping[str, Any]) -> None:
+    """Say that the plugin of the training is not imported, unless the command has imported one of that name."""
+    named = options_of((state.get("cfg") or {}).get("common")).get("user_dir")
+    if isinstance(named, str) and named and Path(named).name not in sys.modules:
+        logger.warning(
+            "%s: --user-dir %s of its training is not imported; add the option if you trust it and the model needs it",
+            *(path, named if len(named) <= LONGEST_SHOWN else f"{named[:LONGEST_SHOWN]}..."),
+        )
 
 
 def _digest_faults(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:

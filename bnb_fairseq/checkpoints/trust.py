@@ -133,10 +133,10 @@ def _known(section: str) -> Sequence[str]:
     """Return the names that may stand in a section of a checkpoint: this package's, and what evaluates nothing."""
     if section == "model":
         classes = {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}
-        return sorted(name for name, kind in classes.items() if _is_own(kind) or kind in TRANSFORMER)
+        return sorted(name for name, kind in classes.items() if is_own(kind) or kind in TRANSFORMER)
     if section == "task":
-        return sorted(name for name, kind in TASK_REGISTRY.items() if _is_own(kind))
-    return sorted({*CRITERIONS, *(name for name, kind in CRITERION_REGISTRY.items() if _is_own(kind))})
+        return sorted(name for name, kind in TASK_REGISTRY.items() if is_own(kind))
+    return sorted({*CRITERIONS, *(name for name, kind in CRITERION_REGISTRY.items() if is_own(kind))})
 
 
 def _value_faults(values: Iterable[tuple[str, Any]]) -> list[str]:
@@ -154,7 +154,7 @@ def _value_faults(values: Iterable[tuple[str, Any]]) -> list[str]:
     return evaluated + opened
 
 
-def _is_own(kind: type) -> bool:
+def is_own(kind: type) -> bool:
     """Whether a class is of this package, or inherits from one that is."""
     return any(parent.__module__.partition(".")[0] == PACKAGE for parent in kind.__mro__)
 

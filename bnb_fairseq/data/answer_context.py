@@ -41,20 +41,21 @@ def find_target_fault(line: str) -> str | None:
     return "must be a question without a tab, but has one" if SEGMENT_BREAK in line else None
 
 
-def check_typed_lines(lines: Sequence[str], option: str) -> None:
+def check_typed_lines(lines: Sequence[str], option: str, before: int = 0) -> None:
     """See that lines that were typed are answers and contexts.
 
     Args:
         lines: raw text, white space at both ends removed.
         option: the command-line option that they came by.
+        before: how many lines came before them.
 
     Raises:
         ValueError: naming the first line that is not, and what it is.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=before + 1):
         if fault := find_source_fault(line):
             shown = line if len(line) <= 60 else f"{line[:60]}..."
-            raise ValueError(f"{option}: line {number} of the buffer {fault}: {shown!r}")
+            raise ValueError(f"{option}: line {number} {fault}: {shown!r}")
 
 
 def check_segments(name: str, sources: Sequence[Tensor], separator: int, longest: int | None) -> None:

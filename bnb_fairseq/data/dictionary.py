@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
@@ -17,6 +18,7 @@ from torch import Tensor
 from .bert_tokenizer import load_wordpiece
 from .detokenizer import Symbols
 from .digest import DictionaryDigest
+from .part_dictionary import begin_parts
 from .raw_texts import Preprocessing, RawText, References
 from .subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer, Surface
 from .wordpiece import WordPiece
@@ -37,7 +39,7 @@ class BnbDictionary(Dictionary):
             A task sets it; a saved dictionary does not remember it.
         takes_raw_text: True: a tokenizer of its own splits text and joins it again; False: others have split it.
         origin: file or name that it was loaded from, for messages; empty if it was counted.
-        preprocessing: texts that go with it where it is saved; None under other commands than ``fairseq-preprocess``.
+        preprocessing: what goes with it where it is saved; None where no data-bin folder is being made.
         references: raw texts that take the place of targets.
     """
 
@@ -186,20 +188,43 @@ class BnbDictionary(Dictionary):
         return self.decode(self.string(tokens.int().cpu(), unk_string=unknown))
 
     def save(self, f: str | Any) -> None:
-        """Write ``dict.LANG.txt``; a tokenizer that an earlier run left beside it goes.
+        """Write ``dict.LANG.txt`` and what goes with it; a tokenizer that an earlier run left beside it goes.
 
-        ``fairseq-preprocess`` shows a task the dictionaries alone: what else goes into the folder is written here.
+        ``fairseq-preprocess`` shows a task the dictionaries alone: what else goes into the folder is written here. At
+        any moment the folder has the old dictionary or the new one.
 
         Args:
-            f: path of the ``dict.LANG.txt``, or an open file.
+            f: path of the ``dict.LANG.txt``, or an open file, into which the symbols alone are written.
         """
-        super().save(f)
         if not isinstance(f, str):
+            super().save(f)
             return
-        remove_companions(Path(f))
+        path = Path(f)
         if self.preprocessing is not None:
-            for text, kept in self.preprocessing.references.get(Path(f).name, ()):
+            parts = self.preprocessing.parts.get(path.name, ())
+            begin_parts(path, parts, self.digest(), lambda older: load_dictionary(str(older)).digest())
+        unfinished = path.with_name(f".{path.name}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            super().save(str(unfinished / path.name))
+            self.save_tokenizer(unfinished / path.name)
+            written = {file.name for file in unfinished.iterdir()}
+            for name in sorted(
+                written, key=lambda name: name == path.name
+            ):  # what splits text decides, and comes first
+                os.replace(unfinished / name, path.with_name(name))
+        finally:
+            shutil.rmtree(unfinished)
+        for other in companions(path):
+            if other.name not in written:
+                other.unlink(missing_ok=True)
+        if self.preprocessing is not None:
+            for text, kept in self.preprocessing.references.get(path.name, ()):
                 shutil.copyfile(text, kept)
+
+    def save_tokenizer(self, dictionary: Path) -> None:
+        """Write the tokenizer, if there is one, beside a ``dict.LANG.txt``."""
 
 
 class SubwordDictionary(BnbDictionary):
@@ -261,18 +286,11 @@ class SubwordDictionary(BnbDictionary):
         """Return hashes, by which data and checkpoint are compared."""
         return super().digest()._replace(tokenizer=self.tokenizer.digest(), spaces=self.tokenizer.spaces_digest())
 
-    def save(self, f: str | Any) -> None:
-        """Write ``dict.LANG.txt`` and, beside it, the tokenizer.
-
-        Args:
-            f: path of the ``dict.LANG.txt``, or an open file (then without the tokenizer).
-        """
-        super().save(f)
-        if isinstance(f, str):
-            path = Path(f)
-            text = None if self.preprocessing is None else self.preprocessing.training.get(path.name)
-            lines = None if text is None else evenly_spaced_lines(text)
-            self.tokenizer.save(companion(path, self.tokenizer.suffix), lines)
+    def save_tokenizer(self, dictionary: Path) -> None:
+        """Write the tokenizer beside a ``dict.LANG.txt``, with the spaces that it counts in the training part."""
+        text = None if self.preprocessing is None else self.preprocessing.training.get(dictionary.name)
+        lines = None if text is None else evenly_spaced_lines(text)
+        self.tokenizer.save(companion(dictionary, self.tokenizer.suffix), lines)
 
 
 def load_dictionary(origin: str) -> BnbDictionary:
@@ -324,10 +342,9 @@ def companion(dictionary: Path, suffix: str) -> Path:
     return dictionary.with_name(dictionary.name.removesuffix(".txt") + suffix)
 
 
-def remove_companions(dictionary: Path) -> None:
-    """Delete tokenizers that an earlier run left beside ``dict.LANG.txt``."""
-    for suffix in (*LOADERS, WordPiece.spaces_suffix):
-        companion(dictionary, suffix).unlink(missing_ok=True)
+def companions(dictionary: Path) -> list[Path]:
+    """Return the files that may belong to a tokenizer beside ``dict.LANG.txt``."""
+    return [companion(dictionary, suffix) for suffix in (*LOADERS, WordPiece.spaces_suffix)]
 
 
 def evenly_spaced_lines(path: Path, most: int = COUNTED_LINES) -> Iterator[str]:

@@ -64,24 +64,25 @@ def _count_filled(path: Path, option: str) -> int:
     return number
 
 
-def check_lines(lines: Sequence[str], option: str) -> None:
+def check_lines(lines: Sequence[str], option: str, before: int = 0) -> None:
     """See that lines which Python has already read were valid UTF-8.
 
-    Where the locale does not say otherwise, Python reads broken bytes of the standard input as lone surrogates.
+    Broken bytes are read as lone surrogates, which Python's texts may have, too.
 
     Args:
         lines: the lines.
         option: the command-line option that they came by.
+        before: how many lines came before them.
 
     Raises:
         ValueError: naming the first line that was broken.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=before + 1):
         try:
             line.encode("utf-8")
         except UnicodeEncodeError as error:
             shown = ascii(line[max(0, error.start - 20) : error.end + 20])
-            raise ValueError(f"{option}: line {number} of the buffer is not valid UTF-8, near {shown}") from error
+            raise ValueError(f"{option}: line {number} is not valid UTF-8, near {shown}") from error
 
 
 def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
@@ -198,13 +199,13 @@ def _check_each_line(path: Path, find_fault: Callable[[str], str | None], option
 
 
 def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | None:
-    """Find the texts of the running ``fairseq-preprocess``.
+    """Find what the running ``fairseq-preprocess`` reads and writes.
 
     Args:
         argv: the command and its arguments; ``sys.argv`` by default.
 
     Returns:
-        The texts; None under any other command.
+        Texts and parts; None under any other command.
     """
     args = _preprocessing_arguments(argv)
     if args is None:
@@ -212,15 +213,32 @@ def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | 
     languages = [args.source_lang] if args.only_source else [args.source_lang, args.target_lang]
     names = {language: "dict.txt" if language is None else f"dict.{language}.txt" for language in languages}
     training = {names[language]: _file(args.trainpref, language) for language in languages if args.trainpref}
-    if args.only_source:
-        return Preprocessing(training, {})
-    references = []
+    if args.dict_only:
+        return Preprocessing({}, training, {})
+    texts = {"train": args.trainpref} if args.trainpref else {}
     for part in ("valid", "test"):
         prefixes = getattr(args, f"{part}pref")
-        for number, prefix in enumerate(prefixes.split(",") if prefixes else []):
-            name = f"{part}{number or ''}.{args.source_lang}-{args.target_lang}.{args.target_lang}{SUFFIX}"
-            references.append((_file(prefix, args.target_lang), Path(args.destdir, name)))
-    return Preprocessing(training, {names[args.target_lang]: references})
+        texts |= {
+            f"{part}{number or ''}": prefix for number, prefix in enumerate(prefixes.split(",") if prefixes else [])
+        }
+    parts = {names[language]: [_part(args, part, language) for part in texts] for language in languages}
+    if args.only_source:
+        return Preprocessing(parts, training, {})
+    target = args.target_lang
+    references = [
+        (_file(prefix, target), Path(f"{_part(args, part, target)}{SUFFIX}"))
+        for part, prefix in texts.items()
+        if part != "train"
+    ]
+    return Preprocessing(parts, training, {names[target]: references})
+
+
+def _part(args: Namespace, name: str, language: str | None) -> Path:
+    """Return the path of a part, without suffix, as fairseq names it."""
+    if language is None and args.only_source:
+        return Path(args.destdir, name)
+    pair = f"{name}.{args.source_lang}-{args.target_lang}"
+    return Path(args.destdir, pair if language is None else f"{pair}.{language}")
 
 
 def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:

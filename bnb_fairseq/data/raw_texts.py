@@ -19,13 +19,15 @@ class RawText(str):
 
 
 class Preprocessing(NamedTuple):
-    """Texts of the running ``fairseq-preprocess``, by the file name of their dictionary, such as ``dict.de.txt``.
+    """What goes with a dictionary that is saved, by the dictionary's file name, such as ``dict.de.txt``.
 
     Attributes:
-        training: of each dictionary the training part.
+        parts: paths of the parts that will be written with its ids, without suffix.
+        training: the text of the training part.
         references: of the target dictionary the validation and test parts, and where their raw text is to be kept.
     """
 
+    parts: Mapping[str, Sequence[Path]]
     training: Mapping[str, Path]
     references: Mapping[str, Sequence[tuple[Path, Path]]]
 

@@ -1,5 +1,7 @@
 """The formats in which fairseq stores a data-bin folder's items: which of them work here, and opening them."""
 
+import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from fairseq.data import data_utils, indexed_dataset
 from torch import Tensor
 
 from .dictionary import BnbDictionary
+from .part_dictionary import SUFFIX, check_part
 
 FORMATS = ("mmap", "cached", "lazy")
 INDEXED = ("cached", "lazy")  # two ways of reading one format
+MAPPED_HEADER, INDEXED_HEADER = struct.Struct("<9sQBQ"), struct.Struct("<8s5Q")  # in front of fairseq's indices
 
 
 class NoItems(Sequence[Tensor]):
@@ -62,18 +66,48 @@ def open_items(prefix: str, dictionary: BnbDictionary, name: str | None = None) 
         The items; None where the path has none.
 
     Raises:
-        ValueError: if the format does not work here, or the items are stored in another one.
+        ValueError: if the format does not work here, or the items are stored in another one, are not whole, or have
+            the ids of another dictionary.
     """
     name = None if str(name).startswith("${") else name  # the task's options belong to no command
     check_format(name)
     if not indexed_dataset.IndexedDataset.exists(prefix):
+        if left := [path for suffix in (".bin", ".idx", SUFFIX) if (path := Path(prefix + suffix)).exists()]:
+            raise ValueError(f"{prefix} must have .bin and .idx, but has only {left[0].name}; preprocess it again")
         return None
+    check_part(prefix, dictionary.digest)
     stored = indexed_dataset.infer_dataset_impl(prefix)
+    if stored not in FORMATS:
+        raise ValueError(f"{prefix}.idx must be an index of fairseq-preprocess, but is none; preprocess it again")
     if name is not None and (stored in INDEXED) != (str(name) in INDEXED):
         raise ValueError(f"--dataset-impl must be {stored}, the format of {prefix}, or be left out, but is {name}")
-    if Path(indexed_dataset.data_file_path(prefix)).stat().st_size == 0:
+    if _check_whole(prefix, mapped=stored not in INDEXED) == 0:
         return NoItems()
     items: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, dictionary, name)
     if isinstance(items, indexed_dataset.IndexedCachedDataset):
         items.prefetch(range(len(items)))  # fairseq's trainer reads a first batch before it would read ahead
     return items
+
+
+def _check_whole(prefix: str, mapped: bool) -> int:
+    """See that the index and the items are as long as the index says, and return the number of bytes of the items."""
+    index, data = (Path(f"{prefix}{suffix}") for suffix in (".idx", ".bin"))
+    form = MAPPED_HEADER if mapped else INDEXED_HEADER
+    length, needed = index.stat().st_size, form.size
+    if length >= needed:
+        with index.open("rb") as file:
+            _, _, kind, *counts = form.unpack(file.read(form.size))
+            if kind not in indexed_dataset._code_to_dtype:
+                raise ValueError(f"{index} must name a type of numbers, but is damaged; preprocess it again")
+            needed += 12 * counts[0] if mapped else 8 * (2 * (counts[1] + 1) + counts[2])
+            if length == needed and mapped:
+                width = indexed_dataset._code_to_dtype[kind]().itemsize
+                expected = width * int(np.fromfile(file, np.int32, counts[0]).sum(dtype=np.int64))
+            elif length == needed:
+                file.seek(8 * (2 * counts[1] + 1), os.SEEK_CUR)
+                expected = counts[0] * int(np.fromfile(file, np.int64, 1)[0])
+    if length != needed:
+        raise ValueError(f"{index} must have {needed:,} bytes, but has {length:,}; preprocess it again")
+    if (found := data.stat().st_size) != expected:
+        raise ValueError(f"{data} must have {expected:,} bytes, but has {found:,}; preprocess it again")
+    return expected

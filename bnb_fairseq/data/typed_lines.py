@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 COMMANDS = ("fairseq-interactive", "interactive.py")
 STANDARD_INPUT = "-"
 NEWLINE = "\n"
+BROKEN_BYTES = "surrogateescape"  # become lone surrogates, for which the task refuses the line by its number
 
 
 def end_lines_at_newlines(options: DictConfig, argv: Sequence[str] | None = None) -> None:
-    """Let nothing but a newline end a line, where ``fairseq-interactive`` is about to read.
+    """Let nothing but a newline end a line, nor a broken byte end the command, where ``fairseq-interactive`` reads.
 
     Python takes a carriage return for a line end, too, so that there would be more outputs than lines.
 
@@ -28,10 +29,10 @@ def end_lines_at_newlines(options: DictConfig, argv: Sequence[str] | None = None
     if Path(command).name not in COMMANDS:
         return
     if options.interactive.input != STANDARD_INPUT:
-        sys.stdin = open(options.interactive.input, encoding="utf-8", newline=NEWLINE)  # noqa: SIM115
+        sys.stdin = open(options.interactive.input, encoding="utf-8", errors=BROKEN_BYTES, newline=NEWLINE)  # noqa: SIM115
         options.interactive.input = STANDARD_INPUT
     elif isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(newline=NEWLINE)
+        sys.stdin.reconfigure(errors=BROKEN_BYTES, newline=NEWLINE)
 
 
 def on_one_line(text: str) -> str:

@@ -94,7 +94,7 @@ class WordPiece(SubwordTokenizer):
         return loaded
 
     def save(self, path: Path, lines: Iterable[str] | None = None) -> None:  # noqa: D102
-        self._tokenizer.save(str(path))
+        path.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
         counted = self.spaces if self.has_own_spaces or lines is None else Spaces.count(map(self.split, lines))
         counted.save(self._spaces_beside(path))
 

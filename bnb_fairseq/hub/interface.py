@@ -119,8 +119,8 @@ class BnbHubInterface(hub_utils.GeneratorHubInterface):
         return self.translate(sentences, beam, verbose, **options)
 
     def score(self, *arguments: Any, **options: Any) -> NoReturn:
-        """Refuse: fairseq's scores are of language models."""
-        raise NotImplementedError("score is for language models; generate returns the score of each translation")
+        """Refuse: fairseq's scores are of language models; a ValueError."""
+        raise ValueError("score is for language models, and this model is none; generate scores each translation")
 
     def generate(
         self,

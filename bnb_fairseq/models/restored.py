@@ -1,13 +1,12 @@
 """The checkpoint that a training goes on from, found as fairseq finds it."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from ..checkpoints.archive import check_archive
 from ..checkpoints.files import REFUSED_CLASS, UNREADABLE, why_not_read
 from ..checkpoints.reader import read_checkpoint
 
@@ -133,12 +132,12 @@ def read_progress(path: Path) -> Progress | None:
         return None
 
 
-def find_damage(path: Path, checksums: bool = True) -> str | None:
+def find_damage(path: Path, contents: bool = True) -> str | None:
     """Tell whether a checkpoint was not written to its end, or changed since.
 
     Args:
         path: an existing file.
-        checksums: False: do not read all of it, a file that ends too early is found all the same.
+        contents: False: do not read all of it, a file that ends too early is found all the same.
 
     Returns:
         The end of a sentence that begins with the file; None if it is whole, or torch refuses what it names.
@@ -147,11 +146,10 @@ def find_damage(path: Path, checksums: bool = True) -> str | None:
         start = file.read(len(ZIP_START))
     if start == ZIP_START:
         try:
-            with zipfile.ZipFile(path) as members:
-                broken = members.testzip() if checksums else None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-            return "ends too early"
-        return None if broken is None else f"has changed since it was written ({broken})"
+            check_archive(path, contents)
+        except ValueError as error:
+            return str(error)
+        return None
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
-from fairseq.models import BaseFairseqModel
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from omegaconf import DictConfig
 from torch import Tensor
 
 from ..checkpoints.reader import DIGEST
 from ..checkpoints.tensors import tensor_digest
-from ..checkpoints.trust import check_model_options
+from ..checkpoints.trust import check_model_options, is_own
 from ..compat import matmul_precision, multiplying_in_bfloat16
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
@@ -93,12 +94,17 @@ class DictionaryTask(ResumingTask):
             from_checkpoint: whether they are those in a checkpoint; else a training begins.
 
         Raises:
-            ValueError: if fairseq must not see them, or the training would go on from a checkpoint that does not fit.
+            ValueError: if fairseq must not see them, they name no model, or the training would go on from a checkpoint
+                that does not fit.
         """
         if from_checkpoint:
             check_model_options(cfg)
-        else:
-            self.start_training()
+            return
+        name = cfg.get("_name") or cfg.get("arch") if isinstance(cfg, DictConfig) else None
+        if isinstance(cfg, DictConfig) and name not in {*ARCH_MODEL_REGISTRY, *MODEL_REGISTRY}:
+            known = ", ".join(name for name, model in ARCH_MODEL_REGISTRY.items() if is_own(model))
+            raise ValueError(f"--arch must be {known} or a model of fairseq, but is {name}")
+        self.start_training()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare a checkpoint's dictionaries with the data-bin's.
@@ -149,6 +155,24 @@ class DictionaryTask(ResumingTask):
         self.check_restored()
         self.trains = True
 
+    def need_targets(self, path: str) -> None:
+        """Refuse to train on a part without targets, or to validate with it.
+
+        Args:
+            path: where they would be.
+
+        Raises:
+            ValueError: if a model was built to be trained.
+        """
+        if self.trains:
+            raise ValueError(f"training and validation need targets, but there is no {path}")
+
+    @staticmethod
+    def check_targets(sample: dict[str, Any]) -> None:
+        """Refuse a batch of ``fairseq-validate`` that has no targets, with a ValueError."""
+        if sample and sample.get("target") is None:
+            raise ValueError("validation needs targets, but the part that --valid-subset names has none")
+
     def get_batch_iterator(self, dataset: FairseqDataset, *sizes: Any, **options: Any) -> Any:
         """Make batches, of ``--num-shards`` and ``--shard-id`` where the data are a loaded part.
 
@@ -177,6 +201,7 @@ class DictionaryTask(ResumingTask):
         self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Compute the loss of a validation batch in the model's precision; see fairseq's."""
+        self.check_targets(sample)
         with self.own_precision():
             loss, size, logs = super().valid_step(sample, model, criterion)
         return loss, size, logs

@@ -49,7 +49,7 @@ class QuestionGenerationBnbTask(TranslationBnbTask):
         Returns:
             Ids ending in [SEP], and their lengths.
         """
-        check_typed_lines(lines, INPUT_OPTION)
+        check_typed_lines(lines, INPUT_OPTION, self.typed)
         return super().get_interactive_tokens_and_lengths(lines, encode_fn)
 
     def _pairs(self, name: str, pairs: SentencePairs, shuffle: bool) -> SentencePairDataset:

@@ -98,13 +98,15 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
 
         Raises:
             FileNotFoundError: if the part does not exist.
-            ValueError: if texts and labels differ in number, a label is not known, items are too long, or only some of
-                the numbered parts have labels.
+            ValueError: if texts and labels differ in number, a label is not known, items are too long, only some of the
+                numbered parts have labels, or none has before a training.
         """
         parts = load_parts(lambda name: self._part(name, split), split, combine)
         segments = joined([segments for segments, _ in parts.values()])
         labels = in_all("labels", {name: targets for name, (_, targets) in parts.items()})
         targets = None if labels is None else torch.cat(labels)
+        if targets is None:
+            self.need_targets(str(Path(self.cfg.data, "label", split)))
         shuffle = split == self.cfg.train_subset and not self.cfg.no_shuffle
         self.datasets[split] = SegmentsDataset(segments, self.dictionary.pad(), targets, shuffle)
         kind = "without labels" if targets is None else "with labels"

@@ -38,9 +38,14 @@ class TextToTextTask(BnbTask):
         src_dict: the source dictionary.
         tgt_dict: the target dictionary.
 
+    Attributes:
+        typed: number of lines that ``fairseq-interactive`` has read and encoded.
+
     Raises:
         ImportError: if ``--eval-rouge`` or ``--eval-meteor`` lacks its library.
     """
+
+    typed: int
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
@@ -49,6 +54,7 @@ class TextToTextTask(BnbTask):
             self._judges.append(meteor)
         self._positions: list[Any] = []  # longest source and target of each model that was built
         self._checked_lengths = False
+        self.typed = 0
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build a model, what judges its output, and remember what ``--truncate-source`` must cut to for its sake.
@@ -149,9 +155,13 @@ class TextToTextTask(BnbTask):
 
         Returns:
             Ids ending in [SEP], and their lengths.
+
+        Raises:
+            ValueError: naming the first line that is not valid UTF-8.
         """
         lines = [on_one_line(line) for line in lines]
-        check_lines(lines, INPUT_OPTION)
+        check_lines(lines, INPUT_OPTION, self.typed)
+        self.typed += len(lines)
         tokens, lengths = super().get_interactive_tokens_and_lengths(lines, encode_fn)
         return tokens, lengths
 
@@ -191,6 +201,7 @@ class TextToTextTask(BnbTask):
         Returns:
             The loss, the sample size, and statistics for the log.
         """
+        self.check_targets(sample)
         with self.own_precision():
             loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
         if self._judges_text:

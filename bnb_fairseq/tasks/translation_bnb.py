@@ -77,10 +77,12 @@ class TranslationBnbTask(TextToTextTask):
         Raises:
             FileNotFoundError: if the part does not exist.
             ValueError: if source and target differ in number, or only some of the numbered parts have targets; or,
-                before a training, if most targets are longer than the model can write.
+                before a training, if there are none, or most are longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
         self.datasets[split] = dataset = self._load(folder, split, combine)
+        if dataset.target is None:
+            self.need_targets(f"{folder / split}.{self.cfg.source_lang}-{self.cfg.target_lang}.{self.cfg.target_lang}")
         if self.cfg.truncate_source:
             logger.info("%s: %s", split, dataset.describe_cut())
         self._check_lengths(split, lambda other: dataset if other == folder else self._load(other, split, combine))

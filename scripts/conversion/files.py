@@ -9,6 +9,15 @@ from pathlib import Path
 
 
 @contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say what could not be written, and why: a RuntimeError is what torch makes of a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+@contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """Lend a folder to write in.
 
@@ -18,12 +27,16 @@ def staging(folder: Path) -> Iterator[Path]:
 
     Yields:
         The lent folder.
+
+    Raises:
+        OSError: if there is no room, or nothing may be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as lent:
-        yield Path(lent)
-        for path in sorted(Path(lent).iterdir()):
-            path.replace(folder / path.name)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as lent:
+            yield Path(lent)
+            for path in sorted(Path(lent).iterdir()):
+                path.replace(folder / path.name)
 
 
 @contextmanager
@@ -37,6 +50,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         The lent folder.
 
     Raises:
+        OSError: if there is no room, or nothing may be written there.
         ValueError: if the folder is there and not empty, or not a folder.
     """
     if folder.exists() and not folder.is_dir():
@@ -45,10 +59,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise ValueError(f"{folder} must be a new or empty folder, but holds {', '.join(inside[:3])}")
     folder = folder.absolute()
     lent = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    lent.mkdir(parents=True)
-    try:
-        yield lent
-        lent.replace(folder)
-    except BaseException:
-        shutil.rmtree(lent)
-        raise
+    with _writing(folder):
+        lent.mkdir(parents=True)
+        try:
+            yield lent
+            lent.replace(folder)
+        except BaseException:
+            shutil.rmtree(lent)
+            raise

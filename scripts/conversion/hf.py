@@ -156,7 +156,7 @@ def write_tokenizer(vocabulary: WordPiece, dictionary: BnbDictionary, positions:
         pair=f"{bos} $A {eos} $B:1 {eos}:1",
         special_tokens=[(bos, dictionary.bos()), (eos, dictionary.eos())],
     )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary.symbols), encoding="utf-8")
     options = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is

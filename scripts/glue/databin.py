@@ -10,6 +10,7 @@ from fairseq.data import Dictionary, indexed_dataset
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.labels import FILLER
+from bnb_fairseq.data.raw_texts import Preprocessing
 
 from .tasks import TaskData, TextTask
 from .tsv import Example
@@ -58,6 +59,7 @@ def _write_texts(
     folder: Path, parts: Mapping[str, Sequence[Example]], column: int, dictionary: BnbDictionary, workers: int
 ) -> tuple[int, int]:
     folder.mkdir(exist_ok=True)
+    dictionary.preprocessing = Preprocessing({"dict.txt": [folder / split for split in parts]}, {}, {})
     dictionary.save(str(folder / "dict.txt"))
     tokens = unknown = 0
     for split, examples in parts.items():

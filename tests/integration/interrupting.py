@@ -1,12 +1,13 @@
 """Trainings that are killed at random moments and started again.
 
-``python -m tests.integration.interrupting FOLDER KILLS`` does it often, for every kind of training in turn.
+``python -m tests.integration.interrupting DATA_BIN BERT FOLDER KILLS`` does it often, for every kind of training.
+With ``--in-copies`` one training of a large model is killed while it copies a checkpoint, to the best or the last one.
 """
 
+import argparse
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-import bnb_fairseq  # noqa: F401  (lets torch read what fairseq writes)
+from bnb_fairseq.models.interrupted import SAVING  # importing the package lets torch read what fairseq writes
 
 from ..conftest import ROOT
 from . import forked
@@ -32,6 +33,31 @@ COMMON = (
     *("--batch-size", 16, "--data-buffer-size", 0, "--log-format", "simple", "--log-interval", 5, "--cpu"),
     *("--max-epoch", 2, "--save-interval-updates", 5, "--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb"),
 )
+LARGE = (  # a checkpoint of 350 MB
+    *(*BNB, "--max-epoch", 99, "--save-interval-updates", 1, "--keep-interval-updates", 1, "--no-epoch-checkpoints"),
+    *(
+        "--encoder-layers",
+        4,
+        "--encoder-embed-dim",
+        512,
+        "--encoder-ffn-embed-dim",
+        2048,
+        "--encoder-attention-heads",
+        8,
+    ),
+    *(
+        "--decoder-layers",
+        4,
+        "--decoder-embed-dim",
+        512,
+        "--decoder-ffn-embed-dim",
+        2048,
+        "--decoder-attention-heads",
+        8,
+    ),
+)
+COPIES = ("checkpoint_best.pt", "checkpoint_last.pt")
+LARGEST_PART = 0.95  # of a file; a checkpoint of another update is as long but for a few bytes
 NOT_COMPARED = ("metrics", "previous_training_time")  # times of day and durations
 LOG = "log.txt"
 
@@ -121,15 +147,53 @@ def interrupt(options: Sequence[object], folder: Path, kills: int, lengths: rand
     return killed, compare_folders(folder / "whole", folder / "killed")
 
 
-def main(data: str, bert: str, folder: str, kills: str) -> None:
+def kill_in_copy(share: float, options: Sequence[object], folder: Path) -> str | None:
+    """Train, and kill the process once a share of a copy is written; return which, and how much of it there was."""
+    checkpoints = folder / "checkpoints"
+    process = start(options, folder)
+    while process.exitcode is None:
+        for name in COPIES:
+            sizes = {path.name: path.stat().st_size for path in checkpoints.glob("checkpoint_*.pt")}
+            written, size = sizes.get(name), max(sizes.values(), default=0)
+            if (
+                written is not None
+                and share * size <= written < LARGEST_PART * size
+                and (checkpoints / SAVING).exists()
+            ):
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                written = (checkpoints / name).stat().st_size
+                return f"{name} of {written:,} of {size:,} bytes" if written < LARGEST_PART * size else ""
+        time.sleep(0.001)
+    assert process.exitcode == 0, (folder / LOG).read_text(encoding="utf-8", errors="replace")[-5000:]
+    return None
+
+
+def interrupt_copies(data: str, folder: Path, kills: int, shares: random.Random) -> None:
+    """Kill a training while it copies large checkpoints, and compare it with one in one go."""
+    options = [data, *COMMON, *LARGE, "--num-workers", 0, "--max-update", 2 * kills]
+    folder.mkdir(parents=True, exist_ok=True)
+    train(options, folder / "whole")
+    done = 0
+    while done < kills:
+        found = kill_in_copy(shares.uniform(0, 0.9), options, folder / "killed")
+        assert found is not None, f"the training ended after {done} kills"
+        done += bool(found)
+        print("killed:", found or "too late, the copy was whole", flush=True)
+    train(options, folder / "killed")
+    differing = compare_folders(folder / "whole", folder / "killed")
+    print(done, "kills:", "differs in " + ", ".join(differing) if differing else "equal")
+
+
+def interrupt_all(data: str, bert: str, folder: str, kills: int) -> None:
     """Interrupt every kind of training with 0 and 2 workers, until each was killed often enough."""
     lengths = random.Random(1)
     for kind, options in KINDS.items():
         for workers in (0, 2):
             more = [data, *COMMON, "--bert-encoder", bert, *options, "--num-workers", workers]
             done, rounds = 0, 0
-            while done < int(kills):
-                killed, found = interrupt(more, Path(folder, f"{kind}-{workers}-{rounds}"), int(kills) - done, lengths)
+            while done < kills:
+                killed, found = interrupt(more, Path(folder, f"{kind}-{workers}-{rounds}"), kills - done, lengths)
                 done, rounds = done + killed, rounds + 1
                 print(
                     kind,
@@ -142,5 +206,20 @@ def main(data: str, bert: str, folder: str, kills: str) -> None:
                 )
 
 
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA_BIN")
+    parser.add_argument("bert", metavar="BERT")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("kills", type=int, metavar="KILLS")
+    parser.add_argument("--in-copies", action="store_true", help="kill while checkpoints are copied")
+    arguments = parser.parse_args()
+    if arguments.in_copies:
+        interrupt_copies(arguments.data, Path(arguments.folder), arguments.kills, random.Random(1))
+    else:
+        interrupt_all(arguments.data, arguments.bert, arguments.folder, arguments.kills)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -152,7 +152,7 @@ def test_broken_utf8_and_unequal_counts(setting: Setting, fairseq: Command, writ
 
 def test_broken_utf8_in_interactive(setting: Setting, checkpoint: Path, fairseq: Command) -> None:
     output = fairseq("interactive", setting.data_bin, "--path", checkpoint, stdin=b"the \xff file\n", fails=True)
-    assert "--input: line 1 of the buffer is not valid UTF-8, near 'the \\udcff file'" in output
+    assert "--input: line 1 is not valid UTF-8, near 'the \\udcff file'" in output
 
 
 def test_checkpoint_with_foreign_classes(setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_generate_and_interactive_agree(questions: Questions, fairseq: Command, 
         stdin=f"{text.splitlines()[0]}\nno tab in it\n",
         task=TASK,
     )
-    assert "--input: line 2 of the buffer must be an answer, one tab and the context, but has no tab: 'no tab" in output
+    assert "--input: line 2 must be an answer, one tab and the context, but has no tab: 'no tab" in output
 
 
 def test_comparison(questions: Questions, device: str, tmp_path: Path) -> None:

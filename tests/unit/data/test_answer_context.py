@@ -45,7 +45,7 @@ def test_target_lines() -> None:
 
 def test_typed_lines() -> None:
     check_typed_lines(["a\tb", "c\td"], "--input")
-    message = f"--input: line 2 of the buffer {WANTED} has no tab: 'no tab in it'"
+    message = f"--input: line 2 {WANTED} has no tab: 'no tab in it'"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_typed_lines(["a\tb", "no tab in it", "\t"], "--input")
     with pytest.raises(ValueError, match=rf"has no tab: '{60 * 'x'}\.\.\.'$"):

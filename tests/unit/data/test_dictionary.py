@@ -250,7 +250,7 @@ def test_spaces_are_counted_where_the_dictionary_is_saved(cased: Path, training:
     text = tmp_path / "train.de"
     text.write_text("".join(f"{line}\n" for line in training.german), encoding="utf-8")
     dictionary = load_dictionary(str(cased))
-    dictionary.preprocessing = Preprocessing({"dict.de.txt": text}, {})
+    dictionary.preprocessing = Preprocessing({}, {"dict.de.txt": text}, {})
     saved = {}
     for name in ("dict.de.txt", "dict.en.txt"):  # one dictionary for both languages, as fairseq's --joined-dictionary
         dictionary.save(str(tmp_path / name))
@@ -261,7 +261,7 @@ def test_spaces_are_counted_where_the_dictionary_is_saved(cased: Path, training:
     assert german.decode(german.string(german.encode_line(line))) == line
     again = load_dictionary(str(tmp_path / "dict.de.txt"))
     text.write_text("a:b\n" * 9)  # a dictionary that was made for another text keeps its counts
-    again.preprocessing = Preprocessing({"dict.fr.txt": text}, {})
+    again.preprocessing = Preprocessing({}, {"dict.fr.txt": text}, {})
     again.save(str(tmp_path / "dict.fr.txt"))
     assert load_dictionary(str(tmp_path / "dict.fr.txt")).digest()[:4] == saved["dict.de.txt"].digest()[:4]
 
@@ -279,6 +279,18 @@ def test_damaged_counts_of_spaces_are_named(cased: Path, tmp_path: Path) -> None
     (tmp_path / "dict.de.spaces.tsv").write_text("")
     with pytest.raises(ValueError, match=f"{tmp_path}/dict.de.spaces.tsv: must begin with"):
         load_dictionary(str(tmp_path / "dict.de.txt"))
+
+
+def test_no_tokenizer_of_an_earlier_dictionary_stays(cased: Path, tmp_path: Path) -> None:
+    (tmp_path / "dict.de.sentencepiece.model").touch()
+    (tmp_path / "dict.en.wordpiece.json").touch()
+    (tmp_path / ".dict.de.txt.partial").mkdir()  # of a process that was killed
+    load_dictionary(str(cased)).save(str(tmp_path / "dict.de.txt"))
+    words = {"dict.de.txt", "dict.de.wordpiece.json", "dict.de.spaces.tsv"}
+    assert {path.name for path in tmp_path.iterdir()} == {*words, "dict.en.wordpiece.json"}
+    (tmp_path / "words").write_text("die 7\n")
+    load_dictionary(str(tmp_path / "words")).save(str(tmp_path / "dict.de.txt"))
+    assert {path.name for path in tmp_path.iterdir()} == {"dict.de.txt", "dict.en.wordpiece.json", "words"}
 
 
 def test_evenly_spaced_lines(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_check_lines() -> None:
     broken = b"a" * 30 + b"\xffe" + b"b" * 30
     line = broken.decode("utf-8", errors="surrogateescape")
     shown = "a" * 20 + "\\udcffe" + "b" * 19
-    message = f"--input: line 2 of the buffer is not valid UTF-8, near '{shown}'"
+    message = f"--input: line 2 is not valid UTF-8, near '{shown}'"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_lines(["gut", line, "\udcff"], "--input")
 

@@ -16,12 +16,21 @@ def test_what_preprocessing_reads_and_keeps() -> None:
     assert found.training == {"dict.en.txt": Path("t/train.en"), "dict.de.txt": Path("t/train.de")}
     kept = {"t/valid.de": "valid.en-de.de.txt", "t/a.de": "test.en-de.de.txt", "t/b.de": "test1.en-de.de.txt"}
     assert found.references == {"dict.de.txt": [(Path(text), Path("bin", name)) for text, name in kept.items()]}
+    assert found.parts == {
+        f"dict.{language}.txt": [
+            Path("bin", f"{part}.en-de.{language}") for part in ("train", "valid", "test", "test1")
+        ]
+        for language in ("en", "de")
+    }
+    only = running_preprocessing(["fairseq-preprocess", *options.split(), "--dict-only"])
+    assert only == ({}, found.training, {})
 
 
 def test_preprocessing_of_plain_text() -> None:
     found = running_preprocessing(["fairseq-preprocess", "--only-source", "--trainpref", "t/train.txt"])
-    assert found == ({"dict.txt": Path("t/train.txt")}, {})
-    assert running_preprocessing(["fairseq-preprocess", "--only-source", "--testpref", "t/x"]) == ({}, {})
+    assert found == ({"dict.txt": [Path("data-bin/train")]}, {"dict.txt": Path("t/train.txt")}, {})
+    found = running_preprocessing(["fairseq-preprocess", "--only-source", "--testpref", "t/x", "--source-lang", "en"])
+    assert found == ({"dict.en.txt": [Path("data-bin/test.en-None.en")]}, {}, {})
 
 
 def test_other_commands_preprocess_nothing() -> None:

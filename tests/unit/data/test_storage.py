@@ -44,6 +44,23 @@ def test_another_format_than_the_stored_one(tmp_path: Path) -> None:
     assert open_items(str(tmp_path / "nothing"), BnbDictionary()) is None
 
 
+@pytest.mark.parametrize("stored", ["mmap", "cached"])
+def test_a_part_that_is_cut_anywhere(stored: str, tmp_path: Path) -> None:
+    prefix = store(tmp_path / "x", ITEMS, stored)
+    for suffix in (".idx", ".bin"):
+        path = Path(prefix + suffix)
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            with pytest.raises(ValueError, match=rf"x\{suffix} must .*; preprocess it again$"):
+                open_items(prefix, BnbDictionary())
+        path.unlink()
+        with pytest.raises(ValueError, match=r"x must have \.bin and \.idx, but has only x\.(bin|idx); preprocess"):
+            open_items(prefix, BnbDictionary())
+        path.write_bytes(whole)
+    assert open_items(prefix, BnbDictionary()) is not None
+
+
 @pytest.mark.parametrize("name", ["raw", "fasta", "huffman"])
 def test_formats_that_do_not_work(name: str, tmp_path: Path) -> None:
     message = f"--dataset-impl must be one of mmap, cached, lazy, but is {name}$"

@@ -9,7 +9,7 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from bnb_fairseq.data.bert_tokenizer import load_wordpiece
-from bnb_fairseq.data.dictionary import companion, remove_companions
+from bnb_fairseq.data.dictionary import companion
 from bnb_fairseq.data.subword import Surface
 from bnb_fairseq.data.wordpiece import WordPiece
 
@@ -156,18 +156,3 @@ def test_ids_with_gaps(tmp_path: Path) -> None:
 def test_companion(tmp_path: Path) -> None:
     assert companion(tmp_path / "dict.de.txt", ".x") == tmp_path / "dict.de.x"
     assert companion(tmp_path / "dict.de", ".x") == tmp_path / "dict.de.x"
-
-
-def test_remove_companions(tmp_path: Path) -> None:
-    names = [
-        "dict.de.txt",
-        "dict.de.wordpiece.json",
-        "dict.de.spaces.tsv",
-        "dict.de.sentencepiece.model",
-        "dict.en.wordpiece.json",
-    ]
-    for name in names:
-        (tmp_path / name).touch()
-    remove_companions(tmp_path / "dict.de.txt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dict.de.txt", "dict.en.wordpiece.json"]
-    remove_companions(tmp_path / "dict.de.txt")

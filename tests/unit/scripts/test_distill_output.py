@@ -284,3 +284,23 @@ def test_two_processes_are_refused(module: ModuleType, tmp_path: Path) -> None:
         assert refused(module, tmp_path, OPTIONS) == message
     with module.open_output(tmp_path, OPTIONS):
         pass
+
+
+def test_no_room_for_a_shard(module: ModuleType, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other shards stay."""
+    shards = module.shards_of(len(TARGETS), 2)
+    with module.open_output(tmp_path / "out", OPTIONS) as output:
+        output.write_shard(shards[0], translations(module, shards[0]), data)
+
+        def fill_disk(path: Path, *_: object, **__: object) -> None:
+            path.touch()
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", fill_disk)
+        message = (
+            rf"^--output: {tmp_path}/out/shards/000000002 cannot be written: \[Errno 28\] No space left on device$"
+        )
+        with pytest.raises(OSError, match=message):
+            output.write_shard(shards[1], translations(module, shards[1]), data)
+        assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["000000000"]
+        assert output.has(shards[0])

@@ -19,7 +19,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "plot_training": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "train_with_progress": ("check", [ValueError], [RuntimeError, OSError]),
-    "distill": ("check", [ValueError, FileNotFoundError], [RuntimeError, ImportError, PermissionError]),
+    "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 
 

@@ -192,9 +192,9 @@ def test_faults_of_lines(setup: Callable[..., Any]) -> None:
 
 def test_typed_lines_that_are_refused(setup: Callable[..., Any]) -> None:
     task, _ = setup()
-    with pytest.raises(ValueError, match=r"^--input: line 2 of the buffer must be an answer, one tab and the context"):
+    with pytest.raises(ValueError, match=r"^--input: line 2 must be an answer, one tab and the context"):
         typed_batch(task, [LINES[0], "the house runs"])
-    with pytest.raises(ValueError, match=r"^--input: line 1 of the buffer is not valid UTF-8"):
+    with pytest.raises(ValueError, match=r"^--input: line 1 is not valid UTF-8"):
         typed_batch(task, ["a\t\udcff"])
 
 

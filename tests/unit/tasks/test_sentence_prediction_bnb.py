@@ -89,9 +89,16 @@ def test_ids_and_types_of_a_pair(make_task: MakeTask) -> None:
 def test_one_text_and_no_labels(data_bin: Path, make_task: MakeTask) -> None:
     for file in (data_bin / "input1").iterdir():
         file.unlink()
-    dataset = make_task().load_dataset("test")
-    assert dataset.collater([dataset[0]])["net_input"]["src_tokens"].tolist() == [[2, 6, 3]]
+    task = make_task()
+    dataset = task.load_dataset("test")
+    batch = task.dataset("test").collater([dataset[0]])
+    assert batch["net_input"]["src_tokens"].tolist() == [[2, 6, 3]]
     assert "target" not in dataset[0]
+    with pytest.raises(ValueError, match=r"^validation needs targets, but"):
+        task.valid_step(batch, None, None)  # type: ignore[arg-type]
+    task.trains = True
+    with pytest.raises(ValueError, match=rf"^training and validation need targets, .* no {data_bin}/label/test$"):
+        task.load_dataset("test")
 
 
 def test_numbers_of_a_regression(make_task: MakeTask) -> None:

@@ -136,6 +136,33 @@ def test_load_dataset(make_task: MakeTask) -> None:
         task.load_dataset("dev")
 
 
+@pytest.mark.parametrize("named", [{"_name": "bnb_transformr"}, {"_name": None}, {"dropout": 0.1}])
+def test_a_model_that_is_not_known(named: dict[str, Any], make_task: MakeTask) -> None:
+    """As in a config of fairseq-hydra-train; the command line knows the names."""
+    name = named.get("_name")
+    with pytest.raises(
+        ValueError, match=f"^--arch must be bert2bert, .*bnb_transformer, .* of fairseq, but is {name}$"
+    ):
+        make_task().build_model(OmegaConf.create(named))
+
+
+def test_no_targets_to_train_on(tmp_path: Path) -> None:
+    folder = write_data_bin(tmp_path)
+    for suffix in (".bin", ".idx"):
+        (folder / f"valid.en-de.de{suffix}").unlink()
+    task = TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(folder), dataset_impl=None))
+    task.load_dataset("valid")
+    assert task.dataset("valid").target is None
+    batch = task.dataset("valid").collater([task.dataset("valid")[0]])
+    with pytest.raises(
+        ValueError, match=r"^validation needs targets, but the part that --valid-subset names has none$"
+    ):
+        task.valid_step(batch, None, None)  # type: ignore[arg-type]
+    task.trains = True
+    with pytest.raises(ValueError, match=rf"^training and validation need targets, .* no {folder}/valid\.en-de\.de$"):
+        task.load_dataset("valid")
+
+
 def test_training_goes_round_the_folders(data_bin: Path, tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     second = write_data_bin(tmp_path / "second")
@@ -232,7 +259,7 @@ def test_interactive_lines(make_task: MakeTask) -> None:
     tokens, lengths = task.get_interactive_tokens_and_lengths(["the cell", "", "opens"], lambda line: line)
     assert [line.tolist() for line in tokens] == [[4, 5, 2], [2], [6, 2]]
     assert lengths == [3, 1, 2]
-    with pytest.raises(ValueError, match=r"^--input: line 2 of the buffer is not valid UTF-8"):
+    with pytest.raises(ValueError, match=r"^--input: line 5 is not valid UTF-8"):
         task.get_interactive_tokens_and_lengths(["the", "\udcff"], lambda line: line)
     dataset = task.build_dataset_for_inference(tokens, lengths)
     assert dataset.ordered_indices().tolist() == [1, 2, 0]
