@@ -1,5 +1,6 @@
 """Data-parallel training, as on several GPUs, with two processes on the CPU."""
 
+import logging
 import os
 import re
 import signal
@@ -156,7 +157,9 @@ def test_a_process_that_is_killed_ends_the_other_and_the_training_goes_on(whole:
 
 
 def _mend_as(rank: int, folder: Path) -> None:
-    """Mend a folder as one of two processes; the second leaves a note of what it sees then."""
+    """Mend a folder as one of two processes, and leave a note of what it says and what it sees then."""
+    messages: list[logging.LogRecord] = []
+    logging.getLogger(mend.__module__).addFilter(lambda record: messages.append(record) or True)
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     if rank == 0:
         time.sleep(0.5)
@@ -164,7 +167,7 @@ def _mend_as(rank: int, folder: Path) -> None:
     options.checkpoint_suffix, options.keep_best_checkpoints, options.no_last_checkpoints = "", -1, False
     try:
         mend(options)
-        seen = ",".join(sorted(path.name for path in (folder / "saved").iterdir()))
+        seen = f"{len(messages)}: {' '.join(sorted(path.name for path in (folder / 'saved').iterdir()))}"
     except ValueError as error:
         seen = str(error)
     (folder / f"seen-{rank}.txt").write_text(seen)
@@ -188,8 +191,8 @@ def test_one_process_mends_a_folder_and_the_other_waits(tmp_path: Path) -> None:
     state = {"model": {"weight": torch.ones(1000)}, "extra_state": place, "optimizer_history": [{"num_updates": 4}]}
     torch.save(state, folder / "checkpoint_1_4.pt")
     (folder / LAST).write_bytes((folder / "checkpoint_1_4.pt").read_bytes()[:1000])
-    names = f"checkpoint_1_4.pt,checkpoint_best.pt,{LAST},{LAST}.damaged"
-    assert mended(tmp_path) == [names, names]
+    names = f"checkpoint_1_4.pt checkpoint_best.pt {LAST} {LAST}.damaged"
+    assert mended(tmp_path) == [f"1: {names}", f"0: {names}"]
 
 
 def test_processes_end_with_the_same_error_where_nothing_is_whole(tmp_path: Path) -> None:
