@@ -135,7 +135,8 @@ def check_joined(whole: DictConfig) -> None:
         )
     if on_cpu and together > 1 and training.ddp_backend in FOR_GPUS:
         raise ValueError(
-            f"--ddp-backend must be {FOR_CPUS} for several processes on CPUs, but is {training.ddp_backend}"
+            f"--ddp-backend must be {FOR_CPUS} for several processes on CPUs, but is {training.ddp_backend}; "
+            "--distributed-world-size 1 trains in one"
         )
 
 
