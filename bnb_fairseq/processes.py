@@ -14,6 +14,7 @@ from fairseq import utils
 from omegaconf import DictConfig
 
 from .checkpoints.commands import fairseq_command
+from .compat import torchrun_address
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # environment of its processes
 STARTING = ("train", "validate", "interactive", "eval_lm")  # fairseq's commands that start processes
@@ -39,7 +40,8 @@ def join_torchrun(parser: ArgumentParser) -> None:
         parser: fairseq's; its defaults are changed.
 
     Raises:
-        ValueError: if the command line has such an option with another value, or there are fewer GPUs than processes.
+        ValueError: if the command line has such an option with another value, there are fewer GPUs than processes, or
+            processes that are started again would not find each other.
     """
     if not all(name in os.environ for name in TORCHRUN):
         return
@@ -47,7 +49,7 @@ def join_torchrun(parser: ArgumentParser) -> None:
         "distributed_world_size": launched(),
         "distributed_rank": int(os.environ["RANK"]),
         "device_id": int(os.environ["LOCAL_RANK"]),
-        "distributed_init_method": "env://",
+        "distributed_init_method": torchrun_address(),
         "distributed_no_spawn": True,
     }
     parser.set_defaults(**fixed)
@@ -65,6 +67,12 @@ def join_torchrun(parser: ArgumentParser) -> None:
         problems.append(
             f"torchrun --nproc_per_node must be at most {gpus}, the number of GPUs, but is {here}; with --cpu it may "
             "be any number"
+        )
+    machines, shared = int(os.environ.get("GROUP_WORLD_SIZE", 1)), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
+    if machines > 1 and shared == "True" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
+        problems.append(  # they may be in different starts by torchrun's count, and find those of the one before
+            f"torchrun --max-restarts on {machines} machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
+            "environment, and --rdzv_backend c10d"
         )
     if problems:
         raise ValueError("; ".join(problems))

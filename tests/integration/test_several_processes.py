@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,8 +159,8 @@ def test_a_process_that_is_killed_ends_the_other_and_the_training_goes_on(whole:
 
 def _mend_as(rank: int, folder: Path) -> None:
     """Mend a folder as one of two processes, and leave a note of what it says and what it sees then."""
-    messages: list[logging.LogRecord] = []
-    logging.getLogger(mend.__module__).addFilter(lambda record: messages.append(record) or True)
+    messages = BufferingHandler(100)
+    logging.getLogger(mend.__module__).addHandler(messages)
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     if rank == 0:
         time.sleep(0.5)
@@ -167,7 +168,7 @@ def _mend_as(rank: int, folder: Path) -> None:
     options.checkpoint_suffix, options.keep_best_checkpoints, options.no_last_checkpoints = "", -1, False
     try:
         mend(options)
-        seen = f"{len(messages)}: {' '.join(sorted(path.name for path in (folder / 'saved').iterdir()))}"
+        seen = f"{len(messages.buffer)}: {' '.join(sorted(path.name for path in (folder / 'saved').iterdir()))}"
     except ValueError as error:
         seen = str(error)
     (folder / f"seen-{rank}.txt").write_text(seen)

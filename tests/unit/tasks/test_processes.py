@@ -8,7 +8,10 @@ import torch
 from fairseq import options
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import DictConfig
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
+from bnb_fairseq.compat import torchrun_address
 from bnb_fairseq.processes import TORCHRUN, check_command_line, check_joined, draw_other_numbers, join_torchrun
 
 from .conftest import NON_AUTOREGRESSIVE
@@ -127,7 +130,7 @@ def test_torchrun_sets_the_options(joined: Callable[..., Any], monkeypatch: pyte
     set_torchrun(monkeypatch, 8, rank=5, here=4)
     cpu = joined()
     assert (cpu.distributed_world_size, cpu.distributed_rank, cpu.device_id) == (8, 5, 1)
-    assert (cpu.distributed_init_method, cpu.distributed_no_spawn) == ("env://", True)
+    assert (cpu.distributed_init_method, cpu.distributed_no_spawn) == ("torchrun://", True)
     assert (cpu.distributed_backend, cpu.ddp_backend) == ("gloo", "legacy_ddp")
     set_gpus(monkeypatch, 4)
     gpu = joined()
@@ -144,6 +147,30 @@ def test_options_that_contradict_torchrun(joined: Callable[..., Any], monkeypatc
     set_gpus(monkeypatch, 1)
     with pytest.raises(ValueError, match="--nproc_per_node must be at most 1, the number of GPUs, but is 2"):
         joined()
+    set_gpus(monkeypatch, 2)
+    for name, value in {"USE_AGENT_STORE": True, "MAX_RESTARTS": 1}.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", str(value))
+    joined()
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="--max-restarts on 2 machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        joined()
+
+
+def test_processes_that_are_started_again_do_not_meet_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = TCPStore("127.0.0.1", 0, is_master=True)
+    set_torchrun(monkeypatch, 2)
+    monkeypatch.setenv("MASTER_PORT", str(server.port))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    stores = []
+    for start in ("0", "1", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start)
+        store, rank, processes = next(rendezvous(torchrun_address(), rank=1, world_size=2))
+        assert (rank, processes) == (1, 2)
+        stores.append(store)
+    stores[0].set("address", "of a dead process")
+    assert not stores[1].check(["address"])
+    stores[1].set("address", "of a living one")
+    assert stores[2].get("address") == b"of a living one"
 
 
 def test_each_process_draws_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
