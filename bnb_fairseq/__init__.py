@@ -14,8 +14,10 @@ from .installation import require_host
 require_host()
 
 from . import compat, criterions, models, optim, tasks
-from .checkpoints.commands import check_command_line
+from .checkpoints import commands
+from .processes import check_command_line
 
+commands.check_command_line()
 check_command_line()
 compat.answer_to_short_name(__path__)
 

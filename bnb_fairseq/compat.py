@@ -7,12 +7,14 @@ under torch's safe loader and silences, one by one and by name, warnings that a 
 import argparse
 import importlib
 import logging
+import os
 import sys
 import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -141,6 +143,27 @@ def whole_options(part: Any) -> DictConfig | None:
     """
     whole = part._get_parent() if isinstance(part, DictConfig) else None
     return whole if isinstance(whole, DictConfig) and "dataset" in whole and "checkpoint" in whole else None
+
+
+@cache
+def torchrun_address() -> str:
+    """Return where processes of torchrun meet, for ``torch.distributed.init_process_group``.
+
+    It is ``env://``, apart from what processes of an earlier start have left there. Since torchrun shares one store
+    among all starts, a process that ``--max-restarts`` has started again may find the address of one that is dead
+    (https://github.com/pytorch/pytorch/issues/167288).
+    """
+    # Torch may be built without these.
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+    from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
+
+    def meet(url: str, **options: Any) -> Iterator[tuple[Any, int, int]]:
+        for store, rank, processes in rendezvous(url.replace("torchrun", "env", 1), **options):
+            start = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+            yield PrefixStore(start, store), rank, processes
+
+    register_rendezvous_handler("torchrun", meet)  # type: ignore[no-untyped-call]
+    return "torchrun://"
 
 
 def quiet_known_warnings() -> None:

@@ -17,7 +17,7 @@ updates=${DEMO_UPDATES:-1500}
 plugin=(--user-dir bnb_fairseq --task translation_bnb)
 [[ -n "${DEMO_DEVICE:-}" ]] || DEMO_DEVICE=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 device=()
-[[ $DEMO_DEVICE == cuda ]] || device=(--cpu)
+[[ $DEMO_DEVICE == cuda ]] || device=(--cpu --distributed-world-size 1) # else one process a GPU
 # Idle threads sleep. By default they spin, which on a machine that other programs use can take the core that the working
 # thread waits for, and slows the training many times over.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}

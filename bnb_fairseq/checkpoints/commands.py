@@ -42,6 +42,13 @@ def check_named(cfg: NamedCheckpoints) -> None:
     _check([cfg.path, cfg.lm_path], str(cfg.checkpoint_suffix or ""), shards)
 
 
+def fairseq_command(argv: Sequence[str]) -> str | None:
+    """Return which of fairseq's commands a command line is of, such as ``eval_lm``; None for another program."""
+    place = Path(argv[0] if argv else "")
+    is_fairseqs = place.name.startswith("fairseq-") or place.parent.name == "fairseq_cli"
+    return place.stem.removeprefix("fairseq-").replace("-", "_") if is_fairseqs else None
+
+
 def check_command_line(argv: Sequence[str] | None = None) -> None:
     """Check the checkpoints on the command line of a command that builds the models in them.
 
@@ -51,10 +58,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     Raises:
         ValueError: if one is damaged, or says something that fairseq must not see.
     """
-    command, *arguments = argv if argv is not None else (sys.argv or [""])
-    place = Path(command)
-    is_fairseqs = place.name.startswith("fairseq-") or place.parent.name == "fairseq_cli"
-    if not is_fairseqs or place.stem.removeprefix("fairseq-").replace("-", "_") not in READING:
+    line = argv if argv is not None else sys.argv
+    if fairseq_command(line) not in READING:
         return
     parser = ArgumentParser(add_help=False, exit_on_error=False)
     for name in OPTIONS:
@@ -62,11 +67,11 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint-suffix", default="")
     parser.add_argument("--checkpoint-shard-count", type=int, default=1)
     try:
-        found = parser.parse_known_args(arguments)[0]
+        found = parser.parse_known_args(line[1:])[0]
     except ArgumentError:  # fairseq says what is wrong with the line
         return
     named = [getattr(found, name) for name in OPTIONS]
-    named += [word.removeprefix(key) for word in arguments for key in HYDRA if word.startswith(key)]
+    named += [word.removeprefix(key) for word in line[1:] for key in HYDRA if word.startswith(key)]
     _check(named, found.checkpoint_suffix, found.checkpoint_shard_count)
 
 

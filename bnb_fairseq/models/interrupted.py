@@ -10,12 +10,12 @@ import os
 import re
 import shutil
 from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import torch
-
+from ..processes import do_in_first
 from .restored import LAST, Progress, RestoringOptions, find_damage, read_progress, with_suffix
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def _note(cfg: RestoringOptions) -> Path:
 def mend(cfg: SavingOptions) -> None:
     """End a save that was interrupted, so that fairseq goes on from the newest whole checkpoint; else do nothing.
 
-    Damaged files are set aside, never deleted. Of several processes one does it, the others wait for it.
+    Damaged files are set aside, never deleted. Of several processes the first does it, the others wait for it.
 
     Args:
         cfg: fairseq's options.
@@ -68,15 +68,13 @@ def mend(cfg: SavingOptions) -> None:
         OSError: if there is no room for a copy.
         ValueError: if a checkpoint that an option names is damaged, or the last one is and no other is whole.
     """
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    try:
-        if not several or torch.distributed.get_rank() == 0:
-            _check_named(cfg)
-            if cfg.restore_file == LAST and Path(cfg.save_dir).is_dir():
-                _mend_folder(cfg)
-    finally:
-        if several:
-            torch.distributed.barrier()
+    do_in_first(partial(_mend, cfg))
+
+
+def _mend(cfg: SavingOptions) -> None:
+    _check_named(cfg)
+    if cfg.restore_file == LAST and Path(cfg.save_dir).is_dir():
+        _mend_folder(cfg)
 
 
 def _check_named(cfg: RestoringOptions) -> None:

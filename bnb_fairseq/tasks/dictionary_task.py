@@ -14,13 +14,14 @@ from torch import Tensor
 from ..checkpoints.reader import DIGEST
 from ..checkpoints.tensors import tensor_digest
 from ..checkpoints.trust import check_model_options, is_own
-from ..compat import matmul_precision, multiplying_in_bfloat16
+from ..compat import matmul_precision, multiplying_in_bfloat16, whole_options
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
 from ..data.whole_batches import WHOLE
 from ..models.restored import checkpoint_to_restore, read_task_state
 from ..models.row_matching import symbol_state
+from ..processes import check_joined, draw_other_numbers
 from .finite import check_loss, gradient_error
 from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards
@@ -146,10 +147,12 @@ class DictionaryTask(ResumingTask):
         """Check the task's options before a model is built to be trained.
 
         Raises:
-            ValueError: if they ask for a shard of the data (fairseq gives each process of a training its own), another
-                run of a sweep has the folder of the checkpoints, or the training goes on from a checkpoint with other
-                dictionaries.
+            ValueError: if there are other processes that do not train together with this one, the options ask for a
+                shard of the data (fairseq gives each process of a training its own), another run of a sweep has the
+                folder of the checkpoints, or the training goes on from a checkpoint with other dictionaries.
         """
+        if (whole := whole_options(self.cfg)) is not None:
+            check_joined(whole)
         refuse_shards(self.cfg, "in training, --distributed-world-size divides the data")
         begin_run_of_sweep(self.cfg)
         self.check_restored()
@@ -232,6 +235,7 @@ class DictionaryTask(ResumingTask):
             FloatingPointError: if the loss or its gradient is NaN or infinite.
         """
         self.trained, self.updates = model, update_num + 1
+        draw_other_numbers()
         try:
             with self.own_precision():
                 criterion = multiplying_in_bfloat16(criterion)

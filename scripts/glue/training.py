@@ -69,7 +69,9 @@ def make_command(
     command += ["--required-batch-size-multiple", "1", "--seed", str(arguments.seed)]
     command += ["--best-checkpoint-metric", best, "--maximize-best-checkpoint-metric", "--no-epoch-checkpoints"]
     command += ["--save-dir", str(save_dir), "--log-format", "simple", "--log-interval", "100"]
-    command += ["--num-workers", "0", "--data-buffer-size", "0", *(["--cpu"] if arguments.cpu else [])]
+    command += ["--num-workers", "0", "--data-buffer-size", "0"]
+    if arguments.cpu:
+        command += ["--cpu", "--distributed-world-size", "1"]  # else one process a GPU
     return [*command, *arguments.more]
 
 

@@ -8,6 +8,7 @@ The package is imported in functions alone: the commands' processes import this 
 as a command that is typed does.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -143,9 +144,8 @@ def try_pair(kind: str, name: str, good: Path, folder: Path) -> Outcome:
         (folder / save_dir).mkdir()
         shutil.copy(evil, folder / save_dir / file)
     (folder / "interrupted" / SAVING).touch()
-    arguments = (commands(evil, good.parent, folder)[name], folder, folder / "log", [str(ROOT)], False, False)
-    process = forked.PROCESSES.Process(target=forked._become, args=arguments)
-    process.start()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = forked.start(commands(evil, good.parent, folder)[name], folder, folder / "log", environment=environment)
     process.join()
     ran = marker.exists()
     if ran:
@@ -169,7 +169,7 @@ def main(where: str, *names: str) -> None:
     folder = Path(where).absolute()
     good = write_good(folder / "good")
     print("| command | pairs | markers | exits of 0 | files not named |\n| --- | --: | --: | --: | --: |", flush=True)
-    total = (0, 0, 0, 0)
+    total: tuple[int, ...] = (0, 0, 0, 0)
     for name in names or COMMANDS:
         (folder / name).mkdir()
         found = [outcome for _, outcome in try_all(list(KINDS), [name], good, folder / name)]

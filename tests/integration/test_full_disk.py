@@ -1,5 +1,6 @@
 """Scripts that find no room for what they write: one line, and nothing half done remains."""
 
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ LARGEST = 30_000  # bytes of a file
 
 def _become(words: Sequence[str], folder: Path, log: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
-    forked._become(words, folder, log, [str(ROOT)], False, False)
+    forked._become(words, folder, (forked.NOTHING, log, log), {**os.environ, "PYTHONPATH": str(ROOT)}, False)
 
 
 def run_without_room(script: str, *words: object, folder: Path) -> str:

@@ -144,7 +144,7 @@ def test_validation_equals_generation(
     options = [*TRAIN, "--finetune-from-model", noisy, *SIZES, *MODEL, *JUDGED, "--truncate-source", "--no-save"]
     options += ["--lr", "1e-12", "--max-update", 1, "--batch-size-valid", 8]
     one = fairseq("train", data_bin, *options)
-    two = in_two_processes([data_bin, *options, "--load-checkpoint-on-all-dp-ranks"])
+    two = in_two_processes([data_bin, *options, "--load-checkpoint-on-all-dp-ranks"], tmp_path / "log.txt")
     for metric, score in zip(ROUGE, scores, strict=True):
         assert found(one, metric) == [pytest.approx(score, abs=0.2)], metric
         assert found(two, metric) == [pytest.approx(score, abs=0.2)], metric
