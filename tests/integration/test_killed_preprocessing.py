@@ -93,7 +93,7 @@ def read(task: str, folder: Path, texts: Path, part: str) -> str | None:
         dataset = made.datasets[part]
     except (ValueError, FileNotFoundError) as error:
         return str(error)
-    sides = made.dictionaries()  # type: ignore[attr-defined]
+    sides = made.dictionaries()
     for side in ("source", "target") if "-s" in KINDS[task][1] else ("source",):
         items = [dataset[i][side] for i in range(len(dataset))]
         lines = [sides[side].string(ids[ids >= SPECIALS]) for ids in items]

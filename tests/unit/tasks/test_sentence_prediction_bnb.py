@@ -95,7 +95,7 @@ def test_one_text_and_no_labels(data_bin: Path, make_task: MakeTask) -> None:
     assert batch["net_input"]["src_tokens"].tolist() == [[2, 6, 3]]
     assert "target" not in dataset[0]
     with pytest.raises(ValueError, match=r"^validation needs targets, but"):
-        task.valid_step(batch, None, None)  # type: ignore[arg-type]
+        task.valid_step(batch, None, None)
     task.trains = True
     with pytest.raises(ValueError, match=rf"^training and validation need targets, .* no {data_bin}/label/test$"):
         task.load_dataset("test")

@@ -157,7 +157,7 @@ def test_no_targets_to_train_on(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^validation needs targets, but the part that --valid-subset names has none$"
     ):
-        task.valid_step(batch, None, None)  # type: ignore[arg-type]
+        task.valid_step(batch, None, None)
     task.trains = True
     with pytest.raises(ValueError, match=rf"^training and validation need targets, .* no {folder}/valid\.en-de\.de$"):
         task.load_dataset("valid")
