@@ -32,7 +32,7 @@ def begin_parts(
     """
     for part in parts:
         _with(part, INDEX).unlink(missing_ok=True)
-        for unfinished in part.parent.glob(f"{escape(part.name)}.pt*"):  # of --workers of a run that was killed
+        for unfinished in part.parent.glob(f"{escape(part.name)}.pt[0-9]*"):  # of --workers of a run that was killed
             unfinished.unlink()
     unmarked = [part for part in _parts(dictionary) if not _with(part, SUFFIX).is_file()]
     if unmarked and dictionary.is_file():
@@ -74,7 +74,8 @@ def check_part(part: str, read_digest: Callable[[], DictionaryDigest]) -> None:
 def _parts(dictionary: Path) -> list[Path]:
     """List the parts in a dictionary's folder that have its ids."""
     language = dictionary.name.removeprefix(DICTIONARY).removesuffix(".txt")
-    return [path.with_suffix("") for path in sorted(dictionary.parent.glob(f"*{escape(language)}{INDEX}"))]
+    found = [path.with_suffix("") for path in sorted(dictionary.parent.glob(f"*{escape(language)}{INDEX}"))]
+    return [part for part in found if language or "." not in part.name]
 
 
 def _with(part: Path, suffix: str) -> Path:

@@ -144,6 +144,7 @@ def try_pair(kind: str, name: str, good: Path, folder: Path) -> Outcome:
         (folder / save_dir).mkdir()
         shutil.copy(evil, folder / save_dir / file)
     (folder / "interrupted" / SAVING).touch()
+    shutil.rmtree(folder / "out", ignore_errors=True)  # a new run, which no earlier one stands against
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = forked.start(commands(evil, good.parent, folder)[name], folder, folder / "log", environment=environment)
     process.join()
@@ -169,13 +170,13 @@ def main(where: str, *names: str) -> None:
     folder = Path(where).absolute()
     good = write_good(folder / "good")
     print("| command | pairs | markers | exits of 0 | files not named |\n| --- | --: | --: | --: | --: |", flush=True)
-    total: tuple[int, ...] = (0, 0, 0, 0)
+    total = [0, 0, 0, 0]
     for name in names or COMMANDS:
         (folder / name).mkdir()
         found = [outcome for _, outcome in try_all(list(KINDS), [name], good, folder / name)]
         unnamed = sum(REFUSED not in each.printed for each in found)
         counts = (len(found), sum(each.ran for each in found), sum(each.status == 0 for each in found), unnamed)
-        total = tuple(map(sum, zip(total, counts, strict=True)))
+        total = list(map(sum, zip(total, counts, strict=True)))
         print(f"| {name} | {' | '.join(map(str, counts))} |", flush=True)
     print(f"| all | {' | '.join(map(str, total))} |")
 

@@ -10,12 +10,13 @@ import random
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bnb_fairseq.models.interrupted import SAVING  # importing the package lets torch read what fairseq writes
+import bnb_fairseq  # noqa: F401  (lets torch read what fairseq writes)
 
 from ..conftest import ROOT
 from . import forked
@@ -148,25 +149,42 @@ def interrupt(options: Sequence[object], folder: Path, kills: int, lengths: rand
 
 
 def kill_in_copy(share: float, options: Sequence[object], folder: Path) -> str | None:
-    """Train, and kill the process once a share of a copy is written; return which, and how much of it there was."""
+    """Train, and kill the process once a share of a copy is written.
+
+    Args:
+        share: of the file.
+        options: of the training.
+        folder: its folder.
+
+    Returns:
+        Which copy it was, and how much of it there is; empty if it was whole before the process ended. None if the
+        training came to its end.
+    """
     checkpoints = folder / "checkpoints"
+    before = _states(checkpoints)
     process = start(options, folder)
     while process.exitcode is None:
+        found = _states(checkpoints)
+        largest = max((state.st_size for state in found.values()), default=0)
         for name in COPIES:
-            sizes = {path.name: path.stat().st_size for path in checkpoints.glob("checkpoint_*.pt")}
-            written, size = sizes.get(name), max(sizes.values(), default=0)
-            if (
-                written is not None
-                and share * size <= written < LARGEST_PART * size
-                and (checkpoints / SAVING).exists()
-            ):
+            changed = name in found and (name not in before or found[name].st_mtime_ns != before[name].st_mtime_ns)
+            if changed and share * largest <= found[name].st_size < LARGEST_PART * largest:
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
-                written = (checkpoints / name).stat().st_size
-                return f"{name} of {written:,} of {size:,} bytes" if written < LARGEST_PART * size else ""
+                size = (checkpoints / name).stat().st_size
+                return f"{name} has {size:,} of {largest:,} bytes" if size < LARGEST_PART * largest else ""
         time.sleep(0.001)
     assert process.exitcode == 0, (folder / LOG).read_text(encoding="utf-8", errors="replace")[-5000:]
     return None
+
+
+def _states(checkpoints: Path) -> dict[str, os.stat_result]:
+    """Return what the system knows of each checkpoint; they come and go while it is asked."""
+    found = {}
+    for path in checkpoints.glob("checkpoint_*.pt"):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.stat()
+    return found
 
 
 def interrupt_copies(data: str, folder: Path, kills: int, shares: random.Random) -> None:

@@ -59,7 +59,7 @@ def test_a_training_writes_a_digest_and_goes_on_from_it(good: Path, tmp_path: Pa
         (tmp_path / "bad.pt").write_bytes(content)
         bad = forked.run([*words, "--restore-file", str(tmp_path / "bad.pt")], tmp_path, tmp_path / "log", fails=True)
         assert "--restore-file must be a whole checkpoint" in bad
-        assert "bad.pt is damaged (the checksum of " in bad
+        assert "bad.pt is damaged (" in bad
 
 
 def test_a_part_of_a_model_beside_a_good_checkpoint(good: Path, tmp_path: Path) -> None:  # noqa: F811
