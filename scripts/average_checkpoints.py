@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 from conversion.files import staging
-from one_line_errors import one_line_errors
 from torch import Tensor
 
 from bnb_fairseq.checkpoints.reader import DIGEST, read_checkpoint
 from bnb_fairseq.checkpoints.tensors import tensor_digest
+from bnb_fairseq.cli.errors import one_line_errors
 
 USAGE = "%(prog)s (--best K | --last K) SAVE_DIR OUT.pt\n       %(prog)s --checkpoints A.pt [B.pt ...] OUT.pt"
 WRITTEN_IN_TRAINING = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|_last|\.best_.+_-?\d+\.?\d*)\.pt")

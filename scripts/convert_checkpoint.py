@@ -12,7 +12,8 @@ from pathlib import Path
 from conversion.hf import fairseq_to_hf
 from conversion.seed import fairseq_to_seed, seed_to_fairseq
 from conversion.verification import table, verify
-from one_line_errors import one_line_errors
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 DATA_HELP = (
     "folder of the dictionaries (default: that of the checkpoint if they lie there, else the data-bin of its training)"

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from one_line_errors import one_line_errors
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.data.spaces import Spaces, general_spaces
 from bnb_fairseq.data.subword import BERT_SPECIALS
 from bnb_fairseq.data.wordpiece import WordPiece

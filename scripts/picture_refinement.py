@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 from fairseq import utils
-from one_line_errors import one_line_errors
 from refinement.drawing import draw
 from refinement.page import page
 from refinement.record import Refinement, record
 
 from bnb_fairseq.checkpoints.reader import load_models
+from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.data.pair_dataset import SPECIAL_SYMBOLS
 from bnb_fairseq.data.preflight import check_lines
 from bnb_fairseq.generation.generator import NarGenerator

@@ -15,7 +15,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
-from one_line_errors import one_line_errors
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 VALUE = re.compile(r"\b(num_updates|nll_loss|bleu|kl_factor|kl_loss|kl_unit_\w+|active_units)[= ]([\d.]+)")
 TRAINING = re.compile(r"\bepoch \d+:\s+\d+ / \d+ ")  # what --log-file writes lacks the logger's name

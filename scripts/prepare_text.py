@@ -9,8 +9,7 @@ import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
-from one_line_errors import one_line_errors
-
+from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.vocabulary import train_model
 
 PARTS = ("train", "valid", "test")

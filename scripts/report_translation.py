@@ -11,11 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from one_line_errors import one_line_errors
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 SPEED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s \(([\d.,]+) sentences/s")
 

@@ -28,7 +28,8 @@ from glue.runs import TaskRun, describe_options
 from glue.tasks import GLUE, TextTask, custom_task
 from glue.tsv import Column, Columns
 from machine import describe_machine
-from one_line_errors import one_line_errors
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 ALL, CUSTOM = "all", "custom"
 VERSIONS = ("torch", "fairseq", "sklearn", "scipy")

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conversion.files import staging
-from one_line_errors import one_line_errors
 from squad.reading import Item, SquadFile, read_titles
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 ENDINGS = ("answer", "question")
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from fairseq.data import data_utils
 from kneser_ney import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Ints, count, smooth, write_arpa
-from one_line_errors import one_line_errors
 
+from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.data.dictionary import load_data_bin
 from bnb_fairseq.generation.ngram import UNKNOWN, load_ngram_model, ngram_words
 

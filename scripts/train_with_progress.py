@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from one_line_errors import one_line_errors
+from bnb_fairseq.cli.errors import one_line_errors
 
 LAST_LINES = 30
 

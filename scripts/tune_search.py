@@ -22,8 +22,9 @@ import sacrebleu
 import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
-from one_line_errors import one_line_errors
 from picture_refinement import load_model
+
+from bnb_fairseq.cli.errors import one_line_errors
 
 HEAD = ("--ctc-beam", "--ctc-lm-weight", "--ctc-token-bonus", "BLEU", "length ratio", "sentences/s")
 

@@ -1,4 +1,4 @@
-"""How a script ends on what a user can get wrong: with one line in place of a traceback."""
+"""How a command ends on what a user can get wrong: with one line in place of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_line_errors(script: str, *expected: type[Exception]) -> Iterator[None]:
-    """End the script on an expected error within the context; any other passes with its traceback.
+    """End the command on an expected error within the context; any other passes with its traceback.
 
     Args:
         script: its name, with which the line begins.
