@@ -8,7 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from .conftest import SCRIPTS
+from bnb_fairseq.cli.errors import one_line_errors
+
+from ...conftest import ROOT
 
 # script -> the function that raises, errors that are expected of it, errors that are not
 EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
@@ -59,16 +61,18 @@ def test_other_errors_pass(name: str, kind: type[Exception], raises: Callable[[s
 
 
 def test_what_a_user_sees() -> None:
-    code = "from one_line_errors import one_line_errors\nwith one_line_errors('script', OSError):\n    open('no/file')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=False)
+    code = (
+        "from bnb_fairseq.cli.errors import one_line_errors\nwith one_line_errors('script', OSError):\n    open('x/y')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == "script: [Errno 2] No such file or directory: 'no/file'\n"
+    assert done.stderr == "script: [Errno 2] No such file or directory: 'x/y'\n"
 
 
-def test_without_an_error_the_script_goes_on(load_script: Callable[[str], ModuleType]) -> None:
+def test_without_an_error_the_script_goes_on() -> None:
     steps = []
-    with load_script("one_line_errors").one_line_errors("script", ValueError):
+    with one_line_errors("script", ValueError):
         steps.append("within")
     steps.append("after")
     assert steps == ["within", "after"]
