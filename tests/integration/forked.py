@@ -6,6 +6,7 @@ plugin nor fairseq's commands: their own start is part of every process. ``test_
 
 import argparse
 import atexit
+import builtins
 import gc
 import importlib
 import logging
@@ -18,6 +19,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +47,22 @@ def _open(stdin: Path, out: Path, err: Path) -> None:
     sys.stdin = open(0, encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)  # noqa: SIM115
 
 
+def _forget_logging() -> None:
+    """Let fairseq set up logging when it is imported once more, as it does where nothing has done it before."""
+    root, imported = logging.getLogger(), builtins.__import__
+    level = root.level
+    root.handlers.clear()
+    root.setLevel(logging.WARNING)
+
+    def watch(name: str, *others: Any, **named: Any) -> ModuleType:
+        if name.partition(".")[0] == "fairseq":
+            builtins.__import__ = imported
+            logging.basicConfig(level=level)
+        return imported(name, *others, **named)
+
+    builtins.__import__ = watch
+
+
 def _become(
     words: Sequence[str],
     folder: Path,
@@ -61,6 +80,7 @@ def _become(
     np.random.seed()  # the server's state would be the same for all
     gc.freeze()
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    _forget_logging()
     if only_parse:
         argparse.ArgumentParser.parse_args = _parse_and_exit  # type: ignore[method-assign, assignment]
     try:
@@ -70,8 +90,6 @@ def _become(
             runpy.run_path(words[1], run_name="__main__")
         else:
             sys.argv = [str(PROGRAMS / words[0]), *words[1:]]
-            if words[0] == "fairseq-train":  # sets up logging before it imports fairseq, which does it, too
-                logging.getLogger().handlers.clear()
             module = words[0].removeprefix("fairseq-").replace("-", "_")
             sys.exit(importlib.import_module(f"fairseq_cli.{module}").cli_main())
     except Exception:

@@ -1,4 +1,4 @@
-"""The average of checkpoints as fairseq-train saves them, made as a user makes it, and fairseq's commands on it."""
+"""The average of checkpoints as fairseq-train saves them, and fairseq's commands on it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The script that compares checkpoints, run as a user runs it."""
+"""The script that compares checkpoints, as a user types it."""
 
 import json
 import re

@@ -18,7 +18,7 @@ SYSTEMS = {
 
 
 @pytest.mark.parametrize(
-    "systems", [["bnb-ctc"], pytest.param(list(SYSTEMS), marks=pytest.mark.slow)], ids=["one", "all"]
+    "systems", [["bnb-ctc", "bert2bert"], pytest.param(list(SYSTEMS), marks=pytest.mark.slow)], ids=["two", "all"]
 )
 def test_table_json_and_picture(systems: list[str], setting: Setting, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")

@@ -1,4 +1,4 @@
-"""fairseq's commands, each run as a user runs it."""
+"""fairseq's commands, as a user types them."""
 
 import re
 import shutil

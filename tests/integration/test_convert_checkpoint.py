@@ -128,6 +128,7 @@ def test_interactive_needs_nothing_but_the_converters_folder(converted: Path, da
     assert hypotheses(output) == expected
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_on_goes_back_too(
     converted: Path, data_bin: Path, fairseq: Command, tmp_path: Path
 ) -> None:

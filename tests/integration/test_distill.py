@@ -1,4 +1,4 @@
-"""scripts/distill.py, run as a user runs it, killed, resumed, and a student trained on what it makes."""
+"""scripts/distill.py, as a user types it, killed, resumed, and a student trained on what it makes."""
 
 import re
 import signal

@@ -49,6 +49,7 @@ def test_text_in_and_text_out_as_fairseq_generate_has_it(
         assert text == dictionary.text(dictionary.encode_line(sources[int(number)]), dictionary.unk_word)
 
 
+@pytest.mark.slow
 def test_n_best_lists_as_fairseq_interactive_has_them(
     hub: BnbHubInterface, sources: list[str], setting: Setting, checkpoint: Path, fairseq: Command
 ) -> None:

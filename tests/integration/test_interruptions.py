@@ -15,7 +15,8 @@ def options(setting: Setting, kind: str, *more: object) -> list[object]:
     return [setting.data_bin, *COMMON, "--bert-encoder", setting.bert, *KINDS[kind], *small, *more]
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("vae", 0), pytest.param("bert2bert", 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "workers"), [("vae", 0), ("bert2bert", 2)])
 def test_a_killed_training_ends_as_one_in_one_go(kind: str, workers: int, setting: Setting, tmp_path: Path) -> None:
     line = options(setting, kind, "--num-workers", workers)
     _, found = interrupt(line, tmp_path / "trainings", 2, random.Random(3))

@@ -1,4 +1,4 @@
-"""Pretraining on plain text and what follows it, each command run as a user runs it."""
+"""Pretraining on plain text and what follows it."""
 
 import re
 import shutil
@@ -115,9 +115,9 @@ def test_workers_and_a_resumed_training_in_the_third_epoch(
     ("strategy", "model"),
     [
         ("ae", ["--length-control", "length"]),
-        ("plm", ["--length-control", "ctc"]),
-        ("clm", ["--length-control", "length"]),
-        ("clm", ["--length-control", "ctc", "--ctc-upsample", 1]),
+        pytest.param("plm", ["--length-control", "ctc"], marks=pytest.mark.slow),
+        pytest.param("clm", ["--length-control", "length"], marks=pytest.mark.slow),
+        pytest.param("clm", ["--length-control", "ctc", "--ctc-upsample", 1], marks=pytest.mark.slow),
         ("mlm", ["--arch", "bert2bert", "--criterion", "label_smoothed_cross_entropy"]),
     ],
 )

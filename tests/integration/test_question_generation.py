@@ -159,6 +159,7 @@ def test_lines_that_are_refused(questions: Questions, fairseq: Command, write: W
     assert not list((tmp_path / "bin").glob("*.bin"))
 
 
+@pytest.mark.slow
 def test_meteor_that_is_not_there(
     questions: Questions, fairseq: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,8 +53,7 @@ def check_order(found: dict[int, list[tuple[float, str]]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [pytest.param("ctc", marks=pytest.mark.slow), pytest.param("length", marks=pytest.mark.slow), "length, refined"],
+    "kind", ["ctc", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("length", "length, refined"))]
 )
 def test_best_five(kind: str, setting: Setting, checkpoint: Path, length_checkpoint: Path, fairseq: Command) -> None:
     arguments = ["--path", checkpoint if kind == "ctc" else length_checkpoint, *BEAM]

@@ -115,6 +115,7 @@ def test_command(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) 
     compare(command(name, setting, checkpoint), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     compare(script(name, setting, checkpoint), tmp_path)

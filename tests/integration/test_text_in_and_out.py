@@ -86,6 +86,7 @@ def test_a_folder_of_an_earlier_version_writes_references_from_ids(folder: Path,
     assert [text.replace("<[UNK]>", "[UNK]") for text in lines_of(output, "T")] == lines_of(output, "S")
 
 
+@pytest.mark.slow
 def test_data_split_in_another_way_are_refused(folder: Path, fairseq: Command) -> None:
     """One vocabulary, read in small letters here and as it is there: no id is out of range."""
     preprocess(fairseq, folder, "lower", f"{folder / 'bert'}:lower_case=true")

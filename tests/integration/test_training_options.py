@@ -82,6 +82,7 @@ def test_generate(trained: tuple[Path, str], setting: Setting, fairseq: Command)
     assert len(re.findall(r"^D-\d+\t", output, re.MULTILINE)) == 100
 
 
+@pytest.mark.slow
 def test_other_frozen_parts_need_a_fresh_optimizer(
     trained: tuple[Path, str], setting: Setting, fairseq: Command, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_options_without_effect_are_refused(
     assert "Start iterating over samples" not in output
 
 
+@pytest.mark.slow
 def test_bert2bert(setting: Setting, fairseq: Command, tmp_path: Path) -> None:
     line: list[object] = [*TRAIN, "--arch", "bert2bert", "--criterion", "label_smoothed_cross_entropy"]
     line += ["--bert-encoder", setting.bert, "--encoder-layers", 2, "--decoder-layers", 2, *RATES]

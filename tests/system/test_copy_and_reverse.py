@@ -4,7 +4,7 @@ import pytest
 
 from .conftest import BNB, UNSEEN, Learn, Strings, updates
 
-COPY, REVERSE = updates(800), updates(1000)  # options that stand behind others take their place
+COPY, SHORTER, REVERSE = updates(800), updates(500), updates(1000)  # options that stand behind others take their place
 CTC, LENGTH = [*BNB["ctc"], *COPY], [*BNB["length"], *COPY]
 LATENT = ["--latent-size", "8"]
 VAE = [*LATENT, "--latent", "vae", "--kl-factor", "0.1"]
@@ -17,12 +17,12 @@ MODELS = {
     "length": [*LENGTH, *updates(400)],
     "bert2bert": [*BERT2BERT, *updates(200)],
     "ctc, fixed canvas": [*CTC, *FIXED, "--label-smoothing", "0.1", *updates(1800)],
-    "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
+    "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask", *SHORTER],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
-    "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@600"],
-    "length, latent": [*LENGTH, *LATENT, "--label-smoothing", "0.1"],
+    "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@400", *SHORTER],
+    "length, latent": [*LENGTH, *LATENT, "--label-smoothing", "0.1", *SHORTER],
     "length, vae": [*LENGTH, *VAE],
-    "length, canvas tokens": [*LENGTH, "--canvas-tokens"],
+    "length, canvas tokens": [*LENGTH, "--canvas-tokens", *SHORTER],
     "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],
     "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "500", "--oaxe-margin", "0.1"],
 }

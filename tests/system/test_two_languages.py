@@ -31,7 +31,7 @@ def shares(output: dict[int, str], sources: list[str]) -> tuple[float, float]:
 def test_languages_are_not_mixed(control: str, refining: bool, strings: Strings, learn: Learn) -> None:
     choice = random.Random(1)
     targets = {part: [choice.choice((s, in_letters(s))) for s in sources] for part, sources in strings.items()}
-    options = [*BNB[control], *updates(1500)]
+    options = [*BNB[control], *updates(1500 if refining else 600)]
     options += ["--canvas-tokens"] if refining else []
     translate = learn(strings, targets, options)
     once, mixed = shares(translate(), strings["test"])

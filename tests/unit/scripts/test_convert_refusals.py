@@ -155,6 +155,7 @@ def random_change(tensor: Tensor) -> Tensor:
     return tensor + 0.05 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 def test_verification_sees_a_change_in_any_tensor(run: Run, seed: Path) -> None:
     """All but those that nothing can see: the pooler, and the bias of keys, which shifts all scores alike."""
     original = dict(torch.load(SEED / "pytorch_model.bin"))

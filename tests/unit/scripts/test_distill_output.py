@@ -169,6 +169,7 @@ def killed_at_line(number: int, module: ModuleType, run: Callable[[], object]) -
     return status != 0
 
 
+@pytest.mark.slow
 def test_killed_at_any_line(module: ModuleType, data: Any, tmp_path: Path) -> None:
     """What stands under its own name is complete after every kill, and the rest is made up for.
 
