@@ -131,15 +131,17 @@ def _complete_best(best: Path, start: Whole, found: Sequence[Whole]) -> None:
 
 def _checkpoints(cfg: RestoringOptions, damage: Container[Path]) -> list[Whole]:
     """List the whole checkpoints of a folder, the newest first, of equal ones the last."""
-    end = with_suffix(".pt", cfg)
-    found = []
-    for path in Path(cfg.save_dir).glob(f"checkpoint*{end}"):
-        named = CHECKPOINT.fullmatch(path.name.removesuffix(end))
-        if named and path not in damage and (progress := read_progress(path)):
-            found.append(Whole(path, progress))
+    found = [Whole(path, progress) for path in _named(cfg) if path not in damage and (progress := read_progress(path))]
     return sorted(
         found, key=lambda each: (each.progress[:3], each.path.stem.startswith("checkpoint_last")), reverse=True
     )
+
+
+def _named(cfg: RestoringOptions) -> list[Path]:
+    """List the files of a folder that have the name of a checkpoint."""
+    end = with_suffix(".pt", cfg)
+    files = sorted(Path(cfg.save_dir).glob(f"checkpoint*{end}"))
+    return [path for path in files if CHECKPOINT.fullmatch(path.name.removesuffix(end))]
 
 
 def _start(cfg: SavingOptions, found: Sequence[Whole], last: Path, damage: Mapping[Path, str]) -> Whole | None:
@@ -160,6 +162,10 @@ def _start(cfg: SavingOptions, found: Sequence[Whole], last: Path, damage: Mappi
         raise ValueError(
             f"--save-dir {cfg.save_dir}: {last.name} {damage[last]}, and no other checkpoint there is whole; move it "
             f"away to train anew"
+        )
+    if others := [path.name for path in _named(cfg) if path not in damage]:
+        raise ValueError(
+            f"--save-dir {cfg.save_dir}: no checkpoint there is whole; move {', '.join(others)} away to train anew"
         )
     return None
 

@@ -9,6 +9,7 @@ as a command that is typed does.
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 print(BnbTransformer.from_pretrained(sys.argv[1], data_name_or_path=sys.argv[2]).translate("the cell"))
 """
 SIZES = ("layers=1", "embed-dim=8", "ffn-embed-dim=8", "attention-heads=2")
-REFUSED = ".pt: must be a checkpoint"
+REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint there is whole; move checkpoint_1_1\.pt away")
 
 
 class Outcome(NamedTuple):
@@ -48,7 +49,7 @@ class Outcome(NamedTuple):
     @property
     def in_order(self) -> bool:
         """Whether it failed, named the file, and ran nothing of it."""
-        return not self.ran and self.status not in (0, None) and REFUSED in self.printed
+        return not self.ran and self.status not in (0, None) and REFUSED.search(self.printed) is not None
 
 
 def script(name: str) -> list[str]:
@@ -174,7 +175,7 @@ def main(where: str, *names: str) -> None:
     for name in names or COMMANDS:
         (folder / name).mkdir()
         found = [outcome for _, outcome in try_all(list(KINDS), [name], good, folder / name)]
-        unnamed = sum(REFUSED not in each.printed for each in found)
+        unnamed = sum(REFUSED.search(each.printed) is None for each in found)
         counts = (len(found), sum(each.ran for each in found), sum(each.status == 0 for each in found), unnamed)
         total = list(map(sum, zip(total, counts, strict=True)))
         print(f"| {name} | {' | '.join(map(str, counts))} |", flush=True)

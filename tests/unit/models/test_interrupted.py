@@ -1,6 +1,7 @@
 """What becomes of a folder of checkpoints when a save is interrupted at any moment."""
 
 import logging
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -160,6 +161,15 @@ def test_nothing_whole_is_an_error_that_names_the_file(folder: Callable[..., Pat
     with pytest.raises(ValueError, match=rf"--save-dir {place}: {LAST} ends too early"):
         mend(options(place))
     assert (place / LAST).exists(), "nothing was moved"
+
+
+def test_files_that_cannot_be_read_are_not_written_over(folder: Callable[..., Path]) -> None:
+    """What fairseq writes first is written in one step: such a file is no half of a save."""
+    place = folder(saving=True)
+    (place / "checkpoint_1_10.pt").write_bytes(pickle.dumps({"model": Path}))
+    with pytest.raises(ValueError, match=r"no checkpoint there is whole; move checkpoint_1_10\.pt away to train anew$"):
+        mend(options(place))
+    assert [path.name for path in place.glob("*.pt")] == ["checkpoint_1_10.pt"]
 
 
 @pytest.mark.parametrize("option", ["restore_file", "finetune_from_model"])
