@@ -4,7 +4,7 @@ import pytest
 
 from .conftest import BNB, UNSEEN, Learn, Strings, updates
 
-COPY, SHORTER, REVERSE = updates(800), updates(500), updates(1000)  # options that stand behind others take their place
+COPY, SHORTER, REVERSE = updates(600), updates(500), updates(1000)  # options that stand behind others take their place
 CTC, LENGTH = [*BNB["ctc"], *COPY], [*BNB["length"], *COPY]
 LATENT = ["--latent-size", "8"]
 VAE = [*LATENT, "--latent", "vae", "--kl-factor", "0.1"]
@@ -24,7 +24,7 @@ MODELS = {
     "length, vae": [*LENGTH, *VAE],
     "length, canvas tokens": [*LENGTH, "--canvas-tokens", *SHORTER],
     "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],
-    "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "500", "--oaxe-margin", "0.1"],
+    "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "300", "--oaxe-margin", "0.1"],
 }
 QUICK = ("ctc", "length", "bert2bert")
 RUNS = [
