@@ -55,6 +55,16 @@ quietly() {
     mv "$output.partial" "$output"
 }
 
+# watched LOG COMMAND...: append the command's output to a log and show how the training goes on.
+watched() {
+    local log=$1
+    shift
+    "$@" 2>&1 | tee -a "$log" | { grep --line-buffered -oE "(train_inner|valid on|Loaded checkpoint).*" || true; } || {
+        tail -n 30 "$log" >&2
+        return 1
+    }
+}
+
 preprocess() {
     rm -rf "$demo/data-bin"
     quietly "$demo/output/preprocess.txt" fairseq-preprocess "${plugin[@]}" --source-lang en --target-lang de \
@@ -65,8 +75,7 @@ preprocess() {
 
 # train FOLDER UPDATES LEARNING-RATE: continues from checkpoint_last.pt where there is one.
 train() {
-    python scripts/train_with_progress.py --log "$1.log" -- \
-        fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
+    watched "$1.log" fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
         --arch bnb_transformer --bert-encoder "$demo/bert" --encoder-layers 3 --decoder-layers 2 \
         --length-control ctc --float32-matmul-precision medium \
         --criterion bnb_loss --label-smoothing 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1 \

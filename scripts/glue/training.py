@@ -3,11 +3,11 @@
 import argparse
 import math
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
-from train_with_progress import run
 
 from .tasks import TextTask
 
@@ -20,6 +20,7 @@ REPORTS: dict[tuple[str, ...], tuple[list[str], str]] = {
     ("matthews",): (["--report-mcc"], "mcc"),
     ("pearson", "spearman"): (["--regression-target", "--report-pearson-and-spearman"], "pearson_and_spearman"),
 }
+LAST_LINES = 30  # of a log, shown where a training fails
 RATES = ("--optimizer", "adam", "--adam-betas", "(0.9, 0.999)", "--adam-eps", "1e-6", "--clip-norm", "1.0")  # BERT's
 SHOWN = ("loss", "accuracy", "acc_and_f1", "mcc", "pearson_and_spearman")
 
@@ -99,6 +100,36 @@ def digest(line: str) -> str | None:
     return None
 
 
+def run(command: list[str], log: Path) -> int:
+    """Run the command and show its progress.
+
+    Args:
+        command: from ``make_command``.
+        log: file that its output is appended to.
+
+    Returns:
+        Its exit status.
+    """
+    tail: list[str] = []
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                file.write(line)
+                file.flush()
+                tail = [*tail, line][-LAST_LINES:]
+                if shown := digest(line.rstrip("\n")):
+                    print("  ", shown, file=sys.stderr, flush=True)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        print("".join(tail), end="", file=sys.stderr)
+    return process.returncode
+
+
 def train(command: list[str], log: Path, save_dir: Path) -> Path:
     """Train, or go on with a training that was interrupted.
 
@@ -115,7 +146,7 @@ def train(command: list[str], log: Path, save_dir: Path) -> Path:
     """
     with log.open("a", encoding="utf-8") as file:
         print("$", *command, file=file)
-    status = run(command, log, digest, sys.stderr)
+    status = run(command, log)
     found = [save_dir / f"checkpoint_{name}.pt" for name in ("best", "last")]
     found = [path for path in found if path.is_file()]
     if status or not found:

@@ -18,9 +18,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
-    "plot_training": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
-    "train_with_progress": ("check", [ValueError], [RuntimeError, OSError]),
     "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 

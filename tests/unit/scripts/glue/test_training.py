@@ -1,6 +1,7 @@
 """The training's command, and what is shown of its log."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,33 @@ def test_training_leaves_a_checkpoint(part: Part, tmp_path: Path, capsys: pytest
         train(python("import sys; print('why'); sys.exit(3)"), log, tmp_path)
     assert "why" in capsys.readouterr().err
     assert "done" in log.read_text()
+
+
+def test_log_is_kept_and_goes_on(part: Part, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("before\n")
+    code = "import sys; print('| train_inner | loss=2.5, num_updates=1'); print('error', file=sys.stderr)"
+    assert part("training").run(python(code), log) == 0
+    lines = log.read_text().splitlines()
+    assert lines[0] == "before"
+    assert sorted(lines[1:]) == ["error", "| train_inner | loss=2.5, num_updates=1"]
+    assert capsys.readouterr().err == "   update 1: loss 2.5\n"
+
+
+def test_failure_shows_the_last_lines(part: Part, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import sys; [print('line', i) for i in range(100)]; sys.exit(3)"
+    assert part("training").run(python(code), tmp_path / "log") == 3
+    assert capsys.readouterr().err == "".join(f"line {i}\n" for i in range(70, 100))
+    assert len((tmp_path / "log").read_text().splitlines()) == 100
+
+
+def test_interrupted_progress_stops_the_training(part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(part("training"), "digest", interrupt)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        part("training").run(python(code), tmp_path / "log")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "log").read_text()), 0)
