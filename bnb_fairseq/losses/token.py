@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..modules import lazy_logits
 from ..modules.lazy_logits import LazyLogits
 
 
@@ -26,7 +27,8 @@ def chosen_log_probs(logits: LazyLogits | Tensor, ids: Tensor) -> ChosenLogProbs
     """Compute the log-probabilities of a few words, and the mean over all words.
 
     The same as ``log_softmax`` followed by ``gather`` and ``mean``, without a tensor of N x V: the logits of one block
-    of positions exist at a time. They are computed once more for the gradient, but for the last block, which is kept.
+    of positions exist at a time. They are computed once more for the gradient, but for the last few blocks, which are
+    kept.
 
     Args:
         logits: N x V, any floating type.
@@ -83,12 +85,14 @@ class _ChosenLogProbs(torch.autograd.Function):
         weight_there, bias_there = (None if part is None else part.to(dtype) for part in (weight, bias))
         logits = LazyLogits(states.to(dtype), weight_there, bias_there)
         chosen, mean = ids.new_empty(ids.shape, dtype=wide), ids.new_empty(len(ids), dtype=wide)
-        log_probs = states.new_empty(0)
+        kept: list[Tensor] = []
         for rows in logits.blocks():
             block = logits._replace(states=logits.states[rows]).whole()
             log_probs = F.log_softmax(block, dim=1, dtype=wide)
             chosen[rows], mean[rows] = log_probs.gather(1, ids[rows]), log_probs.mean(dim=1)
-        ctx.save_for_backward(*logits, ids, log_probs)
+            kept = [*kept[1 - lazy_logits.KEPT :], log_probs]
+            del log_probs  # before the next block is computed
+        ctx.save_for_backward(*logits, ids, *kept)
         ctx.inputs = states.dtype, weight is not None and weight.dtype, bias is not None and bias.dtype
         ctx.set_materialize_grads(False)
         return chosen, mean
@@ -96,7 +100,7 @@ class _ChosenLogProbs(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, chosen: Tensor | None, mean: Tensor | None) -> tuple[Tensor | None, ...]:
-        states, weight, bias, ids, last = ctx.saved_tensors
+        states, weight, bias, ids, *kept = ctx.saved_tensors
         logits, dtypes = LazyLogits(states, weight, bias), ctx.inputs
         wide = _wide(states.dtype)
         total, of_each = (ids.new_zeros(len(ids), 1, dtype=wide) for _ in range(2))
@@ -110,10 +114,10 @@ class _ChosenLogProbs(torch.autograd.Function):
         of_weight = torch.zeros_like(weight, dtype=wide) if wanted[1] else None
         of_bias = torch.zeros_like(bias, dtype=wide) if wanted[2] else None
         for rows in reversed([*logits.blocks()]):
-            if last is None:
+            if not kept:
                 gradient = F.softmax(logits._replace(states=states[rows]).whole(), dim=1, dtype=wide)
             else:
-                gradient, last = last.exp(), None
+                gradient = kept.pop().exp()
             torch.addcmul(of_each[rows], gradient, total[rows], value=-1, out=gradient)
             if chosen is not None:
                 gradient.scatter_add_(1, ids[rows], chosen[rows])

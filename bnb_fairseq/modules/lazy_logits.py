@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Logits of a block. Smaller blocks make the products of matrices slower, larger ones leave the CPU's cache.
-CPU_BLOCK, DEVICE_BLOCK = 1 << 24, 1 << 27
+CPU_BLOCK, DEVICE_BLOCK = 1 << 24, 1 << 26
+KEPT = 4  # blocks whose log-probabilities a loss keeps for the gradient, so that they need not be computed again
 
 
 class LazyLogits(NamedTuple):
