@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from conversion.files import staging
 from torch import Tensor
 
 from bnb_fairseq.checkpoints.reader import DIGEST, read_checkpoint
 from bnb_fairseq.checkpoints.tensors import tensor_digest
+from bnb_fairseq.checkpoints.writing import staging
 from bnb_fairseq.cli.errors import one_line_errors
 
 USAGE = "%(prog)s (--best K | --last K) SAVE_DIR OUT.pt\n       %(prog)s --checkpoints A.pt [B.pt ...] OUT.pt"

@@ -9,6 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import BertConfig
 
+from bnb_fairseq.checkpoints.writing import new_folder
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
 from bnb_fairseq.data.subword import BERT_SPECIALS
 from bnb_fairseq.data.wordpiece import WordPiece
@@ -19,7 +20,6 @@ from bnb_fairseq.models.seed_checkpoint import POOLER
 from bnb_fairseq.models.seed_config import SIDES
 
 from .fairseq_side import Trained, find_dictionaries, read_checkpoint
-from .files import new_folder
 
 CLASSES = {"encoder": "BertModel", "decoder": "BertForMaskedLM"}
 

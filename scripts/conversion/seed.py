@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from bnb_fairseq.checkpoints.writing import new_folder, staging
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.seed_checkpoint import WEIGHTS, Keepsake, from_seed, open_seed, to_seed
@@ -27,7 +28,6 @@ from .fairseq_side import (
     save_checkpoint,
     training_config,
 )
-from .files import new_folder, staging
 from .vocabulary import choose_dictionaries
 
 TRANSLATION_CANVAS = 128  # positions of the original's translation models

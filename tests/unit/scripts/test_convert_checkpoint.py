@@ -1,4 +1,4 @@
-"""What the converter is made of: vocabularies, files, fairseq's checkpoints, BERT directories and the comparison."""
+"""What the converter is made of: vocabularies, fairseq's checkpoints, BERT directories and the comparison."""
 
 import importlib
 import json
@@ -139,40 +139,6 @@ def test_no_vocabulary(part: Part, tmp_path: Path) -> None:
     message = f"--source-vocab must name a BERT vocabulary, but is {tmp_path}: {tmp_path}: the directory holds neither"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         part("vocabulary").choose_dictionaries(CONFIG, SEED, str(tmp_path), None)
-
-
-def test_files_are_complete_or_not_there(part: Part, tmp_path: Path) -> None:
-    files = part("files")
-    (tmp_path / "old").write_text("old")
-    with files.staging(tmp_path) as lent:
-        (lent / "old").write_text("new")
-        (lent / "more").write_text("x")
-        assert (tmp_path / "old").read_text() == "old"
-    assert (tmp_path / "old").read_text() == "new"
-    with pytest.raises(KeyError), files.staging(tmp_path) as lent:
-        (lent / "old").write_text("newer")
-        raise KeyError
-    with pytest.raises(KeyError), files.new_folder(tmp_path / "made") as lent:
-        (lent / "x").write_text("x")
-        raise KeyError
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["more", "old"]
-    assert (tmp_path / "old").read_text() == "new"
-
-
-def test_a_folder_that_is_not_empty_is_kept(part: Part, tmp_path: Path) -> None:
-    files, folder = part("files"), tmp_path / "a" / "b"
-    with files.new_folder(folder) as lent:
-        (lent / "x").write_text("x")
-    assert (folder / "x").read_text() == "x"
-    with pytest.raises(ValueError, match=f"^{folder} must be a new or empty folder, but holds x$"):
-        files.new_folder(folder).__enter__()
-    with pytest.raises(ValueError, match=f"^{folder}/x must be a new folder, but is a file$"):
-        files.new_folder(folder / "x").__enter__()
-    (folder / "x").unlink()
-    with files.new_folder(folder) as lent:
-        (lent / "y").write_text("y")
-    assert [path.name for path in folder.iterdir()] == ["y"]
-    assert [path.name for path in folder.parent.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(None, 64), (1, 1), (24, 24), (64, 64)])
