@@ -82,7 +82,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
             *(*script("picture_refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")
         ],
         "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],
-        "average_checkpoints": [*script("average_checkpoints"), "--checkpoints", str(checkpoint), f"{out}.pt"],
+        "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],
         "convert to BERTs": [*script("convert_checkpoint"), "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],
         "convert to the original": [
             *(*script("convert_checkpoint"), "fairseq-to-seed", str(checkpoint), out, "--data", str(data))

@@ -53,8 +53,8 @@ def test_conversion(command: str, converted: Path, tmp_path: Path) -> None:
 
 
 def test_averaging(good: Path, tmp_path: Path) -> None:  # noqa: F811
-    said = run_without_room("average_checkpoints", "--checkpoints", good, "out.pt", folder=tmp_path)
-    assert said.startswith("average_checkpoints: . cannot be written: ")
+    said = run_without_room("bnb-average", "--checkpoints", good, "out.pt", folder=tmp_path)
+    assert said.startswith("bnb-average: . cannot be written: ")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
