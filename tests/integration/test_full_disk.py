@@ -38,7 +38,7 @@ def run_without_room(name: str, *words: object, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    line = ["python", str(ROOT / "scripts" / "convert_checkpoint.py"), "seed-to-fairseq", str(SEED), "model.pt"]
+    line = ["bnb-convert", "seed-to-fairseq", str(SEED), "model.pt"]
     forked.run(line, folder, folder / "log", [str(ROOT)])
     return folder / "model.pt"
 
@@ -46,8 +46,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("command", ["seed-to-fairseq", "fairseq-to-seed", "fairseq-to-hf"])
 def test_conversion(command: str, converted: Path, tmp_path: Path) -> None:
     words = [SEED, "out/model.pt"] if command == "seed-to-fairseq" else [converted, "out/model"]
-    said = run_without_room("convert_checkpoint", command, *words, folder=tmp_path)
-    assert said.startswith(f"convert_checkpoint: {tmp_path}/out"), said
+    said = run_without_room("bnb-convert", command, *words, folder=tmp_path)
+    assert said.startswith(f"bnb-convert: {tmp_path}/out"), said
     assert " cannot be written: " in said
     assert [path.name for path in tmp_path.rglob("*")] in (["out", "log"], ["log", "out"])
 

@@ -26,8 +26,8 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    *("convert_checkpoint", "distill", "picture_refinement", "squad_to_text", "tune_search"),
-    *("bnb-average", "bnb-ngram"),
+    *("distill", "picture_refinement", "squad_to_text", "tune_search"),
+    *("bnb-average", "bnb-convert", "bnb-ngram"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -59,7 +59,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
-        "convert_checkpoint": ["seed-to-fairseq", fixture, "out/model.pt"],
+        "bnb-convert": ["seed-to-fairseq", fixture, "out/model.pt"],
         "distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "picture_refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],

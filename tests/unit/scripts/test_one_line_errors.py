@@ -18,7 +18,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "bnb-ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "bnb-average": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
-    "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-convert": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "plot_training": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
