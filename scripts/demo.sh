@@ -103,7 +103,7 @@ stage text python scripts/prepare_text.py examples/techdoc-en-de/data "$demo/tex
 stage preprocess preprocess
 stage untrained train "$demo/untrained" 1 0
 stage training train "$demo/trained" "$updates" 5e-4
-stage language-model python scripts/train_ngram.py "$demo/data-bin" --output "$demo/lm.arpa"
+stage language-model bnb-ngram "$demo/data-bin" --output "$demo/lm.arpa"
 stage translate-untrained translate "$demo/untrained" untrained.txt
 stage translate translate "$demo/trained" trained.txt
 # What scripts/tune_search.py found best on the validation part.

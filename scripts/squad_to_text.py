@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from conversion.files import staging
 from squad.reading import Item, SquadFile, read_titles
 
+from bnb_fairseq.checkpoints.writing import staging
 from bnb_fairseq.cli.errors import one_line_errors
 
 ENDINGS = ("answer", "question")

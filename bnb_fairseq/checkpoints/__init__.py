@@ -1,1 +1,1 @@
-"""Reading checkpoints of strangers: nothing in them runs, and damage is noticed."""
+"""Checkpoints: reading those of strangers, where nothing runs and damage is noticed; writing and averaging."""

@@ -111,7 +111,7 @@ class NgramScorer:
         if not known:
             raise ValueError(
                 f"--ctc-lm-path must be an n-gram model over the {len(words):,} symbols of the target dictionary, but "
-                f"{path} knows none of them; count one on text that is split into these symbols"
+                f"{path} knows none of them; train one on the data-bin folder with bnb-ngram"
             )
         logger.info("%s: order %d, knows %d of %d symbols", path, self._model.order, known, len(words))
         self._weight = weight * math.log(10)  # KenLM's logarithms are to the base 10

@@ -134,10 +134,10 @@ def find_task(system: System) -> str:
     Returns:
         The checkpoint's task if it is one of ``OWN_TASKS``, else ``translation_bnb``.
     """
-    from average_checkpoints import load  # loads fairseq
+    from bnb_fairseq.checkpoints.reader import read_checkpoint  # loads fairseq
 
     try:
-        options = load(system.checkpoints[0])["cfg"].get("task") or {}
+        options = (read_checkpoint(system.checkpoints[0]).get("cfg") or {}).get("task") or {}
     except ValueError:
         return TASK  # fairseq-generate says what is wrong with the file
     name = str(options.get("_name"))

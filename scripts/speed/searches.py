@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.tasks.config import TranslationBnbConfig

@@ -65,6 +65,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
     hydra = ["fairseq-hydra-train", "--config-dir", str(ROOT / "examples"), "--config-name", "techdoc-en-de/ctc"]
     hydra += [f"task.data={data}", f"hydra.run.dir={folder / 'hydra'}", "common.cpu=true"]
     hydra += [f"common.user_dir={ROOT / 'bnb_fairseq'}", f"checkpoint.restore_file={checkpoint}"]
+    convert = ["python", "-m", "bnb_fairseq.cli.convert"]
     new = ["--save-dir", str(folder / "save")]
     return {
         "generate": ["fairseq-generate", str(data), *USER_DIR, *TASK, *path],
@@ -83,11 +84,9 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
             *(*script("picture_refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")
         ],
         "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],
-        "average_checkpoints": [*script("average_checkpoints"), "--checkpoints", str(checkpoint), f"{out}.pt"],
-        "convert to BERTs": [*script("convert_checkpoint"), "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],
-        "convert to the original": [
-            *(*script("convert_checkpoint"), "fairseq-to-seed", str(checkpoint), out, "--data", str(data))
-        ],
+        "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],
+        "convert to BERTs": [*convert, "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],
+        "convert to the original": [*convert, "fairseq-to-seed", str(checkpoint), out, "--data", str(data)],
         "train: restore": [*train, *new, "--restore-file", str(checkpoint)],
         "train: fine-tune": [*train, *new, "--finetune-from-model", str(checkpoint)],
         "train: pretrained": [*train, *new, "--pretrained-checkpoint", str(checkpoint)],

@@ -130,8 +130,8 @@ def run_readme(name: str, folder: Path, device: str) -> list[tuple[Line, str]]:
             words = [*words, *QUICK, f"common.cpu={str(not cuda).lower()}", *OTHERS.get(config, ())]
         elif words[1] == "scripts/run_glue.py" and not cuda:
             words = [*words, "--cpu"]
-        elif words[2:4] == ["--best", "5"]:  # BLEU stays 0 here, and of equal ones fairseq keeps one or two
-            words = [*words[:3], "1", *words[4:]]
+        elif words[1:3] == ["--best", "5"]:  # BLEU stays 0 here, and of equal ones fairseq keeps one or two
+            words = [*words[:2], "1", *words[3:]]
         printed.append((line, forked.run(words, folder, log, cuda=cuda)))
     return printed
 

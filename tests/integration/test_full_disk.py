@@ -1,4 +1,4 @@
-"""Scripts that find no room for what they write: one line, and nothing half done remains."""
+"""Commands that find no room for what they write: one line, and nothing half done remains."""
 
 import os
 import resource
@@ -21,10 +21,11 @@ def _become(words: Sequence[str], folder: Path, log: Path) -> None:
     forked._become(words, folder, (forked.NOTHING, log, log), {**os.environ, "PYTHONPATH": str(ROOT)}, False)
 
 
-def run_without_room(script: str, *words: object, folder: Path) -> str:
-    """Run a script that can write no large file, and return what it prints."""
+def run_without_room(name: str, *words: object, folder: Path) -> str:
+    """Run a command or script that can write no large file, and return what it prints."""
     log = folder / "log"
-    line = ["python", str(ROOT / "scripts" / f"{script}.py"), *map(str, words)]
+    start = [name] if name.startswith("bnb-") else ["python", str(ROOT / "scripts" / f"{name}.py")]
+    line = [*start, *map(str, words)]
     process = forked.PROCESSES.Process(target=_become, args=(line, folder, log))
     process.start()
     process.join()
@@ -37,7 +38,7 @@ def run_without_room(script: str, *words: object, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
-    line = ["python", str(ROOT / "scripts" / "convert_checkpoint.py"), "seed-to-fairseq", str(SEED), "model.pt"]
+    line = ["bnb-convert", "seed-to-fairseq", str(SEED), "model.pt"]
     forked.run(line, folder, folder / "log", [str(ROOT)])
     return folder / "model.pt"
 
@@ -45,16 +46,24 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("command", ["seed-to-fairseq", "fairseq-to-seed", "fairseq-to-hf"])
 def test_conversion(command: str, converted: Path, tmp_path: Path) -> None:
     words = [SEED, "out/model.pt"] if command == "seed-to-fairseq" else [converted, "out/model"]
-    said = run_without_room("convert_checkpoint", command, *words, folder=tmp_path)
-    assert said.startswith(f"convert_checkpoint: {tmp_path}/out"), said
+    said = run_without_room("bnb-convert", command, *words, folder=tmp_path)
+    assert said.startswith(f"bnb-convert: {tmp_path}/out"), said
     assert " cannot be written: " in said
     assert [path.name for path in tmp_path.rglob("*")] in (["out", "log"], ["log", "out"])
 
 
 def test_averaging(good: Path, tmp_path: Path) -> None:  # noqa: F811
-    said = run_without_room("average_checkpoints", "--checkpoints", good, "out.pt", folder=tmp_path)
-    assert said.startswith("average_checkpoints: . cannot be written: ")
+    said = run_without_room("bnb-average", "--checkpoints", good, "out.pt", folder=tmp_path)
+    assert said.startswith("bnb-average: . cannot be written: ")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_ngram_model(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("".join(f"{i} {i + 1}\n" for i in range(2000)))
+    said = run_without_room("bnb-ngram", text, "--order", 2, "--output", "lm.arpa", folder=tmp_path)
+    assert said == "bnb-ngram: . cannot be written: [Errno 27] File too large"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "text"]
 
 
 def test_distillation(good: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -16,7 +16,7 @@ from ..unit.conftest import random_parameters  # noqa: F401  # which it needs
 from . import forked
 from .hostile_matrix import COMMANDS, commands, try_all
 
-EVERY_KIND = "average_checkpoints"  # the quickest command
+EVERY_KIND = "average"  # the quickest command
 SHARE = 4  # tests of every kind
 
 
@@ -83,7 +83,7 @@ def test_the_plugin_that_a_checkpoint_names_is_not_imported(good: Path, tmp_path
     for named, noted in ((plugin, True), (Path("/elsewhere/bnb_fairseq"), False)):
         state["cfg"]["common"]["user_dir"] = str(named)
         torch.save(state, tmp_path / "x.pt")
-        for name in ("generate", "validate", "average_checkpoints"):
+        for name in ("generate", "validate", "average"):
             words = commands(tmp_path / "x.pt", good.parent, tmp_path)[name]
             printed = forked.run(words, tmp_path, tmp_path / "log", [str(ROOT)])
             assert (f"x.pt: --user-dir {named} of its training is not imported" in printed) == noted

@@ -97,7 +97,7 @@ def test_a_language_model_takes_part_in_the_search(
     setting: Setting, checkpoint: Path, fairseq: Command, tmp_path: Path
 ) -> None:
     pytest.importorskip("kenlm")
-    script = ["python", str(ROOT / "scripts" / "train_ngram.py"), str(setting.data_bin), "--order", "2"]
+    script = ["python", "-m", "bnb_fairseq.cli.ngram", str(setting.data_bin), "--order", "2"]
     forked.run([*script, "--output", str(tmp_path / "lm")], tmp_path, tmp_path / "log", [str(ROOT)])
     arguments = ["--path", checkpoint, "--batch-size", 64, "--ctc-beam", 5, "--nbest", 5]
     plain = beams(fairseq("generate", setting.data_bin, *arguments))

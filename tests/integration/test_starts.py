@@ -26,8 +26,8 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    *("average_checkpoints", "convert_checkpoint", "distill", "picture_refinement", "squad_to_text", "train_ngram"),
-    "tune_search",
+    *("distill", "picture_refinement", "squad_to_text", "tune_search"),
+    *("bnb-average", "bnb-convert", "bnb-ngram"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -54,19 +54,21 @@ def command(name: str, setting: Setting, checkpoint: Path) -> list[object]:
 
 
 def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
-    """A short job for a script, in a folder of its own."""
+    """A short job for a command of the package or a script, in a folder of its own."""
     path = [setting.data_bin, "--path", checkpoint, "--cpu"]
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
-        "average_checkpoints": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
-        "convert_checkpoint": ["seed-to-fairseq", fixture, "out/model.pt"],
+        "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
+        "bnb-convert": ["seed-to-fairseq", fixture, "out/model.pt"],
         "distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "picture_refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],
-        "train_ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
+        "bnb-ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
         "tune_search": [*path, "--ctc-beam", 2],
     }
-    return ["python", ROOT / "scripts" / f"{name}.py", *words[name]]
+    module = name.removeprefix("bnb-")
+    start = [ROOT / "scripts" / f"{name}.py"] if module == name else ["-m", f"bnb_fairseq.cli.{module}"]
+    return ["python", *start, *words[name]]
 
 
 def really(words: Sequence[object], folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -26,7 +26,7 @@ def tune(*arguments: object, fails: bool = False) -> str:
 @pytest.fixture
 def language_model(setting: Setting, tmp_path: Path) -> Path:
     path = tmp_path / "lm.arpa"
-    script = ["python", str(ROOT / "scripts" / "train_ngram.py"), str(setting.data_bin), "--order", "2"]
+    script = ["python", "-m", "bnb_fairseq.cli.ngram", str(setting.data_bin), "--order", "2"]
     forked.run([*script, "--output", str(path)], tmp_path, tmp_path / "log", [str(ROOT)])
     return path
 

@@ -5,10 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-import torch
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
@@ -28,19 +26,3 @@ def load_script() -> Iterator[Callable[[str], ModuleType]]:
     sys.path.insert(0, str(SCRIPTS))
     yield load
     sys.path.remove(str(SCRIPTS))
-
-
-@pytest.fixture(scope="session")
-def averaging(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("average_checkpoints")
-
-
-@pytest.fixture
-def average(averaging: ModuleType) -> Callable[..., dict[str, Any]]:
-    """Average checkpoints; what the script wrote."""
-
-    def run(*arguments: object) -> dict[str, Any]:
-        averaging.run(averaging.parse_arguments([str(argument) for argument in arguments]))
-        return dict(torch.load(str(arguments[-1])))
-
-    return run

@@ -1,9 +1,10 @@
-"""Expected errors end a script with one line; all others keep their traceback."""
+"""Expected errors end a command or script with one line; all others keep their traceback."""
 
 import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -12,11 +13,12 @@ from bnb_fairseq.cli.errors import one_line_errors
 
 from ...conftest import ROOT
 
-# script -> the function that raises, errors that are expected of it, errors that are not
+# command or script -> the function that raises, errors that are expected of it, errors that are not
 EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
-    "train_ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
+    "bnb-ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
+    "bnb-average": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
-    "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-convert": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
@@ -31,7 +33,8 @@ def raises(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyP
         def fail(*_: object) -> None:
             raise error
 
-        script = load_script(name)
+        command = name.removeprefix("bnb-")
+        script = load_script(name) if command == name else import_module(f"bnb_fairseq.cli.{command}")
         monkeypatch.setattr(script, "parse_arguments", lambda: argparse.Namespace(cpu=True))
         monkeypatch.setattr(script, EXPECTED[name][0], fail)
         return script

@@ -9,17 +9,16 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import BertConfig
 
-from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
-from bnb_fairseq.data.subword import BERT_SPECIALS
-from bnb_fairseq.data.wordpiece import WordPiece
-from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS
-from bnb_fairseq.models.bert_import import ROW_NAMES
-from bnb_fairseq.models.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name
-from bnb_fairseq.models.seed_checkpoint import POOLER
-from bnb_fairseq.models.seed_config import SIDES
-
+from ..checkpoints.writing import new_folder
+from ..data.dictionary import BnbDictionary, SubwordDictionary
+from ..data.subword import BERT_SPECIALS
+from ..data.wordpiece import WordPiece
+from ..models.bert_checkpoint import CONFIG_KEYS
+from ..models.bert_import import ROW_NAMES
+from ..models.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name
 from .fairseq_side import Trained, find_dictionaries, read_checkpoint
-from .files import new_folder
+from .seed_checkpoint import POOLER
+from .seed_config import SIDES
 
 CLASSES = {"encoder": "BertModel", "decoder": "BertForMaskedLM"}
 

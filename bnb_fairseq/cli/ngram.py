@@ -6,34 +6,16 @@ reads; with KenLM's own build_binary it can be turned into a file that loads at 
 """
 
 import argparse
-import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from fairseq.data import data_utils
-from kneser_ney import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Ints, count, smooth, write_arpa
+from ..generation.kneser_ney import count, smooth, write_arpa
+from ..generation.ngram_corpus import perplexity, read_data_bin, read_text
+from .errors import one_line_errors
 
-from bnb_fairseq.cli.errors import one_line_errors
-from bnb_fairseq.data.dictionary import load_data_bin
-from bnb_fairseq.generation.ngram import UNKNOWN, load_ngram_model, ngram_words
-
+PROG = "bnb-ngram"
 LONGEST_ORDER = 6  # that KenLM reads, unless it was built for more
-
-
-class Corpus(NamedTuple):
-    """Sentences of an n-gram model.
-
-    Attributes:
-        words: the word of every id, ``SPECIAL_WORDS`` first.
-        sentences: ids, without <s> and </s>.
-    """
-
-    words: list[str]
-    sentences: list[Ints]
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +27,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder made by fairseq-preprocess, or text file of symbols")
     add("--output", type=Path, required=True, help="ARPA file to write")
@@ -99,87 +83,6 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError("; ".join(problems))
 
 
-def read_data_bin(folder: Path, subset: str, target_lang: str | None) -> Corpus:
-    """Read the target side of a data-bin folder.
-
-    Args:
-        folder: the folder.
-        subset: name of the part.
-        target_lang: the target language; None: what the folder's files say.
-
-    Returns:
-        The sentences; the words are all symbols of the dictionary, seen or not.
-
-    Raises:
-        ValueError: if the folder has no such language.
-    """
-    source, target = data_utils.infer_language_pair(str(folder))
-    target = target_lang or target
-    if source is None or target is None:
-        raise ValueError(f"DATA must be a folder made by fairseq-preprocess, but {folder} tells no language pair")
-    (dictionary,) = load_data_bin(folder, [target])
-    files = sorted(folder.glob(f"{subset}.*.{target}.idx"))
-    if len(files) != 1:
-        found = ", ".join(path.name for path in files) or "none"
-        raise ValueError(f"--target-lang must name one side of {subset} in {folder}, but {target} names {found}")
-    data = data_utils.load_indexed_dataset(str(files[0].with_suffix("")), dictionary)
-    spelt = ngram_words(dictionary)
-    words = [*SPECIAL_WORDS, *sorted(set(spelt) - {UNKNOWN})]
-    ids = {word: i for i, word in enumerate(words)}
-    word_of = np.array([ids[word] for word in spelt], dtype=np.int64)
-    symbols = (data[i].numpy() for i in range(len(data)))
-    return Corpus(words, [word_of[each[each != dictionary.eos()]] for each in symbols])
-
-
-def read_text(path: Path, words: Sequence[str] | None = None) -> Corpus:
-    """Read a text file of symbols separated by spaces.
-
-    Args:
-        path: the file.
-        words: the words that are known; None: those of the file.
-
-    Returns:
-        The sentences.
-
-    Raises:
-        ValueError: if the text contains <s> or </s>, or is no text.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            lines = [line.split() for line in file]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a text file in UTF-8, but is none: {error}") from error
-    if words is None:
-        words = [*SPECIAL_WORDS, *sorted({word for line in lines for word in line}.difference(SPECIAL_WORDS))]
-    ids = {word: i for i, word in enumerate(words)}
-    sentences = [np.array([ids.get(word, UNKNOWN_ID) for word in line], dtype=np.int64) for line in lines]
-    for number, sentence in enumerate(sentences, start=1):
-        if np.isin(sentence, (BEGIN_ID, END_ID)).any():
-            raise ValueError(f"{path}, line {number}: must not contain <s> or </s>, which the model adds itself")
-    return Corpus(list(words), sentences)
-
-
-def perplexity(model: Path, corpus: Corpus) -> str:
-    """Measure a model on a text, by KenLM.
-
-    Args:
-        model: the ARPA file.
-        corpus: the text.
-
-    Returns:
-        The perplexity of a symbol, ends of sentences counted, and how many were unknown.
-    """
-    ngrams = load_ngram_model(str(model))
-    found: Counter[bool] = Counter()
-    total = 0.0
-    for sentence in corpus.sentences:
-        for score, _, unknown in ngrams.full_scores(" ".join(corpus.words[i] for i in sentence.tolist())):
-            total += score
-            found[unknown] += 1
-    value = math.exp(-math.log(10) * total / max(1, found.total()))
-    return f"perplexity {value:.2f} over {found.total():,} symbols, {found[True]:,} of them unknown"
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Train a model and report.
 
@@ -225,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run; an error is one line."""
-    with one_line_errors("train_ngram", ValueError, OSError, ImportError):
+    with one_line_errors(PROG, ValueError, OSError, ImportError):
         run(parse_arguments())
 
 

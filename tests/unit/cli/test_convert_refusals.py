@@ -5,13 +5,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from bnb_fairseq.cli import convert
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 EXPECTED = SEED / "expected.safetensors"
@@ -20,14 +21,13 @@ Run = Callable[..., str | int]
 
 
 @pytest.fixture
-def run(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the script in this process; its exit status, or the one line of its error."""
-    script = load_script("convert_checkpoint")
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process; its exit status, or the one line of its error."""
 
     def main(*arguments: object) -> str | int:
-        monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["bnb-convert", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            script.main()
+            convert.main()
         code = end.value.code
         assert isinstance(code, str | int)
         assert not isinstance(code, str) or "\n" not in code
@@ -54,7 +54,7 @@ def edit_tensors(seed: Path, change: Callable[[dict[str, Any]], object]) -> None
 
 
 def assert_refused(run: Run, seed: Path, message: str, *more: object) -> None:
-    assert run("seed-to-fairseq", seed, seed.with_name("out") / "x.pt", *more) == f"convert_checkpoint: {message}"
+    assert run("seed-to-fairseq", seed, seed.with_name("out") / "x.pt", *more) == f"bnb-convert: {message}"
     assert not seed.with_name("out").exists()
 
 
@@ -65,7 +65,7 @@ def test_another_model(run: Run, seed: Path) -> None:
         "is 'bert'; is_vae must be true or false, but is 'yes'"
     )
     assert_refused(run, seed, message)
-    assert run("verify", seed, EXPECTED) == f"convert_checkpoint: {message}"
+    assert run("verify", seed, EXPECTED) == f"bnb-convert: {message}"
     (seed / "config.json").unlink()
     assert_refused(run, seed, f"{seed}: not a seed checkpoint, it has no config.json")
 
@@ -124,16 +124,14 @@ def test_what_is_there_is_not_overwritten(run: Run, seed: Path, tmp_path: Path) 
     message = (
         f"{output.parent}/dict.src.txt must not exist yet, but is another dictionary; choose another folder for OUT.pt"
     )
-    assert run("seed-to-fairseq", seed, output.with_name("y.pt")) == f"convert_checkpoint: {message}"
+    assert run("seed-to-fairseq", seed, output.with_name("y.pt")) == f"bnb-convert: {message}"
     assert {path: path.read_bytes() for path in output.parent.iterdir()} == written
-    assert (
-        run("seed-to-fairseq", seed, tmp_path) == f"convert_checkpoint: OUT.pt must not be a folder, but is {tmp_path}"
-    )
+    assert run("seed-to-fairseq", seed, tmp_path) == f"bnb-convert: OUT.pt must not be a folder, but is {tmp_path}"
     for command in ("fairseq-to-seed", "fairseq-to-hf"):
         message = (
             f"{seed} must be a new or empty folder, but holds config.json, expected.safetensors, generation_config.json"
         )
-        assert run(command, output, seed) == f"convert_checkpoint: {message}"
+        assert run(command, output, seed) == f"bnb-convert: {message}"
         assert run(command, output, tmp_path / command) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fairseq-to-hf", "fairseq-to-seed", "out", "seed"]
 
@@ -148,7 +146,7 @@ def test_verification_ends_with_status_1(run: Run, seed: Path, tmp_path: Path) -
         save_file(changed, tmp_path / "x.safetensors")
         assert run("verify", seed, tmp_path / "x.safetensors") == 1, name
     missing = tmp_path / "missing.safetensors"
-    assert run("verify", seed, missing) == f"convert_checkpoint: {missing}: there is no such file"
+    assert run("verify", seed, missing) == f"bnb-convert: {missing}: there is no such file"
 
 
 def random_change(tensor: Tensor) -> Tensor:

@@ -12,15 +12,15 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from bnb_fairseq.checkpoints.reader import DIGEST, read_state
-from bnb_fairseq.checkpoints.tensors import tensor_digest
-from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
-from bnb_fairseq.data.digest import DictionaryDigest, check_same_dictionary
-from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
-from bnb_fairseq.models.seed_checkpoint import Keepsake
-from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+from ..checkpoints.reader import DIGEST, read_state
+from ..checkpoints.tensors import tensor_digest
+from ..data.dictionary import BnbDictionary, load_data_bin
+from ..data.digest import DictionaryDigest, check_same_dictionary
+from ..models.bert2bert import Bert2Bert, Bert2BertConfig
+from ..models.bnb_transformer import BnbTransformer
+from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from ..tasks.translation_bnb import TranslationBnbTask
+from .seed_checkpoint import Keepsake
 
 SEED_ENTRY = "seed"  # of a checkpoint, beside fairseq's own
 CONFIGS: dict[type, type[BertSeq2SeqConfig]] = {BnbTransformer: BnbTransformerConfig, Bert2Bert: Bert2BertConfig}
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
     path: Path
     name: str
-    model: type
+    model: type[BnbTransformer] | type[Bert2Bert]
     cfg: Any
     parameters: dict[str, Tensor]
     languages: tuple[str | None, str | None]

@@ -26,9 +26,9 @@ Convert = Callable[..., str]
 Tensors = dict[str, Tensor]
 
 
-def convert_checkpoint(*arguments: str | Path | int, status: int = 0) -> str:
-    """Run the script; its output, or what it says on stderr if it is to fail with an error."""
-    done = forked.capture("python", ROOT / "scripts" / "convert_checkpoint.py", *arguments)
+def convert(*arguments: str | Path | int, status: int = 0) -> str:
+    """Run the command; its output, or what it says on stderr if it is to fail with an error."""
+    done = forked.capture("python", "-m", "bnb_fairseq.cli.convert", *arguments)
     assert done.returncode == status, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout or done.stderr
 
@@ -37,7 +37,7 @@ def convert_checkpoint(*arguments: str | Path | int, status: int = 0) -> str:
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fixture as a fairseq checkpoint with a canvas of 24 positions, which its expected values have."""
     path = tmp_path_factory.mktemp("converted") / "new" / "model.pt"
-    convert_checkpoint("seed-to-fairseq", SEED, path, "--canvas-length", 24)
+    convert("seed-to-fairseq", SEED, path, "--canvas-length", 24)
     return path
 
 
@@ -65,14 +65,14 @@ def changed_seed(folder: Path, change: Callable[[Tensors], object], **config: ob
 
 
 def test_verify(tmp_path: Path) -> None:
-    table = convert_checkpoint("verify", SEED, SEED / "expected.safetensors").splitlines()
+    table = convert("verify", SEED, SEED / "expected.safetensors").splitlines()
     assert [line.split()[0] for line in table[1:]] == [
         *("encoder_hidden", "latent", "logits", "argmax", "ctc_loss", "kl_uniform", "kl_vae")
     ]
     assert all(line.endswith("  yes") for line in table[1:]), table
 
     spoilt = changed_seed(tmp_path / "spoilt", lambda t: t["decoder.linear.bias"].add_(0.01 * torch.randn(32)))
-    table = convert_checkpoint("verify", spoilt, SEED / "expected.safetensors", status=1).splitlines()
+    table = convert("verify", spoilt, SEED / "expected.safetensors", status=1).splitlines()
     failed = {line.split()[0] for line in table[1:] if line.endswith("  NO")}
     assert {"logits", "ctc_loss", "kl_uniform"} <= failed <= {"logits", "ctc_loss", "kl_uniform", "argmax"}
 
@@ -83,10 +83,10 @@ def test_there_and_back_is_bit_equal(variational: bool, converted: Path, tmp_pat
     if variational:
         seed = changed_seed(tmp_path / "seed", lambda tensors: tensors, is_vae=True, dropout_prob=0.5)
         converted = tmp_path / "vae.pt"
-        convert_checkpoint("seed-to-fairseq", seed, converted)
+        convert("seed-to-fairseq", seed, converted)
         model = torch.load(converted)["cfg"]["model"]
         assert (model["latent"], model["latent_dropout"], model["ctc_canvas_length"]) == ("vae", 0.5, 64)
-    convert_checkpoint("fairseq-to-seed", converted, tmp_path / "back")
+    convert("fairseq-to-seed", converted, tmp_path / "back")
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["config.json", "pytorch_model.bin"]
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads((seed / "config.json").read_text())
     before, after = torch.load(seed / "pytorch_model.bin"), torch.load(tmp_path / "back" / "pytorch_model.bin")
@@ -142,9 +142,9 @@ def test_a_model_that_was_trained_on_goes_back_too(
     moved = {name: float((tensor - before[name]).abs().max()) for name, tensor in trained["model"].items()}
     assert 0 < max(moved.values()) < 0.02, moved  # it went on from there
 
-    told = convert_checkpoint("fairseq-to-seed", tmp_path / "checkpoint_last.pt", tmp_path / "seed")
+    told = convert("fairseq-to-seed", tmp_path / "checkpoint_last.pt", tmp_path / "seed")
     assert "the pooler and the log-variance, which this model does not have, are zeros" in told
-    convert_checkpoint("seed-to-fairseq", tmp_path / "seed", tmp_path / "again" / "x.pt", "--canvas-length", 24)
+    convert("seed-to-fairseq", tmp_path / "seed", tmp_path / "again" / "x.pt", "--canvas-length", 24)
     again = torch.load(tmp_path / "again" / "x.pt")
     assert again["cfg"]["model"] == trained["cfg"]["model"] | {"latent_dropout": 0.0}
     assert list(again["model"]) == list(trained["model"])
@@ -165,9 +165,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         tensors["decoder.linear.weight"] = torch.zeros(32, 9)
 
     seed = changed_seed(tmp_path / "seed", spoil)
-    told = convert_checkpoint("seed-to-fairseq", seed, tmp_path / "out" / "x.pt", status=1)
+    told = convert("seed-to-fairseq", seed, tmp_path / "out" / "x.pt", status=1)
     assert told.splitlines()[-1] == (
-        f"convert_checkpoint: {seed}: its tensors do not fit its config.json: encoder.pooler.dense.bias is missing; "
+        f"bnb-convert: {seed}: its tensors do not fit its config.json: encoder.pooler.dense.bias is missing; "
         "enc_to_dec_proj.weight is not a tensor known here; decoder.linear.weight has shape (32, 9), but must have "
         "(32, 8)"
     )

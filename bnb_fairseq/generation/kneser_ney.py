@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpoints.writing import staging
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 UNKNOWN_ID, BEGIN_ID, END_ID = 0, 1, 2
@@ -167,8 +169,7 @@ def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: C
         path: file to write.
         say: called with a line about the progress after each order.
     """
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with staging(path.parent) as lent, (lent / path.name).open("w", encoding="utf-8", newline="\n") as file:
         file.write("\\data\\\n")
         file.writelines(f"ngram {n}={len(order.words)}\n" for n, order in enumerate(orders, start=1))
         texts = [""]
@@ -180,7 +181,6 @@ def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: C
             file.writelines(_lines(order, texts, highest=n == len(orders)))
             say(f"written: {len(texts):,} n-grams of order {n}")
         file.write("\n\\end\\\n")
-    partial.replace(path)
 
 
 def _lines(order: Order, texts: Sequence[str], highest: bool) -> Iterator[str]:

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bnb_fairseq.conversion.seed_checkpoint import Keepsake, expected_shapes, from_seed, open_seed, seed_name, to_seed
+from bnb_fairseq.conversion.seed_config import model_options
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig
-from bnb_fairseq.models.seed_checkpoint import Keepsake, expected_shapes, from_seed, open_seed, seed_name, to_seed
-from bnb_fairseq.models.seed_config import model_options
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 POOLER = ["encoder.pooler.dense.weight", "encoder.pooler.dense.bias"]

@@ -4,20 +4,9 @@ from pathlib import Path
 
 import torch
 
-from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.models.seed_checkpoint import WEIGHTS, Keepsake, from_seed, open_seed, to_seed
-from bnb_fairseq.models.seed_config import (
-    CONFIG,
-    SIDES,
-    SeedConfig,
-    SpecialIds,
-    check_expressible,
-    make_seed_config,
-    model_options,
-    seed_config_text,
-)
-
+from ..checkpoints.writing import new_folder, staging
+from ..data.dictionary import BnbDictionary, load_dictionary
+from ..models.bnb_transformer import BnbTransformer
 from .fairseq_side import (
     Trained,
     build,
@@ -27,7 +16,17 @@ from .fairseq_side import (
     save_checkpoint,
     training_config,
 )
-from .files import new_folder, staging
+from .seed_checkpoint import WEIGHTS, Keepsake, from_seed, open_seed, to_seed
+from .seed_config import (
+    CONFIG,
+    SIDES,
+    SeedConfig,
+    SpecialIds,
+    check_expressible,
+    make_seed_config,
+    model_options,
+    seed_config_text,
+)
 from .vocabulary import choose_dictionaries
 
 TRANSLATION_CANVAS = 128  # positions of the original's translation models

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from conversion.hf import fairseq_to_hf
-from conversion.seed import fairseq_to_seed, seed_to_fairseq
-from conversion.verification import table, verify
+from ..conversion.hf import fairseq_to_hf
+from ..conversion.seed import fairseq_to_seed, seed_to_fairseq
+from ..conversion.verification import table, verify
+from .errors import one_line_errors
 
-from bnb_fairseq.cli.errors import one_line_errors
-
+PROG = "bnb-convert"
 DATA_HELP = (
     "folder of the dictionaries (default: that of the checkpoint if they lie there, else the data-bin of its training)"
 )
@@ -29,7 +29,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -103,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 def main() -> None:
     """Run a command; an error is one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    with one_line_errors("convert_checkpoint", ValueError, OSError):
+    with one_line_errors(PROG, ValueError, OSError):
         status = run(parse_arguments())
     raise SystemExit(status)
 

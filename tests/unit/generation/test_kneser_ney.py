@@ -4,25 +4,21 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ..generation.slow_ngram import SlowNgrams
+from bnb_fairseq.generation import kneser_ney
+
+from .slow_ngram import SlowNgrams
 
 UNKNOWN, BEGIN, END = 0, 1, 2
 WORDS = ["<unk>", "<s>", "</s>", "▁a", "b", "c", "▁d", "e", "never"]
 NEVER = 8
 Ngram = tuple[int, ...]
-
-
-@pytest.fixture(scope="module")
-def kneser_ney(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("kneser_ney")
 
 
 def sentences(number: int, seed: int, kinds: int = 5) -> list[list[int]]:
@@ -92,7 +88,7 @@ def contexts(order: int) -> Iterator[Ngram]:
             yield from ((BEGIN, *rest) for rest in itertools.product(words, repeat=length - 1))
 
 
-def written(kneser_ney: ModuleType, text: Sequence[Sequence[int]], order: int, path: Path, min_count: int = 1) -> Any:
+def written(text: Sequence[Sequence[int]], order: int, path: Path, min_count: int = 1) -> Any:
     arrays = [np.array(sentence, dtype=np.int64) for sentence in text]
     orders = kneser_ney.smooth(list(kneser_ney.count(arrays, order, len(WORDS))), min_count)
     kneser_ney.write_arpa(orders, WORDS, path, lambda line: None)
@@ -106,11 +102,9 @@ def predictable() -> list[int]:
 @pytest.mark.parametrize(
     ("order", "number", "min_count"), [(1, 9, 1), (2, 40, 1), (3, 200, 1), (4, 60, 1), (4, 200, 3)]
 )
-def test_against_the_definition(
-    kneser_ney: ModuleType, order: int, number: int, min_count: int, tmp_path: Path
-) -> None:
+def test_against_the_definition(order: int, number: int, min_count: int, tmp_path: Path) -> None:
     text = sentences(number, seed=order)
-    written(kneser_ney, text, order, tmp_path / "x.arpa", min_count)
+    written(text, order, tmp_path / "x.arpa", min_count)
     slow, found = Slow(text, order, min_count, kneser_ney.discounts), SlowNgrams(tmp_path / "x.arpa")
     for context in contexts(min(order, 3)):
         probs = [10 ** found.score([WORDS[i] for i in context], WORDS[word]) for word in predictable()]
@@ -118,10 +112,10 @@ def test_against_the_definition(
         assert sum(probs) == pytest.approx(1, rel=0, abs=1e-6)
 
 
-def test_kenlm_reads_the_same(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_kenlm_reads_the_same(tmp_path: Path) -> None:
     kenlm = pytest.importorskip("kenlm")
     path = tmp_path / "x.arpa"
-    written(kneser_ney, sentences(150, seed=1), 4, path)
+    written(sentences(150, seed=1), 4, path)
     model, slow = kenlm.Model(str(path)), SlowNgrams(path)
     assert model.order == 4
     for sentence in sentences(50, seed=2):
@@ -139,18 +133,18 @@ def test_kenlm_reads_the_same(kneser_ney: ModuleType, tmp_path: Path) -> None:
         assert total == pytest.approx(1, rel=0, abs=1e-6)
 
 
-def test_single_words_worked_out_by_hand(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_single_words_worked_out_by_hand(tmp_path: Path) -> None:
     """ "▁a b" and "▁a": ▁a and </s> have count 2, b 1, of 5; what the discounts take is shared by 8 words."""
-    (order,) = written(kneser_ney, [[3, 4], [3]], 1, tmp_path / "x.arpa")
+    (order,) = written([[3, 4], [3]], 1, tmp_path / "x.arpa")
     assert order.fell_back
     left = (1 + 1 + 0.5) / 5
     expected = [0, 0, 1 / 5, 1 / 5, 0.5 / 5, 0, 0, 0, 0]
     assert order.probs.tolist() == pytest.approx([e + (i != BEGIN) * left / 8 for i, e in enumerate(expected)])
 
 
-def test_pairs_worked_out_by_hand(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_pairs_worked_out_by_hand(tmp_path: Path) -> None:
     """b follows ▁a three times and c once; c is preceded by two different words, b by one."""
-    _, pairs = written(kneser_ney, [[3, 4], [3, 4], [3, 4], [3, 5], [5]], 2, tmp_path / "x.arpa")
+    _, pairs = written([[3, 4], [3, 4], [3, 4], [3, 5], [5]], 2, tmp_path / "x.arpa")
     found = SlowNgrams(tmp_path / "x.arpa")
     singles = {"▁a": 1, "b": 1, "c": 2, "</s>": 2}  # different words before each
     taken = {1: 0.5, 2: 1.0, 3: 1.5}
@@ -162,7 +156,7 @@ def test_pairs_worked_out_by_hand(kneser_ney: ModuleType, tmp_path: Path) -> Non
     assert 10 ** found.score(["▁a"], "▁a") == pytest.approx((1.5 + 0.5) / 4 * lower["▁a"], abs=1e-7)
 
 
-def test_discounts(kneser_ney: ModuleType) -> None:
+def test_discounts() -> None:
     """n1..n4 = 8, 4, 2, 1: Y = 8 / 16."""
     adjusted = np.repeat([0, 1, 2, 3, 4, 9], [5, 8, 4, 2, 1, 3])
     found, fell_back = kneser_ney.discounts(adjusted)
@@ -171,7 +165,7 @@ def test_discounts(kneser_ney: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("times", [[5, 1, 1, 1, 0], [9, 1, 5, 1, 1], [1, 3, 0, 1, 1], [0, 2, 2, 2, 2]])
-def test_counts_that_give_no_discounts(kneser_ney: ModuleType, times: list[int]) -> None:
+def test_counts_that_give_no_discounts(times: list[int]) -> None:
     n1, n2, n3, n4, n5 = times
     found, fell_back = kneser_ney.discounts(np.repeat([1, 2, 3, 4, 5], [n1, n2, n3, n4, n5]))
     expected = n1 > 0 and n2 > 0 and n3 > 0
@@ -183,10 +177,10 @@ def test_counts_that_give_no_discounts(kneser_ney: ModuleType, times: list[int])
         assert found == (0.5, 1.0, 1.5)
 
 
-def test_min_count_leaves_out_rare_ngrams(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_min_count_leaves_out_rare_ngrams(tmp_path: Path) -> None:
     text = sentences(100, seed=3)
-    everything = written(kneser_ney, text, 4, tmp_path / "x.arpa")
-    common = written(kneser_ney, text, 4, tmp_path / "y.arpa", min_count=3)
+    everything = written(text, 4, tmp_path / "x.arpa")
+    common = written(text, 4, tmp_path / "y.arpa", min_count=3)
     slow = Slow(text, 4, 3, kneser_ney.discounts)
     for n in (1, 2):
         assert len(common[n - 1].words) == len(everything[n - 1].words)
@@ -197,11 +191,11 @@ def test_min_count_leaves_out_rare_ngrams(kneser_ney: ModuleType, tmp_path: Path
         assert len(wanted) < len(everything[n - 1].words)
 
 
-def test_longer_ngrams_tell_more(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_longer_ngrams_tell_more(tmp_path: Path) -> None:
     held_out, perplexities = sentences(200, seed=12), []
     for order in (1, 2, 3):
         path = tmp_path / f"{order}.arpa"
-        written(kneser_ney, sentences(2000, seed=11), order, path)
+        written(sentences(2000, seed=11), order, path)
         slow = SlowNgrams(path)
         logs = []
         for sentence in held_out:
@@ -211,9 +205,9 @@ def test_longer_ngrams_tell_more(kneser_ney: ModuleType, tmp_path: Path) -> None
     assert perplexities[0] > 1.05 * perplexities[1] > 1.1 * perplexities[2]
 
 
-def test_empty_sentences(kneser_ney: ModuleType, tmp_path: Path) -> None:
+def test_empty_sentences(tmp_path: Path) -> None:
     text: list[list[int]] = [[], [3], [], [3, 3]]
-    written(kneser_ney, text, 3, tmp_path / "x.arpa")
+    written(text, 3, tmp_path / "x.arpa")
     slow, found = Slow(text, 3, 1, kneser_ney.discounts), SlowNgrams(tmp_path / "x.arpa")
     assert 10 ** found.score(["<s>"], "</s>") == pytest.approx(slow.prob((BEGIN,), END), rel=1e-6)
     assert slow.raw[(BEGIN, END)] == 2

@@ -7,10 +7,10 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary, load_dictionary
-from bnb_fairseq.data.subword import BERT_SPECIALS
-from bnb_fairseq.data.wordpiece import WordPiece
-from bnb_fairseq.models.seed_config import SIDES, SpecialIds, special_ids
+from ..data.dictionary import BnbDictionary, SubwordDictionary, load_dictionary
+from ..data.subword import BERT_SPECIALS
+from ..data.wordpiece import WordPiece
+from .seed_config import SIDES, SpecialIds, special_ids
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 OPTIONS = {"encoder": "--source-vocab", "decoder": "--target-vocab"}

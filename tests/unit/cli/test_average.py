@@ -4,16 +4,16 @@ import weakref
 from fractions import Fraction
 from itertools import permutations
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from bnb_fairseq.checkpoints import averaging
 from bnb_fairseq.checkpoints.tensors import tensor_digest
 
-from .averaging import DICTIONARIES, Average, configured, save, save_all, tensor
+from .checkpoints_to_average import DICTIONARIES, Average, configured, save, save_all, tensor
 
 
 def bits(value: Tensor) -> list[int]:
@@ -167,11 +167,9 @@ def test_copies_count_once(average: Average, tmp_path: Path, capsys: pytest.Capt
     assert state["model"]["w"].tolist() == [5.5]
 
 
-def test_one_checkpoint_at_a_time(
-    averaging: ModuleType, average: Average, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_checkpoint_at_a_time(average: Average, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = save_all(tmp_path, [{"w": torch.full((50,), float(i)), "last": tensor(0.0)} for i in range(9)])
-    load, alive = averaging.load, list[int]()
+    load, alive = averaging._load, list[int]()
     loaded: list[weakref.ref[Tensor]] = []
 
     def watched(path: Path) -> dict[str, Any]:
@@ -180,9 +178,9 @@ def test_one_checkpoint_at_a_time(
         loaded.append(weakref.ref(state["model"]["w"]))
         return dict(state)
 
-    monkeypatch.setattr(averaging, "load", watched)
+    monkeypatch.setattr(averaging, "_load", watched)
     assert average("--checkpoints", *paths, tmp_path / "out.pt")["model"]["w"].unique().tolist() == [4.0]
-    assert len(alive) == 9 + 9 + 9  # to choose, to compare and to add
+    assert len(alive) == 9 + 1 + 9  # to choose, to compare with and to add
     assert max(alive) == 1, "besides the first, whose other entries are kept, the earlier ones must be gone"
 
 

@@ -1,12 +1,10 @@
 """Checkpoints of fairseq as plain BERT directories, read by transformers; and what is refused on the way."""
 
-import importlib
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import sentencepiece
@@ -17,6 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
+from bnb_fairseq.cli import convert
+from bnb_fairseq.conversion import fairseq_side, hf, seed
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary, load_dictionary
 from bnb_fairseq.data.subword import SentencePiece
 from bnb_fairseq.models.bert_checkpoint import open_bert
@@ -28,17 +28,6 @@ SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SIZES = {"layers": 3, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 4, "positions": 40}
 TEXT = "  Hello, wörld: CAFÉ 7 (x.y)?  don't "
-Part = Callable[[str], Any]
-
-
-@pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("convert_checkpoint")
-
-
-@pytest.fixture(scope="module")
-def part(script: ModuleType) -> Part:
-    return lambda name: importlib.import_module(f"conversion.{name}")
 
 
 @pytest.fixture
@@ -86,10 +75,10 @@ def make_checkpoint(
 
 @torch.no_grad()
 @pytest.mark.parametrize("arch", ["bnb_transformer", "bert2bert", "bnb_transformer_tiny"])
-def test_encoder_is_the_same_function(arch: str, make_checkpoint: Callable[..., Path], part: Part) -> None:
+def test_encoder_is_the_same_function(arch: str, make_checkpoint: Callable[..., Path]) -> None:
     checkpoint = make_checkpoint(arch)
-    told = part("hf").fairseq_to_hf(checkpoint, checkpoint.with_name("hf"), None)
-    trained = part("fairseq_side").read_checkpoint(checkpoint)
+    told = hf.fairseq_to_hf(checkpoint, checkpoint.with_name("hf"), None)
+    trained = fairseq_side.read_checkpoint(checkpoint)
     dictionary = load_dictionary(str(checkpoint.parent / "data" / "dict.xx.txt"))
     task = SimpleNamespace(
         source_dictionary=dictionary,
@@ -136,11 +125,11 @@ def test_encoder_is_the_same_function(arch: str, make_checkpoint: Callable[..., 
     ],
 )
 def test_decoder_has_the_same_tensors(
-    arch: str, more: list[str], dropped: list[str], others: list[str], make_checkpoint: Callable[..., Path], part: Part
+    arch: str, more: list[str], dropped: list[str], others: list[str], make_checkpoint: Callable[..., Path]
 ) -> None:
     checkpoint = make_checkpoint(arch, *more)
     folder = checkpoint.with_name("hf")
-    told = part("hf").fairseq_to_hf(checkpoint, folder, None)
+    told = hf.fairseq_to_hf(checkpoint, folder, None)
     text = f"; without {', '.join(dropped)}, which a BERT does not have"
     assert told[1:] == [
         f"{folder}/decoder: BertForMaskedLM, 58 tensors{text}",
@@ -166,9 +155,9 @@ def test_decoder_has_the_same_tensors(
     assert torch.equal(tensors["cls.predictions.bias"], model["decoder.head.bias"][:symbols])
 
 
-def test_tokenizers_and_sizes(make_checkpoint: Callable[..., Path], part: Part) -> None:
+def test_tokenizers_and_sizes(make_checkpoint: Callable[..., Path]) -> None:
     checkpoint = make_checkpoint("bnb_transformer")
-    part("hf").fairseq_to_hf(checkpoint, checkpoint.with_name("hf"), None)
+    hf.fairseq_to_hf(checkpoint, checkpoint.with_name("hf"), None)
     for side, language in (("encoder", "xx"), ("decoder", "yy")):
         folder = checkpoint.with_name("hf") / side
         dictionary = load_dictionary(str(checkpoint.parent / "data" / f"dict.{language}.txt"))
@@ -188,29 +177,30 @@ def test_tokenizers_and_sizes(make_checkpoint: Callable[..., Path], part: Part) 
         assert (folder / "vocab.txt").read_text().split() == dictionary.symbols
 
 
-def test_the_seeds_pooler_is_kept(part: Part, tmp_path: Path) -> None:
-    part("seed").seed_to_fairseq(SEED, tmp_path / "x.pt", (None, None), None, ("src", "tgt"))
-    part("hf").fairseq_to_hf(tmp_path / "x.pt", tmp_path / "hf", None)
-    found, seed = load_file(tmp_path / "hf" / "encoder" / "model.safetensors"), torch.load(SEED / "pytorch_model.bin")
-    expected = {name.removeprefix("encoder."): tensor for name, tensor in seed.items() if name.startswith("encoder.")}
+def test_the_seeds_pooler_is_kept(tmp_path: Path) -> None:
+    seed.seed_to_fairseq(SEED, tmp_path / "x.pt", (None, None), None, ("src", "tgt"))
+    hf.fairseq_to_hf(tmp_path / "x.pt", tmp_path / "hf", None)
+    found = load_file(tmp_path / "hf" / "encoder" / "model.safetensors")
+    original = torch.load(SEED / "pytorch_model.bin")
+    expected = {
+        name.removeprefix("encoder."): tensor for name, tensor in original.items() if name.startswith("encoder.")
+    }
     for name in ("embeddings.position_ids", "linear.weight", "linear.bias"):
         del expected[name]
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def check_refused(script: ModuleType, message: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", *map(str, arguments)])
+def check_refused(message: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["bnb-convert", *map(str, arguments)])
     with pytest.raises(SystemExit) as refusal:
-        script.main()
-    assert re.fullmatch(re.escape(f"convert_checkpoint: {message}").replace("ANYTHING", ".*"), str(refusal.value.code))
+        convert.main()
+    assert re.fullmatch(re.escape(f"bnb-convert: {message}").replace("ANYTHING", ".*"), str(refusal.value.code))
 
 
 def test_dictionaries_that_are_no_wordpiece(
     make_checkpoint: Callable[..., Path],
     make_dictionary: Callable[[int], BnbDictionary],
-    script: ModuleType,
-    part: Part,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -220,65 +210,63 @@ def test_dictionaries_that_are_no_wordpiece(
     )
     message = "the decoder's dictionary must be WordPiece to become a BERT's tokenizer, but is "
     with pytest.raises(ValueError, match=f"^{message}SentencePiece$"):
-        part("hf").wordpiece_of(SubwordDictionary(SentencePiece(tmp_path / "sp.model")), "decoder")
+        hf.wordpiece_of(SubwordDictionary(SentencePiece(tmp_path / "sp.model")), "decoder")
     checkpoint = make_checkpoint("bnb_transformer", target=make_dictionary(7))
     output = checkpoint.with_name("hf")
-    check_refused(script, f"{message}plain (text split at spaces)", monkeypatch, "fairseq-to-hf", checkpoint, output)
+    check_refused(f"{message}plain (text split at spaces)", monkeypatch, "fairseq-to-hf", checkpoint, output)
     assert not output.exists()
 
 
 def test_dictionaries_are_looked_for_and_compared(
     make_checkpoint: Callable[..., Path],
     vocabulary: Callable[..., BnbDictionary],
-    script: ModuleType,
-    part: Part,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkpoint, output = make_checkpoint("bnb_transformer"), tmp_path / "hf"
     (tmp_path / "data").rename(tmp_path / "moved")
     message = f"--data must be a folder with dict.xx.txt and dict.yy.txt, but {tmp_path} or {tmp_path}/data is not one"
-    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, output)
+    check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output)
     message = f"--data must be a folder with dict.xx.txt and dict.yy.txt, but {SEED} is not one"
-    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, output, "--data", SEED)
-    part("hf").fairseq_to_hf(checkpoint, tmp_path / "from-moved", tmp_path / "moved")
+    check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output, "--data", SEED)
+    hf.fairseq_to_hf(checkpoint, tmp_path / "from-moved", tmp_path / "moved")
     for path in (tmp_path / "moved").iterdir():
         path.rename(tmp_path / path.name)  # beside the checkpoint
-    part("hf").fairseq_to_hf(checkpoint, tmp_path / "from-beside", None)
+    hf.fairseq_to_hf(checkpoint, tmp_path / "from-beside", None)
     vocabulary("other", "one", "two").save(str(tmp_path / "dict.yy.txt"))
     mine = f"the target dictionary of the data, {tmp_path}/dict.yy.txt (ANYTHING)"
     message = f"{mine}, is not the one that the checkpoint was trained with, ANYTHING"
-    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, output)
+    check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output)
 
 
-def test_what_is_no_checkpoint(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output, path = tmp_path / "out", tmp_path / "x.pt"
     start = f"{path}: must be a checkpoint of fairseq, but"
     for command in ("fairseq-to-hf", "fairseq-to-seed"):
-        check_refused(script, f"{start} there is no such file", monkeypatch, command, path, output)
+        check_refused(f"{start} there is no such file", monkeypatch, command, path, output)
     for content, end in (
         ({"module": nn.Linear(1, 1)}, "names torch.nn.modules.linear.Linear, which is not loaded"),
         ({"a": torch.ones(1)}, "lacks its entries (ANYTHING)"),
         ([1], "holds a list"),
     ):
         torch.save(content, path)
-        check_refused(script, f"{start} {end}", monkeypatch, "fairseq-to-hf", path, output)
+        check_refused(f"{start} {end}", monkeypatch, "fairseq-to-hf", path, output)
     path.write_bytes(b"x")
-    check_refused(script, f"{start} cannot be read (ANYTHING)", monkeypatch, "fairseq-to-hf", path, output)
+    check_refused(f"{start} cannot be read (ANYTHING)", monkeypatch, "fairseq-to-hf", path, output)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
 
 def test_what_the_original_cannot_express(
-    make_checkpoint: Callable[..., Path], script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, output = make_checkpoint("bnb_transformer", "--latent-size", "0"), tmp_path / "out"
     message = (
         "a seed checkpoint cannot hold this model: --ctc-blank must be pad, but is new; --ctc-canvas-length must be "
         "at least 1, but is 0; --latent-size must be at least 1, but is 0"
     )
-    check_refused(script, message, monkeypatch, "fairseq-to-seed", checkpoint, output)
+    check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, output)
     (tmp_path / "data").rename(tmp_path / "moved")  # and without the dictionaries
-    check_refused(script, message, monkeypatch, "fairseq-to-seed", checkpoint, output)
+    check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, output)
     assert not output.exists()
 
 
@@ -286,24 +274,23 @@ def test_what_the_original_cannot_express(
 def test_an_output_layer_of_its_own(
     arch: str,
     make_checkpoint: Callable[..., Path],
-    script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkpoint = make_checkpoint(arch, "--untie-output")
     message = f"{checkpoint}: --untie-output must be off: a BERT's output layer is its token embeddings"
-    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")
+    check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_another_architecture(
-    make_checkpoint: Callable[..., Path], script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = make_checkpoint("bert2bert")
     message = "a seed checkpoint cannot hold this model: --arch must be bnb_transformer, but is bert2bert"
-    check_refused(script, message, monkeypatch, "fairseq-to-seed", checkpoint, tmp_path / "out")
+    check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, tmp_path / "out")
     state = torch.load(checkpoint)
     state["cfg"]["model"]["_name"] = "transformer"
     torch.save(state, checkpoint)
     message = f"{checkpoint}: its --arch must be bnb_transformer or bert2bert, but is transformer"
-    check_refused(script, message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")
+    check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from bnb_fairseq.models.config import BnbTransformerConfig
-from bnb_fairseq.models.seed_config import (
+from bnb_fairseq.conversion.seed_config import (
     SpecialIds,
     check_expressible,
     make_seed_config,
@@ -19,6 +18,7 @@ from bnb_fairseq.models.seed_config import (
     seed_config_text,
     special_ids,
 )
+from bnb_fairseq.models.config import BnbTransformerConfig
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 Change = Callable[[dict[str, Any]], object]

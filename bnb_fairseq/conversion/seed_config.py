@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .bert_checkpoint import CONFIG_KEYS, REQUIRED
-from .config import BnbTransformerConfig, Problems
+from ..models.bert_checkpoint import CONFIG_KEYS, REQUIRED
+from ..models.config import BnbTransformerConfig, Problems
 
 CONFIG = "config.json"
 SIDES = ("encoder", "decoder")

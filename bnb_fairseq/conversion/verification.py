@@ -8,14 +8,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from bnb_fairseq.losses.ctc import ctc_loss, uniform_divergence, words_to_score
-from bnb_fairseq.losses.vae import kl_to_standard_normal
-from bnb_fairseq.models.bert_checkpoint import read_tensors
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.models.config import BnbTransformerConfig
-from bnb_fairseq.models.seed_checkpoint import SeedCheckpoint, from_seed, open_seed
-from bnb_fairseq.models.seed_config import BLANK, SIDES, model_options, special_ids
-
+from ..losses.ctc import ctc_loss, uniform_divergence, words_to_score
+from ..losses.vae import kl_to_standard_normal
+from ..models.bert_checkpoint import read_tensors
+from ..models.bnb_transformer import BnbTransformer
+from ..models.config import BnbTransformerConfig
+from .seed_checkpoint import SeedCheckpoint, from_seed, open_seed
+from .seed_config import BLANK, SIDES, model_options, special_ids
 from .vocabulary import numbered_dictionary
 
 INPUTS = {"input_ids": "attention_mask", "labels": "label_mask"}  # ids and where they are not padding

@@ -2,25 +2,20 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from fairseq.data import indexed_dataset
 
+from bnb_fairseq.cli import ngram
 from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 
 from ..generation.slow_ngram import SlowNgrams
 
 TEXT = ["▁the ▁cat ▁sat", "▁the ▁dog ▁sat ▁down", "", "▁the ▁cat ▁sa w <unk>", "▁a ▁cat"]
-
-
-@pytest.fixture(scope="module")
-def train_ngram(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("train_ngram")
 
 
 @pytest.fixture
@@ -56,12 +51,12 @@ def data_bin(tmp_path: Path) -> Path:
     return folder
 
 
-def run(train_ngram: ModuleType, *arguments: object) -> None:
-    train_ngram.run(train_ngram.parse_arguments([str(argument) for argument in arguments]))
+def run(*arguments: object) -> None:
+    ngram.run(ngram.parse_arguments([str(argument) for argument in arguments]))
 
 
-def test_text(train_ngram: ModuleType, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(train_ngram, text, "--order", 3, "--output", tmp_path / "x.arpa")
+def test_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(text, "--order", 3, "--output", tmp_path / "x.arpa")
     found = SlowNgrams(tmp_path / "x.arpa")
     words = {word for line in TEXT for word in line.split()}
     assert {ngram[0] for ngram in found.probs if len(ngram) == 1} == {"<s>", "</s>"} | words
@@ -76,12 +71,10 @@ def test_text(train_ngram: ModuleType, text: Path, tmp_path: Path, capsys: pytes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.txt", "x.arpa"]
 
 
-def test_data_bin_gives_what_its_text_gives(
-    train_ngram: ModuleType, data_bin: Path, text: Path, tmp_path: Path
-) -> None:
+def test_data_bin_gives_what_its_text_gives(data_bin: Path, text: Path, tmp_path: Path) -> None:
     """But for the symbol that the text does not have, of which the dictionary knows."""
-    run(train_ngram, data_bin, "--order", 2, "--output", tmp_path / "folder.arpa")
-    run(train_ngram, text, "--order", 2, "--output", tmp_path / "text.arpa")
+    run(data_bin, "--order", 2, "--output", tmp_path / "folder.arpa")
+    run(text, "--order", 2, "--output", tmp_path / "text.arpa")
     folder, plain = SlowNgrams(tmp_path / "folder.arpa"), SlowNgrams(tmp_path / "text.arpa")
     assert folder.probs.keys() - plain.probs.keys() == {("▁never",)}
     assert not plain.probs.keys() - folder.probs.keys()
@@ -93,16 +86,16 @@ def test_data_bin_gives_what_its_text_gives(
     assert total == pytest.approx(1, rel=0, abs=1e-6)
 
 
-def test_other_side(train_ngram: ModuleType, data_bin: Path, tmp_path: Path) -> None:
-    run(train_ngram, data_bin, "--order", 1, "--target-lang", "src", "--output", tmp_path / "x.arpa")
+def test_other_side(data_bin: Path, tmp_path: Path) -> None:
+    run(data_bin, "--order", 1, "--target-lang", "src", "--output", tmp_path / "x.arpa")
     word = load_data_bin(data_bin, ["src"])[0][5]
     probs = SlowNgrams(tmp_path / "x.arpa").probs
     assert max(probs, key=lambda ngram: probs[ngram]) == (word,)
 
 
-def test_scorer_takes_it(train_ngram: ModuleType, data_bin: Path, tmp_path: Path) -> None:
+def test_scorer_takes_it(data_bin: Path, tmp_path: Path) -> None:
     pytest.importorskip("kenlm")
-    run(train_ngram, data_bin, "--order", 3, "--output", tmp_path / "x.arpa")
+    run(data_bin, "--order", 3, "--output", tmp_path / "x.arpa")
     (dictionary,) = load_data_bin(data_bin, ["tgt"])
     scorer = NgramScorer(str(tmp_path / "x.arpa"), ngram_words(dictionary), 1.0)
     tokens = torch.tensor([[dictionary.index("▁the"), dictionary.index("w")]])
@@ -111,35 +104,33 @@ def test_scorer_takes_it(train_ngram: ModuleType, data_bin: Path, tmp_path: Path
     assert float(scores[0, 0, 0]) > float(scores[0, 0, 1])
 
 
-def test_perplexity(
-    train_ngram: ModuleType, data_bin: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_perplexity(data_bin: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("kenlm")
     held_out = tmp_path / "valid.txt"
     held_out.write_text(f"{TEXT[1]} ▁new\n\n", encoding="utf-8")
-    run(train_ngram, text, "--order", 2, "--output", tmp_path / "x.arpa", "--valid", held_out)
+    run(text, "--order", 2, "--output", tmp_path / "x.arpa", "--valid", held_out)
     slow = SlowNgrams(tmp_path / "x.arpa")
     words = [*TEXT[1].split(), "<unk>"]
     logs = [slow.score(["<s>", *words[:i]], word) for i, word in enumerate([*words, "</s>"])]
     expected = 10 ** (-(sum(logs) + slow.score(["<s>"], "</s>")) / 7)
     assert f"{held_out}: perplexity {expected:.2f} over 7 symbols, 1 of them unknown" in capsys.readouterr().out
-    run(train_ngram, data_bin, "--order", 2, "--output", tmp_path / "x.arpa", "--valid", "dev")
+    run(data_bin, "--order", 2, "--output", tmp_path / "x.arpa", "--valid", "dev")
     assert re.search(r"dev: perplexity [\d.]+ over 6 symbols, 0 of them unknown", capsys.readouterr().out)
 
 
-def test_the_same_output_again(train_ngram: ModuleType, text: Path, tmp_path: Path) -> None:
+def test_the_same_output_again(text: Path, tmp_path: Path) -> None:
     for name in ("x.arpa", "y.arpa", "x.arpa"):
-        run(train_ngram, text, "--output", tmp_path / name)
+        run(text, "--output", tmp_path / name)
     assert (tmp_path / "x.arpa").read_bytes() == (tmp_path / "y.arpa").read_bytes()
 
 
-def test_options_that_cannot_be(train_ngram: ModuleType, text: Path, data_bin: Path, tmp_path: Path) -> None:
+def test_options_that_cannot_be(text: Path, data_bin: Path, tmp_path: Path) -> None:
     pytest.importorskip("kenlm")
     output = tmp_path / "x.arpa"
 
     def error(*arguments: object) -> str:
         with pytest.raises(ValueError) as caught:
-            run(train_ngram, *arguments)
+            run(*arguments)
         return str(caught.value)
 
     message = error(text, "--order", 7, "--min-count", 0, "--output", tmp_path / "no" / "x.arpa")
@@ -161,13 +152,13 @@ def test_options_that_cannot_be(train_ngram: ModuleType, text: Path, data_bin: P
     assert not output.exists()
 
 
-def test_without_kenlm(train_ngram: ModuleType, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kenlm(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the perplexity needs it."""
     monkeypatch.setitem(sys.modules, "kenlm", None)
     with pytest.raises(ValueError, match=r"^--valid needs KenLM \(pip install kenlm\), but it is not installed$"):
-        run(train_ngram, text, "--valid", text, "--output", text.with_name("x.arpa"))
+        run(text, "--valid", text, "--output", text.with_name("x.arpa"))
     assert not text.with_name("x.arpa").exists()
-    run(train_ngram, text, "--output", text.with_name("x.arpa"))
+    run(text, "--output", text.with_name("x.arpa"))
     assert text.with_name("x.arpa").is_file()
 
 
@@ -181,14 +172,14 @@ def test_without_kenlm(train_ngram: ModuleType, text: Path, monkeypatch: pytest.
         (b"\xff\xfe\n", r"train\.txt must be a text file in UTF-8, but is none"),
     ],
 )
-def test_text_that_cannot_be(train_ngram: ModuleType, text: Path, content: bytes, message: str) -> None:
+def test_text_that_cannot_be(text: Path, content: bytes, message: str) -> None:
     text.write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        run(train_ngram, text, "--output", text.with_name("x.arpa"))
+        run(text, "--output", text.with_name("x.arpa"))
     assert not text.with_name("x.arpa").exists()
 
 
-def test_an_error_is_one_line(train_ngram: ModuleType, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train_ngram.py", str(text), "--order", "0", "--output", str(text) + ".arpa"])
-    with pytest.raises(SystemExit, match=r"^train_ngram: --order must be from 1 to 6, but is 0$"):
-        train_ngram.main()
+def test_an_error_is_one_line(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bnb-ngram", str(text), "--order", "0", "--output", str(text) + ".arpa"])
+    with pytest.raises(SystemExit, match=r"^bnb-ngram: --order must be from 1 to 6, but is 0$"):
+        ngram.main()

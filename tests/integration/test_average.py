@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from ..conftest import ROOT
 from . import forked
 from .conftest import TRAIN, Setting
 
@@ -17,9 +16,9 @@ SMALL = ("--encoder-layers", 2, "--decoder-layers", 1)
 SAVE = ("--save-interval-updates", 3, "--best-checkpoint-metric", "nll_loss")
 
 
-def average_checkpoints(*arguments: str | Path | int, status: int = 0) -> str:
-    """Run the script; its output, or what it says on stderr if it is to fail with an error."""
-    done = forked.capture("python", ROOT / "scripts" / "average_checkpoints.py", *arguments)
+def average(*arguments: str | Path | int, status: int = 0) -> str:
+    """Run the command; its output, or what it says on stderr if it is to fail with an error."""
+    done = forked.capture("python", "-m", "bnb_fairseq.cli.average", *arguments)
     assert done.returncode == status, f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stderr if status else done.stdout
 
@@ -40,7 +39,7 @@ def folder(setting: Setting, tmp_path_factory: pytest.TempPathFactory, fairseq: 
 def test_the_mean_of_the_best_is_a_checkpoint(
     folder: Path, setting: Setting, tmp_path: Path, fairseq: Command, translations: Translations
 ) -> None:
-    printed = average_checkpoints("--best", 3, folder, tmp_path / "mean.pt")
+    printed = average("--best", 3, folder, tmp_path / "mean.pt")
     best = sorted(folder.glob("checkpoint.best_nll_loss_*.pt"))
     assert len(best) == 3
     assert all(path.name in printed for path in best)
@@ -57,6 +56,6 @@ def test_the_mean_of_the_best_is_a_checkpoint(
 
 
 def test_more_than_there_are(folder: Path, tmp_path: Path) -> None:
-    error = average_checkpoints("--best", 50, folder, tmp_path / "mean.pt", status=1)
+    error = average("--best", 50, folder, tmp_path / "mean.pt", status=1)
     assert "--best" in error and "50" in error
     assert not (tmp_path / "mean.pt").exists()

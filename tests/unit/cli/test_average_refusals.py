@@ -4,13 +4,14 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-from .averaging import DICTIONARIES, Average, Tensors, configured, save, save_all, tensor
+from bnb_fairseq.cli import average as command
+
+from .checkpoints_to_average import DICTIONARIES, Average, Tensors, configured, save, save_all, tensor
 
 
 def test_too_few_or_metrics_that_differ(average: Average, tmp_path: Path) -> None:
@@ -45,17 +46,17 @@ def test_all_that_does_not_fit_is_in_one_error(average: Average, tmp_path: Path)
     third = save(tmp_path / "2.pt", {**model, "n": torch.zeros(1)}, 7, cfg=configured(layers=2, heads=4, width=8))
     wrong = [
         "option layers is 3, not 2",
+        "option heads is missing, not 4",
         "target dictionary is 91 abcdefghijkl, not 90 targettarget",
         "model.w is 3 x 2 float32, not 2 x 3 float32",
         "model.b is 3 float16, not 3 float32",
-        "lacks option heads",
-        "lacks model.n",
-        "has option gate besides",
-        "has model.c besides",
-        "has criterion.m besides",
+        "model.n is missing, not scalar float32",
+        "option gate is True, not missing",
+        "model.c is 1 float32, not missing",
+        "criterion.m is 1 float32, not missing",
     ]
     problems = [*(f"{second}: {line}" for line in wrong), f"{third}: model.n is 1 float32, not scalar float32"]
-    message = f"all checkpoints must have the model of {first}, but {'; '.join(problems)}"
+    message = f"all checkpoints must fit {first}, but {'; '.join(problems)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         average("--checkpoints", third, second, first, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
@@ -89,12 +90,13 @@ def test_values_without_an_average(average: Average, tmp_path: Path) -> None:
         save(tmp_path / f"{i}.pt", {"w": tensor(float(i))}, i, criterion=each) for i, each in enumerate(criterions)
     ]
     problems = [
-        f"{paths[1]}: criterion.n has other whole numbers than in {paths[2]}",
-        f"{paths[1]}: criterion.flag has other whole numbers than in {paths[2]}",
+        f"{paths[1]}: criterion.n has other whole numbers",
+        f"{paths[1]}: criterion.flag has other whole numbers",
         f"{paths[1]}: criterion.m holds values that are not numbers",
-        f"{paths[0]}: criterion.flag has other whole numbers than in {paths[2]}",
+        f"{paths[0]}: criterion.flag has other whole numbers",
     ]
-    with pytest.raises(ValueError, match=f"^{re.escape('there is no average: ' + '; '.join(problems))}$"):
+    message = f"all checkpoints must fit {paths[2]}, but {'; '.join(problems)}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         average("--checkpoints", *paths, tmp_path / "out.pt")
     criterions[2]["flag"] = torch.tensor(True)
     third = save(paths[2], {"w": tensor(2.0)}, 2, criterion=criterions[2])
@@ -147,7 +149,7 @@ def test_complete_or_not_there(average: Average, tmp_path: Path, monkeypatch: py
     assert torch.load(out)["model"] == {"w": tensor(1.0)}
 
 
-def test_files_that_are_no_checkpoints(averaging: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = save(tmp_path / "whole.pt", {"w": torch.zeros(1000)}).read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.pt").write_text("text")
@@ -169,8 +171,8 @@ def test_files_that_are_no_checkpoints(averaging: ModuleType, tmp_path: Path, mo
         line = ["x", "--checkpoints", tmp_path / "whole.pt", tmp_path / name, tmp_path / "out.pt"]
         monkeypatch.setattr(sys, "argv", [str(word) for word in line])
         with pytest.raises(SystemExit) as end:
-            averaging.main()
-        assert str(end.value.code).startswith(f"average_checkpoints: {tmp_path / name}: {message}")
+            command.main()
+        assert str(end.value.code).startswith(f"bnb-average: {tmp_path / name}: {message}")
         assert "\n" not in str(end.value.code)
     assert not (tmp_path / "out.pt").exists()
 

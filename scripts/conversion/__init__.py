@@ -1,1 +1,0 @@
-"""What ``convert_checkpoint.py`` is made of."""
