@@ -22,13 +22,12 @@ from refinement.drawing import draw
 from refinement.page import page
 from refinement.record import Refinement, record
 
-from bnb_fairseq.checkpoints.reader import load_models
 from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.data.pair_dataset import SPECIAL_SYMBOLS
 from bnb_fairseq.data.preflight import check_lines
+from bnb_fairseq.evaluation.loading import load_non_autoregressive
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -95,32 +94,6 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     return faults
 
 
-def load_model(path: Path, data: Path) -> tuple[BnbTransformer, Any]:
-    """Load a checkpoint as it was trained.
-
-    Args:
-        path: the checkpoint.
-        data: data-bin folder with its dictionaries.
-
-    Returns:
-        The model, and its task.
-
-    Raises:
-        ValueError: if the file is no checkpoint of a non-autoregressive model.
-    """
-    try:
-        models, task = load_models([path], {"data": str(data)})
-    except ValueError as error:
-        raise ValueError(f"--path {error}") from error
-    model = models[0]
-    if not isinstance(model, BnbTransformer):
-        raise ValueError(
-            f"--path must be a checkpoint of the non-autoregressive bnb_transformer, but {path} holds a "
-            f"{type(model).__name__}, which has no canvas"
-        )
-    return model, task
-
-
 def read_sentences(given: Sequence[str] | None) -> list[str]:
     """Collect the sentences.
 
@@ -183,7 +156,7 @@ def record_all(arguments: argparse.Namespace) -> list[Refinement]:
     if faults := find_faults(arguments):
         raise ValueError("; ".join(faults))
     sentences = read_sentences(arguments.sentence)
-    model, task = load_model(arguments.path, arguments.data)
+    model, task = load_non_autoregressive(arguments.path, arguments.data)
     options = GeneratorOptions(
         arguments.iter_decode_max_iter, arguments.iter_decode_force_max_iter, retain_history=True
     )

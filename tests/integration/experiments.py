@@ -25,7 +25,7 @@ NAMED = ("task", "model", "criterion", "optimizer", "lr_scheduler")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 LOOP = re.compile(r"\bfor (\w+) in (\S+)")
 ASSIGNMENT = re.compile(r"\w+=")
-OURS = re.compile(r"\s*(\w+=\S+ )*(fairseq-|python )")
+OURS = re.compile(r"\s*(\w+=\S+ )*(fairseq-|bnb-|python )")
 
 
 class Line(NamedTuple):

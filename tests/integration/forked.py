@@ -63,8 +63,13 @@ def _become(
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if only_parse:
         argparse.ArgumentParser.parse_args = _parse_and_exit  # type: ignore[method-assign, assignment]
+    if words[0].startswith("bnb-"):
+        words = ["python", "-m", f"bnb_fairseq.cli.{words[0].removeprefix('bnb-')}", *words[1:]]
     try:
-        if words[0] == "python":
+        if words[0] == "python" and words[1] == "-m":
+            sys.argv = [words[2], *words[3:]]
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        elif words[0] == "python":
             sys.argv = list(words[1:])
             sys.path.insert(0, str(Path(words[1]).resolve().parent))
             runpy.run_path(words[1], run_name="__main__")
@@ -90,7 +95,7 @@ def start(
     environment: Mapping[str, str] | None = None,
     only_parse: bool = False,
 ) -> ForkServerProcess:
-    """Start a command of fairseq, or a script behind ``python``, as if it had been typed in a folder.
+    """Start a command of fairseq or of this package, or what stands behind ``python``, as if typed in a folder.
 
     Args:
         words: the command.

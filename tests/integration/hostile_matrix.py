@@ -55,6 +55,10 @@ def script(name: str) -> list[str]:
     return ["python", str(ROOT / "scripts" / f"{name}.py")]
 
 
+def module(name: str) -> list[str]:
+    return ["python", "-m", f"bnb_fairseq.cli.{name}"]
+
+
 def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]:
     """Every command that reads a checkpoint, by its name; ``prepare`` has written what they need into the folder."""
     path, out = ["--path", str(checkpoint)], str(folder / "out")
@@ -77,7 +81,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "validate without --task": ["fairseq-validate", str(data), *USER_DIR, *path, "--batch-size", "2"],
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
         "distill": [*script("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
-        "tune_search": [*script("tune_search"), str(data), *path, "--cpu"],
+        "tune": [*module("tune"), str(data), *path, "--cpu"],
         "picture_refinement": [
             *(*script("picture_refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")
         ],

@@ -27,7 +27,7 @@ NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
     *("average_checkpoints", "convert_checkpoint", "distill", "picture_refinement", "squad_to_text", "train_ngram"),
-    "tune_search",
+    "bnb-tune",
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -54,7 +54,7 @@ def command(name: str, setting: Setting, checkpoint: Path) -> list[object]:
 
 
 def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
-    """A short job for a script, in a folder of its own."""
+    """A short job for a command of the package or a script, in a folder of its own."""
     path = [setting.data_bin, "--path", checkpoint, "--cpu"]
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
@@ -64,9 +64,11 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "picture_refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],
         "train_ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
-        "tune_search": [*path, "--ctc-beam", 2],
+        "bnb-tune": [*path, "--ctc-beam", 2],
     }
-    return ["python", ROOT / "scripts" / f"{name}.py", *words[name]]
+    module = name.removeprefix("bnb-")
+    start = [ROOT / "scripts" / f"{name}.py"] if module == name else ["-m", f"bnb_fairseq.cli.{module}"]
+    return ["python", *start, *words[name]]
 
 
 def really(words: Sequence[object], folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,7 @@
-"""Expected errors end a script with one line; all others keep their traceback."""
+"""Expected errors end a command with one line; all others keep their traceback."""
 
 import argparse
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from bnb_fairseq.cli.errors import one_line_errors
 
 from ...conftest import ROOT
 
-# script -> the function that raises, errors that are expected of it, errors that are not
+# command or script -> the function that raises, errors that are expected of it, errors that are not
 EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
     "train_ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
@@ -21,19 +22,21 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "plot_training": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "train_with_progress": ("check", [ValueError], [RuntimeError, OSError]),
+    "bnb-tune": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 
 
 @pytest.fixture
 def raises(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
-    """Load a script that is to meet an error as soon as its arguments are read."""
+    """Load a command that is to meet an error as soon as its arguments are read."""
 
     def load(name: str, error: Exception) -> ModuleType:
         def fail(*_: object) -> None:
             raise error
 
-        script = load_script(name)
+        module = name.removeprefix("bnb-")
+        script = load_script(name) if module == name else importlib.import_module(f"bnb_fairseq.cli.{module}")
         monkeypatch.setattr(script, "parse_arguments", lambda: argparse.Namespace(cpu=True))
         monkeypatch.setattr(script, EXPECTED[name][0], fail)
         return script
