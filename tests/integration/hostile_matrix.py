@@ -82,9 +82,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
         "distill": [*script("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
         "tune": [*module("tune"), str(data), *path, "--cpu"],
-        "picture_refinement": [
-            *(*script("picture_refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")
-        ],
+        "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
         "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],
         "average_checkpoints": [*script("average_checkpoints"), "--checkpoints", str(checkpoint), f"{out}.pt"],
         "convert to BERTs": [*script("convert_checkpoint"), "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],

@@ -26,8 +26,8 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    *("average_checkpoints", "convert_checkpoint", "distill", "picture_refinement", "squad_to_text", "train_ngram"),
-    "bnb-tune",
+    *("average_checkpoints", "convert_checkpoint", "distill", "squad_to_text", "train_ngram"),
+    *("bnb-refinement", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -61,7 +61,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "average_checkpoints": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
         "convert_checkpoint": ["seed-to-fairseq", fixture, "out/model.pt"],
         "distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
-        "picture_refinement": [*path, "--html", "page.html"],
+        "bnb-refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],
         "train_ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
         "bnb-tune": [*path, "--ctc-beam", 2],

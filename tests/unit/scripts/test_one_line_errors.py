@@ -16,7 +16,7 @@ from ...conftest import ROOT
 # command or script -> the function that raises, errors that are expected of it, errors that are not
 EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
     "train_ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
-    "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "convert_checkpoint": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "plot_training": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
