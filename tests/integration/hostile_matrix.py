@@ -80,7 +80,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "validate": ["fairseq-validate", str(data), *USER_DIR, *TASK, *path, "--batch-size", "2"],
         "validate without --task": ["fairseq-validate", str(data), *USER_DIR, *path, "--batch-size", "2"],
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
-        "distill": [*script("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
+        "distill": [*module("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
         "tune": [*module("tune"), str(data), *path, "--cpu"],
         "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
         "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],

@@ -1,4 +1,4 @@
-"""Scripts that find no room for what they write: one line, and nothing half done remains."""
+"""Commands that find no room for what they write: one line, and nothing half done remains."""
 
 import os
 import resource
@@ -21,10 +21,11 @@ def _become(words: Sequence[str], folder: Path, log: Path) -> None:
     forked._become(words, folder, (forked.NOTHING, log, log), {**os.environ, "PYTHONPATH": str(ROOT)}, False)
 
 
-def run_without_room(script: str, *words: object, folder: Path) -> str:
-    """Run a script that can write no large file, and return what it prints."""
+def run_without_room(command: str, *words: object, folder: Path) -> str:
+    """Run a command or script that can write no large file, and return what it prints."""
     log = folder / "log"
-    line = ["python", str(ROOT / "scripts" / f"{script}.py"), *map(str, words)]
+    start = [command] if command.startswith("bnb-") else ["python", str(ROOT / "scripts" / f"{command}.py")]
+    line = [*start, *map(str, words)]
     process = forked.PROCESSES.Process(target=_become, args=(line, folder, log))
     process.start()
     process.join()
@@ -60,8 +61,8 @@ def test_averaging(good: Path, tmp_path: Path) -> None:  # noqa: F811
 def test_distillation(good: Path, tmp_path: Path) -> None:  # noqa: F811
     """What was translated stays, for the same command to go on from."""
     words = [good.parent, "--teacher", good, "--output", "out", "--cpu"]
-    said = run_without_room("distill", *words, folder=tmp_path)
-    assert said.startswith("distill: --output: out/data-bin cannot be written: [Errno 27] File too large")
+    said = run_without_room("bnb-distill", *words, folder=tmp_path)
+    assert said.startswith("bnb-distill: --output: out/data-bin cannot be written: [Errno 27] File too large")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.json", "shards", "train.de"]
-    line = ["python", str(ROOT / "scripts" / "distill.py"), *map(str, words)]
+    line = ["bnb-distill", *map(str, words)]
     assert "1 of 1 shards were done before" in forked.run(line, tmp_path, tmp_path / "log", [str(ROOT)])

@@ -26,8 +26,8 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    *("average_checkpoints", "convert_checkpoint", "distill", "squad_to_text", "train_ngram"),
-    *("bnb-refinement", "bnb-tune"),
+    *("average_checkpoints", "convert_checkpoint", "squad_to_text", "train_ngram"),
+    *("bnb-distill", "bnb-refinement", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -60,7 +60,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     words: dict[str, list[object]] = {
         "average_checkpoints": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
         "convert_checkpoint": ["seed-to-fairseq", fixture, "out/model.pt"],
-        "distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
+        "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "bnb-refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],
         "train_ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],

@@ -23,7 +23,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "train_with_progress": ("check", [ValueError], [RuntimeError, OSError]),
     "bnb-tune": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
-    "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 
 
