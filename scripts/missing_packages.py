@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -52,6 +54,13 @@ def plugin_is_editable() -> bool:
     return origin.get("url") == ROOT.as_uri()
 
 
+def commands_are_installed() -> bool:
+    """Tell whether the installed package has just the commands that pyproject.toml names, which pip makes."""
+    found = {point.name: point.value for point in distribution("bnb_fairseq").entry_points}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return found == project["scripts"]
+
+
 def missing(fairseq: str) -> Iterator[str]:
     """List the steps to do.
 
@@ -70,7 +79,7 @@ def missing(fairseq: str) -> Iterator[str]:
         yield "fairseq"
     if not satisfied(ROOT / "scripts" / "requirements.txt"):
         yield "requirements"
-    if not plugin_is_editable():
+    if not (plugin_is_editable() and commands_are_installed()):
         yield "plugin"
 
 

@@ -89,7 +89,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """See that the arguments make sense, before anything is loaded.
+    """Check the arguments before anything is loaded.
 
     Args:
         arguments: the command line.
@@ -136,7 +136,7 @@ def run_options(arguments: argparse.Namespace, cuda: bool) -> Options:
 
 
 def main() -> None:
-    """Distil, go on with it, or see that it is done."""
+    """Distil, or go on with it; nothing is done where it is complete."""
     arguments = parse_arguments()
     cuda = torch.cuda.is_available() and not arguments.cpu
     with one_line_errors(NAME, OSError), ExitStack() as stack:

@@ -64,7 +64,7 @@ def _become(
     if only_parse:
         argparse.ArgumentParser.parse_args = _parse_and_exit  # type: ignore[method-assign, assignment]
     if words[0].startswith("bnb-"):
-        words = ["python", "-m", f"bnb_fairseq.cli.{words[0].removeprefix('bnb-')}", *words[1:]]
+        words = ["python", "-m", f"bnb_fairseq.cli.{words[0].removeprefix('bnb-').replace('-', '_')}", *words[1:]]
     try:
         if words[0] == "python" and words[1] == "-m":
             sys.argv = [words[2], *words[3:]]

@@ -21,10 +21,10 @@ def _become(words: Sequence[str], folder: Path, log: Path) -> None:
     forked._become(words, folder, (forked.NOTHING, log, log), {**os.environ, "PYTHONPATH": str(ROOT)}, False)
 
 
-def run_without_room(command: str, *words: object, folder: Path) -> str:
+def run_without_room(name: str, *words: object, folder: Path) -> str:
     """Run a command or script that can write no large file, and return what it prints."""
     log = folder / "log"
-    start = [command] if command.startswith("bnb-") else ["python", str(ROOT / "scripts" / f"{command}.py")]
+    start = [name] if name.startswith("bnb-") else ["python", str(ROOT / "scripts" / f"{name}.py")]
     line = [*start, *map(str, words)]
     process = forked.PROCESSES.Process(target=_become, args=(line, folder, log))
     process.start()

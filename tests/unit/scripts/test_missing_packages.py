@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,6 +14,7 @@ from .conftest import SCRIPTS
 WANTED = "fairseq-fixed==0.12.3.1"
 ALL = ["torch", "build-tools", "fairseq", "requirements", "plugin"]
 TOOLS = {"cython": "3.0", "wheel": "0.4", "numpy": "2.3.1", "setuptools": "80.1"}
+COMMANDS = {"bnb-x": "x:main", "bnb-y": "y:main"}
 
 Install = Callable[..., None]
 
@@ -29,9 +30,10 @@ def install(packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "scripts").mkdir()
     requirements = "# a comment\n\nnumpy<2.4  # not the newest\nsacrebleu\n"
     (tmp_path / "scripts" / "requirements.txt").write_text(requirements)
+    (tmp_path / "pyproject.toml").write_text('[project.scripts]\nbnb-x = "x:main"\nbnb-y = "y:main"\n')
     monkeypatch.setattr(packages, "ROOT", tmp_path)
 
-    def pretend(versions: dict[str, str], plugin: str | None = None) -> None:
+    def pretend(versions: dict[str, str], plugin: str | None = None, commands: Mapping[str, str] = COMMANDS) -> None:
         files = {name: {"RECORD": "complete"} for name in versions}
         if plugin is not None:
             files["bnb_fairseq"] = {"RECORD": "complete", "direct_url.json": plugin}
@@ -39,7 +41,9 @@ def install(packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         def distribution(name: str) -> SimpleNamespace:
             if name not in files:
                 raise PackageNotFoundError(name)
-            return SimpleNamespace(read_text=files[name].get, version=versions.get(name, "0.1.0"))
+            points = [SimpleNamespace(name=command, value=value) for command, value in commands.items()]
+            version = versions.get(name, "0.1.0")
+            return SimpleNamespace(read_text=files[name].get, version=version, entry_points=points)
 
         monkeypatch.setattr(packages, "distribution", distribution)
 
@@ -114,6 +118,14 @@ def test_plugin_of_another_folder(plugin: str | None, packages: ModuleType, inst
     assert packages.plugin_is_editable() is False
     install({}, here(packages))
     assert packages.plugin_is_editable() is True
+
+
+@pytest.mark.parametrize("commands", [{}, {"bnb-x": "x:main"}, {**COMMANDS, "bnb-y": "z:main"}, {**COMMANDS, "z": "z"}])
+def test_commands_that_came_later(commands: dict[str, str], packages: ModuleType, install: Install) -> None:
+    """A command that was added, renamed or removed since the installation needs another one."""
+    versions = {**TOOLS, "torch": "2.13.0", "fairseq-fixed": "0.12.3.1", "sacrebleu": "2.6"}
+    install(versions, here(packages), commands)
+    assert list(packages.missing(WANTED)) == ["plugin"]
 
 
 def run_bare(*arguments: str) -> subprocess.CompletedProcess[str]:

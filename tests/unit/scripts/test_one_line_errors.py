@@ -1,10 +1,10 @@
-"""Expected errors end a command with one line; all others keep their traceback."""
+"""Expected errors end a command or script with one line; all others keep their traceback."""
 
 import argparse
-import importlib
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -29,14 +29,14 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
 
 @pytest.fixture
 def raises(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
-    """Load a command that is to meet an error as soon as its arguments are read."""
+    """Load a script that is to meet an error as soon as its arguments are read."""
 
     def load(name: str, error: Exception) -> ModuleType:
         def fail(*_: object) -> None:
             raise error
 
-        module = name.removeprefix("bnb-")
-        script = load_script(name) if module == name else importlib.import_module(f"bnb_fairseq.cli.{module}")
+        command = name.removeprefix("bnb-")
+        script = load_script(name) if command == name else import_module(f"bnb_fairseq.cli.{command}")
         monkeypatch.setattr(script, "parse_arguments", lambda: argparse.Namespace(cpu=True))
         monkeypatch.setattr(script, EXPECTED[name][0], fail)
         return script
