@@ -106,7 +106,7 @@ stage training train "$demo/trained" "$updates" 5e-4
 stage language-model bnb-ngram "$demo/data-bin" --output "$demo/lm.arpa"
 stage translate-untrained translate "$demo/untrained" untrained.txt
 stage translate translate "$demo/trained" trained.txt
-# What scripts/tune_search.py found best on the validation part.
+# What bnb-tune found best on the validation part.
 stage search translate "$demo/trained" searched.txt \
     --ctc-beam 10 --ctc-lm-path "$demo/lm.arpa" --ctc-lm-weight 0.4 --ctc-token-bonus 2
 echo "== report"

@@ -56,6 +56,10 @@ def script(name: str) -> list[str]:
     return ["python", str(ROOT / "scripts" / f"{name}.py")]
 
 
+def module(name: str) -> list[str]:
+    return ["python", "-m", f"bnb_fairseq.cli.{name}"]
+
+
 def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]:
     """Every command that reads a checkpoint, by its name; ``prepare`` has written what they need into the folder."""
     path, out = ["--path", str(checkpoint)], str(folder / "out")
@@ -78,11 +82,9 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "validate": ["fairseq-validate", str(data), *USER_DIR, *TASK, *path, "--batch-size", "2"],
         "validate without --task": ["fairseq-validate", str(data), *USER_DIR, *path, "--batch-size", "2"],
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
-        "distill": [*script("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
-        "tune_search": [*script("tune_search"), str(data), *path, "--cpu"],
-        "picture_refinement": [
-            *(*script("picture_refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")
-        ],
+        "distill": [*module("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
+        "tune": [*module("tune"), str(data), *path, "--cpu"],
+        "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
         "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],
         "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],
         "convert to BERTs": [*convert, "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],

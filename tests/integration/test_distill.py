@@ -1,4 +1,4 @@
-"""scripts/distill.py, as a user types it, killed, resumed, and a student trained on what it makes."""
+"""bnb-distill, run as a user runs it, killed, resumed, and a student trained on what it makes."""
 
 import re
 import signal
@@ -15,7 +15,6 @@ from torch import Tensor
 from bnb_fairseq.data.dictionary import load_data_bin
 
 from ..alike import check_alike
-from ..conftest import ROOT
 from . import forked
 from .conftest import TRAIN, Setting
 
@@ -24,7 +23,6 @@ Translations = Callable[[str], dict[int, str]]
 Write = Callable[[Path, Sequence[str]], Path]
 Line = Callable[..., list[str]]
 
-SCRIPT = ROOT / "scripts" / "distill.py"
 PAIRS = {"train": 240, "valid": 24}
 OPTIONS = ("--beam", 3, "--max-len-b", 16, "--lenpen", 0.8, "--batch-size", 4)
 END = 3  # [SEP] in a SentencePiece dictionary
@@ -82,7 +80,7 @@ def line(device: str) -> Line:
 
     def words(data_bin: Path, teacher: object, output: Path, *options: object) -> list[str]:
         cpu = ["--cpu"] if device == "cpu" else []
-        return ["python", *map(str, [SCRIPT, data_bin, "--teacher", teacher, "--output", output, *options]), *cpu]
+        return ["bnb-distill", *map(str, [data_bin, "--teacher", teacher, "--output", output, *options]), *cpu]
 
     return words
 
@@ -239,4 +237,4 @@ def test_teacher_that_is_not_autoregressive(
         assert target[-1] == dictionary.eos()
         assert not {dictionary.bos(), dictionary.eos(), dictionary.pad()} & set(target[:-1])
     error = distill(setting.data_bin, checkpoint, tmp_path / "other", "--lenpen", 0.5, fails=True)
-    assert "distill: a non-autoregressive model decodes in parallel and cannot use --lenpen 0.5" in error
+    assert "bnb-distill: a non-autoregressive model decodes in parallel and cannot use --lenpen 0.5" in error

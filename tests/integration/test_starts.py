@@ -26,8 +26,8 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    *("distill", "picture_refinement", "squad_to_text", "tune_search"),
-    *("bnb-average", "bnb-convert", "bnb-ngram"),
+    "squad_to_text",
+    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -60,11 +60,11 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
         "bnb-convert": ["seed-to-fairseq", fixture, "out/model.pt"],
-        "distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
-        "picture_refinement": [*path, "--html", "page.html"],
         "squad_to_text": ["squad.json", "text"],
         "bnb-ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
-        "tune_search": [*path, "--ctc-beam", 2],
+        "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
+        "bnb-refinement": [*path, "--html", "page.html"],
+        "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")
     start = [ROOT / "scripts" / f"{name}.py"] if module == name else ["-m", f"bnb_fairseq.cli.{module}"]

@@ -17,11 +17,12 @@ from ...conftest import ROOT
 EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = {
     "bnb-ngram": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "bnb-average": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
-    "picture_refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "bnb-convert": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
-    "distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
+    "bnb-tune": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
+    "bnb-distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 
 

@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from html import escape
 
-from matplotlib.colors import to_hex
+from .refinement_record import BLANK, Pass, Refinement, Slot
 
-from .colours import ATTENTION, CONFIDENCE, MARKS, fill, ink
-from .record import Pass, Refinement, Slot
-
+# ColorBrewer's RdYlBu at 0, 0.1, ... 1: who confuses red and green can tell red and blue apart.
+CONFIDENCE = (
+    *((165, 0, 38), (215, 48, 39), (244, 109, 67), (253, 174, 97), (254, 224, 144), (255, 255, 191)),
+    *((224, 243, 248), (171, 217, 233), (116, 173, 209), (69, 117, 180), (49, 54, 149)),
+)
+ATTENTION = "226 85 8"  # red, green and blue of the strongest weight
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # shares of red, green and blue, in linear light
+MARKS = (  # of the legend: a slot and its meaning
+    (Slot("a", 0.6, True, True), "hidden and predicted again in this pass"),
+    (Slot(BLANK, 0.6, False, False), "blank"),
+    (Slot("a", 0.6, False, False), "repeat, merged with its neighbour"),
+)
 STYLE = """
 :root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }
 body { margin: 1.5rem; }
@@ -25,6 +34,26 @@ td.text { text-align: left; padding-bottom: .7rem; }
 .swatch { display: inline-block; padding: .15rem .4rem; }
 .scale { display: inline-block; width: 8rem; height: 1rem; vertical-align: middle; }
 """
+
+
+def fill(probability: float) -> str:
+    """Return the colour of a slot, as #rrggbb."""
+    return "#" + "".join(f"{part:02x}" for part in _colour(probability))
+
+
+def ink(probability: float) -> str:
+    """Return black or white, whichever is easier to read on it."""
+    light = sum(share * (part / 255) ** 2.2 for share, part in zip(LUMINANCE, _colour(probability), strict=True))
+    return "#000000" if light > 0.18 else "#ffffff"  # where WCAG's contrast to both is the same
+
+
+def _colour(probability: float) -> list[int]:
+    """Interpolate red, green and blue."""
+    steps = len(CONFIDENCE) - 1
+    below = min(int(probability * steps), steps - 1)
+    share = probability * steps - below
+    pairs = zip(CONFIDENCE[below], CONFIDENCE[below + 1], strict=True)
+    return [round(low + share * (high - low)) for low, high in pairs]
 
 
 def page(refinements: Sequence[Refinement]) -> str:
@@ -46,7 +75,7 @@ def page(refinements: Sequence[Refinement]) -> str:
 
 
 def _legend() -> str:
-    colours = ", ".join(to_hex(CONFIDENCE(i / 10)) for i in range(11))
+    colours = ", ".join(fill(i / 10) for i in range(11))
     scale = f'<span class="scale" style="background: linear-gradient(to right, {colours})"></span>'
     swatches = " ".join(
         f'<span class="{_classes("swatch", slot)}" style="{_style(slot)}">{slot.piece}</span> {meaning}'
@@ -93,8 +122,7 @@ def _attention(refinement: Refinement) -> str:
 
 def _weight(weight: float, highest: float) -> str:
     """Write a cell whose colour fades into the page, be that light or dark."""
-    red, green, blue = (round(255 * part) for part in ATTENTION(0.7)[:3])
-    colour = f"background: rgb({red} {green} {blue} / {weight / highest:.3f})"
+    colour = f"background: rgb({ATTENTION} / {weight / highest:.3f})"
     return f'<td style="{colour}" title="{weight:.4f}"></td>'
 
 

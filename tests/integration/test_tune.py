@@ -13,12 +13,11 @@ from ..conftest import ROOT
 from . import forked
 from .conftest import Setting
 
-SCRIPT = ROOT / "scripts" / "tune_search.py"
 Command = Callable[..., str]
 
 
 def tune(*arguments: object, fails: bool = False) -> str:
-    done = forked.capture("python", SCRIPT, *arguments, "--cpu")
+    done = forked.capture("python", "-m", "bnb_fairseq.cli.tune", *arguments, "--cpu")
     assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done.stderr if fails else done.stdout
 
@@ -68,10 +67,10 @@ def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_pat
     line = [setting.data_bin, "--path", checkpoint]
     error = tune(*line, "--ctc-beam", 4, 0, "--ctc-lm-weight", 0.3, "--batch-size", 0, fails=True)
     assert error == (
-        "tune_search: --batch-size must be at least 1, but is 0; --ctc-beam must be at least 1, but is 0; "
+        "bnb-tune: --batch-size must be at least 1, but is 0; --ctc-beam must be at least 1, but is 0; "
         "--ctc-lm-path and --ctc-lm-weight must be given together, but are None and [0.3]\n"
     )
     error = tune(*line, "--ctc-lm-path", tmp_path / "none", "--ctc-lm-weight", 0.3, fails=True)
-    assert error.startswith("tune_search: ")
+    assert error.startswith("bnb-tune: ")
     assert "--ctc-lm-path" in error
     assert len(error.splitlines()) == 1

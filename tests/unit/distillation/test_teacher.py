@@ -1,26 +1,32 @@
 """What the teacher translates, in which batches, and what is kept of its hypotheses."""
 
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from fairseq.data import indexed_dataset
+from fairseq.dataclass.configs import GenerationConfig
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.distillation import teacher as teacher_module
+from bnb_fairseq.distillation.output import Shard
+from bnb_fairseq.distillation.teacher import (
+    Corpus,
+    Teacher,
+    load_teacher,
+    open_corpus,
+    target_ids,
+    text_line,
+    translate,
+)
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 BOS, PAD, EOS, UNK, FIRST = 0, 1, 2, 3, 4  # of a plain dictionary
 MakeDictionary = Callable[[int], BnbDictionary]
-
-
-@pytest.fixture(scope="module")
-def module(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("distill_teacher")
 
 
 @pytest.mark.parametrize(
@@ -35,23 +41,21 @@ def module(load_script: Callable[[str], ModuleType]) -> ModuleType:
         ([5, UNK, 5, EOS], [5, UNK, 5, EOS]),
     ],
 )
-def test_target_ids(
-    hypothesis: list[int], expected: list[int], module: ModuleType, make_dictionary: MakeDictionary
-) -> None:
+def test_target_ids(hypothesis: list[int], expected: list[int], make_dictionary: MakeDictionary) -> None:
     dictionary = make_dictionary(10)
     assert dictionary.mask() == 14
     for dtype in (torch.int32, torch.int64):
-        ids = module.target_ids(torch.tensor(hypothesis, dtype=dtype), dictionary)
+        ids = target_ids(torch.tensor(hypothesis, dtype=dtype), dictionary)
         assert ids.tolist() == expected
         assert ids.dtype == torch.int64
 
 
-def test_text_line(module: ModuleType, make_dictionary: MakeDictionary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_line(make_dictionary: MakeDictionary, monkeypatch: pytest.MonkeyPatch) -> None:
     dictionary = make_dictionary(10)
-    assert module.text_line(torch.tensor([5, UNK, 7, EOS]), dictionary) == "w1 <unk> w3"
-    assert module.text_line(torch.tensor([EOS]), dictionary) == ""
+    assert text_line(torch.tensor([5, UNK, 7, EOS]), dictionary) == "w1 <unk> w3"
+    assert text_line(torch.tensor([EOS]), dictionary) == ""
     monkeypatch.setattr(dictionary, "decode", lambda text: f"{text}\n\r\u2028x")
-    assert module.text_line(torch.tensor([5, EOS]), dictionary) == "w1  \u2028x"
+    assert text_line(torch.tensor([5, EOS]), dictionary) == "w1  \u2028x"
 
 
 class ReversingTask:
@@ -82,14 +86,15 @@ def task(make_dictionary: MakeDictionary) -> ReversingTask:
 
 
 @pytest.fixture
-def teacher(module: ModuleType, task: ReversingTask) -> Any:
-    return module.Teacher(task, ["model"], "generator", 7, cuda=False)
+def teacher(task: Any) -> Teacher:
+    return Teacher(task, ["model"], "generator", 7, cuda=False)
 
 
-def make_corpus(module: ModuleType, task: ReversingTask, max_tokens: int | None, batch_size: int | None) -> Any:
+def make_corpus(task: ReversingTask, max_tokens: int | None, batch_size: int | None) -> Corpus:
     sources, own = ([torch.tensor(sentence) for sentence in side] for side in (SOURCES, OWN))
     dataset = SentencePairDataset(sources, task.src_dict, None, task.tgt_dict, shuffle=False)
-    return module.Corpus(None, dataset, own, max_tokens, batch_size)
+    nowhere: Any = None
+    return Corpus(nowhere, dataset, own, max_tokens, batch_size)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +105,12 @@ def test_every_sentence_is_translated_once_and_stays_in_its_place(
     shard: tuple[int, int],
     max_tokens: int | None,
     batch_size: int | None,
-    module: ModuleType,
     task: ReversingTask,
-    teacher: Any,
+    teacher: Teacher,
 ) -> None:
     done: list[int] = []
-    corpus = make_corpus(module, task, max_tokens, batch_size)
-    found = module.translate(teacher, corpus, module.Shard(*shard), done.extend)
+    corpus = make_corpus(task, max_tokens, batch_size)
+    found = translate(teacher, corpus, Shard(*shard), done.extend)
     # sentence 3 is longer than 7 tokens
     expected = [OWN[i] if i == 3 else [*reversed(SOURCES[i][:-1]), EOS] for i in range(*shard)]
     assert [ids.tolist() for ids in found.tokens] == expected
@@ -120,10 +124,8 @@ def test_every_sentence_is_translated_once_and_stays_in_its_place(
     assert all(len(batch) * max(lengths[i] for i in batch) <= (max_tokens or 999) for batch in task.batches)
 
 
-def test_batches_are_sorted_by_length_and_the_longest_come_first(
-    module: ModuleType, task: ReversingTask, teacher: Any
-) -> None:
-    module.translate(teacher, make_corpus(module, task, None, 3), module.Shard(0, 7), lambda _: None)
+def test_batches_are_sorted_by_length_and_the_longest_come_first(task: ReversingTask, teacher: Teacher) -> None:
+    translate(teacher, make_corpus(task, None, 3), Shard(0, 7), lambda _: None)
     assert task.batches == [[5, 6, 0], [2, 1, 4]]
     assert task.paddings == [2, 3]
 
@@ -135,57 +137,56 @@ def write_part(folder: Path, name: str, sentences: Sequence[Sequence[int]], impl
     builder.finalize(str(folder / f"{name}.idx"))
 
 
-def arguments(folder: Path, **options: object) -> Namespace:
-    return Namespace(**{"data_bin": folder, "subset": "train", "max_tokens": 99, "batch_size": 5, **options})
+def open_part(teacher: Teacher, folder: Path, max_tokens: int | None = 99) -> Corpus:
+    return open_corpus(teacher, folder, "train", max_tokens, 5)
 
 
 @pytest.mark.parametrize("impl", ["mmap", "cached"])
 @pytest.mark.parametrize("pair", ["en-de", "de-en"])
-def test_open_corpus(
-    pair: str, impl: str, module: ModuleType, task: ReversingTask, teacher: Any, tmp_path: Path
-) -> None:
+def test_open_corpus(pair: str, impl: str, task: ReversingTask, teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, f"train.{pair}.en", SOURCES, impl)
     write_part(tmp_path, f"train.{pair}.de", OWN, impl)
-    corpus = module.open_corpus(arguments(tmp_path), teacher)
+    corpus = open_part(teacher, tmp_path)
     assert corpus.data == (tmp_path, "train", pair, "de", impl, len(task.tgt_dict))
     assert (corpus.max_tokens, corpus.batch_size) == (99, 5)
     assert [corpus.sources[i]["source"].tolist() for i in range(7)] == [[BOS, *sentence] for sentence in SOURCES]
+    assert corpus.targets is not None
     assert [corpus.targets[i].tolist() for i in range(7)] == OWN
     done: list[int] = []
-    found = module.translate(teacher, corpus, module.Shard(0, 7), done.extend)
+    found = translate(teacher, corpus, Shard(0, 7), done.extend)
     assert found.tokens[3].tolist() == OWN[3]
     assert found.tokens[0].tolist() == [6, 5, 4, EOS]
 
 
-def test_source_that_fits_no_batch(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+def test_source_that_fits_no_batch(teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, "train.en-de.en", SOURCES)
     write_part(tmp_path, "train.en-de.de", OWN)
-    module.open_corpus(arguments(tmp_path, max_tokens=5), teacher)  # the longest that is translated
+    open_part(teacher, tmp_path, max_tokens=5)  # the longest that is translated
     with pytest.raises(ValueError, match=r"^--max-tokens must be at least 5, the longest source, but is 4$"):
-        module.open_corpus(arguments(tmp_path, max_tokens=4), teacher)
+        open_part(teacher, tmp_path, max_tokens=4)
     with pytest.raises(ValueError, match=r"^--max-tokens must be at least 8, the longest source, but is 7$"):
-        module.open_corpus(arguments(tmp_path, max_tokens=7), teacher._replace(longest=8))
-    module.open_corpus(arguments(tmp_path, max_tokens=None), teacher._replace(longest=8))
+        open_part(teacher._replace(longest=8), tmp_path, max_tokens=7)
+    open_part(teacher._replace(longest=8), tmp_path, max_tokens=None)
 
 
-def test_sources_without_targets(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+def test_sources_without_targets(teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, "train.en-de.en", SOURCES)
     expected = (
         "--max-source-positions and the teacher's positions must allow every source where train has no target to keep, "
         "but allow 7 tokens, which 1 sources exceed"
     )
     with pytest.raises(ValueError, match=f"^{expected}$"):
-        module.open_corpus(arguments(tmp_path), teacher)
-    corpus = module.open_corpus(arguments(tmp_path), teacher._replace(longest=8))
+        open_part(teacher, tmp_path)
+    corpus = open_part(teacher._replace(longest=8), tmp_path)
     assert corpus.targets is None
-    found = module.translate(teacher._replace(longest=8), corpus, module.Shard(3, 4), lambda _: None)
+    found = translate(teacher._replace(longest=8), corpus, Shard(3, 4), lambda _: None)
     assert (found.tokens[0].tolist(), found.kept) == ([10, 9, 8, 7, 6, 5, EOS], 0)
 
 
-def test_data_of_other_languages(module: ModuleType, teacher: Any, tmp_path: Path) -> None:
+def test_data_of_other_languages(teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, "train.en-fr.en", SOURCES)
     with pytest.raises(FileNotFoundError, match=r"no train\.en-de\.en in"):
-        module.open_corpus(arguments(tmp_path), teacher)
+        open_part(teacher, tmp_path)
 
 
 class Model:
@@ -220,20 +221,19 @@ GENERATION = {"beam": 4, "max_len_a": 1.5, "max_len_b": 20, "lenpen": 0.6, "iter
 
 
 @pytest.fixture
-def load(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Load a teacher whose checkpoints hold these models and this task."""
 
-    def loaded(models: list[Model], task: object, **options: object) -> tuple[Any, dict[str, object]]:
+    def loaded(models: list[Model], task: object, longest: int | None = None) -> tuple[Any, dict[str, object]]:
         seen: dict[str, object] = {}
 
         def from_checkpoints(paths: list[Path], overrides: dict[str, object]) -> tuple[list[Model], object]:
             seen.update(overrides, paths=paths)
             return models, task
 
-        monkeypatch.setattr(module, "load_models", from_checkpoints)
-        defaults = {"teacher": "a.pt:b.pt", "float32_matmul_precision": "high", "max_source_positions": None}
-        given = arguments(Path("bin"), **{**GENERATION, **defaults, **options})
-        return module.load_teacher(given, cuda=False), seen
+        monkeypatch.setattr(teacher_module, "load_models", from_checkpoints)
+        paths, generation = [Path("a.pt"), Path("b.pt")], GenerationConfig(**GENERATION)
+        return load_teacher(paths, Path("bin"), generation, "high", longest, cuda=False), seen
 
     return loaded
 
@@ -254,7 +254,7 @@ def test_load_teacher(load: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("given", "longest"), [(None, 200), (199, 199), (201, 200), (2, 2)])
 def test_longest_source(given: int | None, longest: int, load: Callable[..., Any]) -> None:
-    assert load([Model((200, 100))], Loaded(), max_source_positions=given)[0].longest == longest
+    assert load([Model((200, 100))], Loaded(), longest=given)[0].longest == longest
 
 
 def test_teacher_of_another_task(load: Callable[..., Any]) -> None:

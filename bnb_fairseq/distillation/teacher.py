@@ -1,6 +1,5 @@
-"""The teacher of ``distill.py``: what it is loaded from, what it translates, and what becomes of its hypotheses."""
+"""The teacher: loading it, the data that it translates, and the targets made of its hypotheses."""
 
-import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,16 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from distill_output import DataBin, Shard, Translations
 from fairseq import utils
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
-from bnb_fairseq.checkpoints.reader import load_models
-from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.data.pair_dataset import SentencePairDataset, load_pair
-from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
+from ..checkpoints.reader import load_models
+from ..data.dictionary import BnbDictionary
+from ..data.pair_dataset import SentencePairDataset, load_pair
+from ..tasks.translation_bnb import TranslationBnbTask
+from .output import DataBin, Shard, Translations
 
 
 class Teacher(NamedTuple):
@@ -57,12 +56,23 @@ class Corpus(NamedTuple):
     batch_size: int | None
 
 
-def load_teacher(arguments: argparse.Namespace, cuda: bool) -> Teacher:
+def load_teacher(
+    checkpoints: Sequence[Path],
+    data_bin: Path,
+    generation: GenerationConfig,
+    matmul_precision: str,
+    longest: int | None,
+    cuda: bool,
+) -> Teacher:
     """Load the checkpoints, as fairseq-generate does.
 
     Args:
-        arguments: the command line.
-        cuda: move them to the GPU.
+        checkpoints: the files; several translate together.
+        data_bin: data-bin folder with the dictionaries.
+        generation: options of the search.
+        matmul_precision: value of ``--float32-matmul-precision``.
+        longest: longest source to translate, in tokens; None: the longest that the teacher takes.
+        cuda: move the models to the GPU.
 
     Returns:
         The teacher.
@@ -71,34 +81,34 @@ def load_teacher(arguments: argparse.Namespace, cuda: bool) -> Teacher:
         ValueError: if it was trained with another task or other dictionaries, or cannot use the options.
     """
     overrides = {
-        "data": str(arguments.data_bin),
-        "float32_matmul_precision": arguments.float32_matmul_precision,
+        "data": str(data_bin),
+        "float32_matmul_precision": matmul_precision,
         "eval_bleu": False,
         "eval_rouge": False,
         "eval_meteor": False,
         "truncate_source": False,
     }
-    paths = utils.split_paths(arguments.teacher)
-    models, task = load_models([Path(path) for path in paths], overrides)
+    models, task = load_models(checkpoints, overrides)
     if not isinstance(task, TranslationBnbTask):
         raise ValueError(f"--teacher must have been trained with --task translation_bnb, but has {type(task).__name__}")
-    names = ("beam", "max_len_a", "max_len_b", "lenpen", "iter_decode_max_iter")
-    generation = GenerationConfig(**{name: getattr(arguments, name) for name in names})
     for model in models:
         if cuda:
             model.cuda()
         model.prepare_for_inference_(SimpleNamespace(generation=generation))
-    longest = utils.resolve_max_positions(task.max_positions(), *[model.max_positions() for model in models])[0]
-    longest = min(longest, arguments.max_source_positions or longest)
-    return Teacher(task, models, task.build_generator(models, generation), longest, cuda)
+    positions = utils.resolve_max_positions(task.max_positions(), *[model.max_positions() for model in models])[0]
+    generator = task.build_generator(models, generation)
+    return Teacher(task, models, generator, min(positions, longest or positions), cuda)
 
 
-def open_corpus(arguments: argparse.Namespace, teacher: Teacher) -> Corpus:
+def open_corpus(teacher: Teacher, folder: Path, subset: str, max_tokens: int | None, batch_size: int | None) -> Corpus:
     """Open the part of the data that is to be translated.
 
     Args:
-        arguments: the command line.
         teacher: the teacher, which knows the languages.
+        folder: data-bin folder.
+        subset: name of the part.
+        max_tokens: largest number of tokens in a batch, or None.
+        batch_size: largest number of sentences in a batch, or None.
 
     Returns:
         The corpus.
@@ -107,7 +117,7 @@ def open_corpus(arguments: argparse.Namespace, teacher: Teacher) -> Corpus:
         FileNotFoundError: if it does not exist in the teacher's languages.
         ValueError: if a sentence that is to be translated fits no batch, or one that is too long has no target to keep.
     """
-    folder, subset, task = arguments.data_bin, arguments.subset, teacher.task
+    task = teacher.task
     source_lang, target_lang = languages = (task.cfg.source_lang, task.cfg.target_lang)
     names = ("-".join(languages), "-".join(reversed(languages)))
     pair = next((name for name in names if (folder / f"{subset}.{name}.{source_lang}.idx").is_file()), names[0])
@@ -116,15 +126,15 @@ def open_corpus(arguments: argparse.Namespace, teacher: Teacher) -> Corpus:
     sources = SentencePairDataset(source, task.src_dict, None, task.tgt_dict, shuffle=False)
     too_long = sources.source_sizes > teacher.longest
     widest = int(sources.source_sizes[~too_long].max(initial=0))
-    if arguments.max_tokens is not None and widest > arguments.max_tokens:
-        raise ValueError(f"--max-tokens must be at least {widest}, the longest source, but is {arguments.max_tokens}")
+    if max_tokens is not None and widest > max_tokens:
+        raise ValueError(f"--max-tokens must be at least {widest}, the longest source, but is {max_tokens}")
     if targets is None and too_long.any():
         raise ValueError(
             f"--max-source-positions and the teacher's positions must allow every source where {subset} has no target "
             f"to keep, but allow {teacher.longest} tokens, which {too_long.sum():,} sources exceed"
         )
     data = DataBin(folder, subset, pair, target_lang, impl, len(task.tgt_dict))
-    return Corpus(data, sources, targets, arguments.max_tokens, arguments.batch_size)
+    return Corpus(data, sources, targets, max_tokens, batch_size)
 
 
 def target_ids(hypothesis: Tensor, dictionary: BnbDictionary) -> Tensor:

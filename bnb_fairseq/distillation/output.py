@@ -1,4 +1,4 @@
-"""The folder that ``distill.py`` fills.
+"""The folder that ``bnb-distill`` fills.
 
 What stands in it under its own name is complete: files and folders are written under a name that ends in ``.partial``
 and then renamed, so that the process may be killed at any moment.

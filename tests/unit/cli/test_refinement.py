@@ -4,27 +4,21 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from matplotlib import image
 from torch import nn
 
+from bnb_fairseq.cli import refinement
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint
-from .refinement.html_tables import Page
+from ..evaluation.html_tables import Page
 
 TEXT = "w1 w3 w9 w0 w0"
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 40}
-
-
-@pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("picture_refinement")
 
 
 @pytest.fixture
@@ -55,55 +49,47 @@ def make_checkpoint(
 
 
 def test_command(
-    script: ModuleType,
     make_checkpoint: Callable[..., list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     line = make_checkpoint("bnb_transformer", "--canvas-tokens")
-    outputs = ["--output", str(tmp_path / "a.png"), "--html", str(tmp_path / "a.html")]
+    output = ["--html", str(tmp_path / "a.html")]
     passes = ["--iter-decode-max-iter", "3", "--iter-decode-force-max-iter"]
-    monkeypatch.setattr("sys.argv", ["picture", *line, *outputs, *passes])
+    monkeypatch.setattr("sys.argv", ["bnb-refinement", *line, *output, *passes])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TEXT}\nw2 w2\n"))
-    script.main()
+    refinement.main()
     printed = capsys.readouterr().out
     assert re.findall(r"(?m)^pass (\d)\t", printed) == list("0123") * 2
     page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
     assert page.seen["h2"] == [TEXT, "w2 w2"]
     assert [len(rows) for _, rows in page.tables] == [8, 8, 8, 5]
-    assert image.imread(tmp_path / "a.png").std() > 0.1
-    (tmp_path / "a.png").unlink()
-    monkeypatch.setattr("sys.argv", ["picture", *line, *outputs[2:], "--sentence", "w2 w2", "--alignment-layer", "0"])
-    script.main()
+    monkeypatch.setattr("sys.argv", ["bnb-refinement", *line, *output, "--sentence", "w2 w2", "--alignment-layer", "0"])
+    refinement.main()
     page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
     assert [len(rows) for _, rows in page.tables] == [2, 5]
     assert "decoder layer 0" in page.seen["p"][-1]
-    assert not (tmp_path / "a.png").exists()
 
 
-def refuse(script: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
-    monkeypatch.setattr("sys.argv", ["picture", *arguments])
+def refuse(monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    monkeypatch.setattr("sys.argv", ["bnb-refinement", *arguments])
     with pytest.raises(SystemExit) as ended:
-        script.main()
-    assert str(ended.value) == f"picture_refinement: {message}"
+        refinement.main()
+    assert str(ended.value) == f"bnb-refinement: {message}"
 
 
-def test_what_is_refused_at_once(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = [str(tmp_path / "x"), "--path", str(tmp_path / "no.pt"), "--iter-decode-max-iter", "-1"]
     wrong = [
         f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/x",
         "--iter-decode-max-iter must not be negative, but is -1",
     ]
-    nothing = "--output or --html must be given, else there is nothing to write"
-    refuse(script, monkeypatch, line, "; ".join([*wrong, nothing]))
-    paths = [
-        f"--output must lie in a folder that exists, but {tmp_path}/no is none",
-        f"--html must be a file, but {tmp_path} is a folder",
-        f"--output must end in .png, .pdf, .svg, but is {tmp_path}/no/a.gif",
-    ]
-    outputs = ["--output", f"{tmp_path}/no/a.gif", "--html", str(tmp_path)]
-    refuse(script, monkeypatch, [*line, *outputs], "; ".join([*wrong, *paths]))
+    for html, fault in (
+        (tmp_path / "no" / "a.html", f"--html must lie in a folder that exists, but {tmp_path}/no is none"),
+        (tmp_path, f"--html must be a file, but {tmp_path} is a folder"),
+    ):
+        refuse(monkeypatch, [*line, "--html", str(html)], "; ".join([*wrong, fault]))
 
 
 @pytest.mark.parametrize(
@@ -139,25 +125,24 @@ def test_what_does_not_fit_the_model(
     arch: str,
     arguments: list[str],
     message: str,
-    script: ModuleType,
     make_checkpoint: Callable[..., list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     line = [*make_checkpoint(arch), "--html", str(tmp_path / "a.html"), "--sentence", TEXT, *arguments]
-    refuse(script, monkeypatch, line, " ".join(message.replace("CHECKPOINT", line[2]).split()))
+    refuse(monkeypatch, line, " ".join(message.replace("CHECKPOINT", line[2]).split()))
     assert not (tmp_path / "a.html").exists()
 
 
-def test_files_and_input(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = [str(tmp_path), "--html", str(tmp_path / "a.html"), "--path", str(tmp_path / "no.pt")]
     missing = f"--path {tmp_path}/no.pt: must be a checkpoint of fairseq, but there is no such file"
-    refuse(script, monkeypatch, [*line, "--sentence", TEXT], missing)
+    refuse(monkeypatch, [*line, "--sentence", TEXT], missing)
     for text, number, found in (("", 1, "''"), ("w1\n\t\nw2\n", 2, r"'\t'")):
         monkeypatch.setattr("sys.stdin", io.StringIO(text))
         message = f"standard input: a sentence must not be empty, but number {number} is {found}"
-        refuse(script, monkeypatch, line, message)
+        refuse(monkeypatch, line, message)
     monkeypatch.setattr("sys.stdin", io.StringIO("w1 \udcff\n"))
-    monkeypatch.setattr("sys.argv", ["picture", *line])
-    with pytest.raises(SystemExit, match=r"^picture_refinement: standard input: line 1 is not valid UTF-8"):
-        script.main()
+    monkeypatch.setattr("sys.argv", ["bnb-refinement", *line])
+    with pytest.raises(SystemExit, match=r"^bnb-refinement: standard input: line 1 is not valid UTF-8"):
+        refinement.main()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnb_fairseq.evaluation.refinement_record import Refinement
 from bnb_fairseq.models.bnb_transformer import BnbTransformer, Reveal
 from bnb_fairseq.modules.canvas import Revealed
 
@@ -59,7 +60,7 @@ def kept_places(model: BnbTransformer, canvas: list[int]) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_record_against_slow_loops(
     kind: str,
-    recorded: Callable[..., tuple[BnbTransformer, Any]],
+    recorded: Callable[..., tuple[BnbTransformer, Refinement]],
     sample: dict[str, Any],
     small_task: SimpleNamespace,
 ) -> None:
@@ -105,7 +106,7 @@ def attend(module: Any, query: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("kind", KINDS)
 def test_attention_against_slow_loops(
-    kind: str, layer: int, recorded: Callable[..., tuple[BnbTransformer, Any]], sample: dict[str, Any]
+    kind: str, layer: int, recorded: Callable[..., tuple[BnbTransformer, Refinement]], sample: dict[str, Any]
 ) -> None:
     model, record = recorded(kind, layer)
     slots = len(record.passes[0].slots)
@@ -127,7 +128,9 @@ def test_attention_against_slow_loops(
     assert all(not layer._forward_hooks and not layer._forward_pre_hooks for layer in decoder.layers)
 
 
-def test_an_early_end(recorded: Callable[..., tuple[BnbTransformer, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_early_end(
+    recorded: Callable[..., tuple[BnbTransformer, Refinement]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once the text stays as it is, the record ends with the pass that showed it."""
     monkeypatch.setitem(KINDS, "length", (KINDS["length"][0], 8))
     _, record = recorded("length", force=False)

@@ -4,23 +4,25 @@ import json
 import re
 import shutil
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from fairseq.data import indexed_dataset
+from fairseq.dataclass.configs import GenerationConfig
+
+from bnb_fairseq.cli import distill
+from bnb_fairseq.distillation import run as run_module
+from bnb_fairseq.distillation.output import DataBin, Shard, Translations
+from bnb_fairseq.distillation.run import Progress
 
 SENTENCES = [[5, 2], [6, 6, 2], [2], [7, 2], [8, 8, 2]]
-
-
-@pytest.fixture(scope="module")
-def distill(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("distill")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def data_bin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parse(distill: ModuleType, data_bin: Path) -> Callable[..., Namespace]:
+def parse(data_bin: Path) -> Callable[..., Namespace]:
     """Parse a command line with the data, a teacher and an output folder, unless others are given."""
 
     def parsed(*options: object) -> Namespace:
@@ -73,7 +75,7 @@ def test_defaults_are_those_of_fairseq_generate(parse: Callable[..., Namespace])
     assert parse("--batch-size", 8, "--max-tokens", 90).max_tokens == 90
 
 
-def test_good_arguments_pass(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
+def test_good_arguments_pass(parse: Callable[..., Namespace], data_bin: Path) -> None:
     distill.check(parse())
     distill.check(parse("--subset", "valid", "--shard-size", 1, "--max-len-b", 1, "--max-source-positions", 2))
     distill.check(parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:{data_bin.parent / 'teacher.pt'}"))
@@ -81,7 +83,7 @@ def test_good_arguments_pass(distill: ModuleType, parse: Callable[..., Namespace
     distill.check(parse())
 
 
-def message(distill: ModuleType, arguments: Namespace) -> str:
+def message(arguments: Namespace) -> str:
     with pytest.raises(ValueError) as caught:
         distill.check(arguments)
     return str(caught.value)
@@ -102,40 +104,38 @@ def message(distill: ModuleType, arguments: Namespace) -> str:
         ("max-source-positions", "1", 2),
     ],
 )
-def test_numbers_out_of_range(
-    option: str, value: str, least: int, distill: ModuleType, parse: Callable[..., Namespace]
-) -> None:
-    assert message(distill, parse(f"--{option}", value)) == f"--{option} must be at least {least}, but is {value}"
+def test_numbers_out_of_range(option: str, value: str, least: int, parse: Callable[..., Namespace]) -> None:
+    assert message(parse(f"--{option}", value)) == f"--{option} must be at least {least}, but is {value}"
 
 
-def test_every_number_has_a_range(distill: ModuleType, parse: Callable[..., Namespace]) -> None:
+def test_every_number_has_a_range(parse: Callable[..., Namespace]) -> None:
     arguments = parse("--batch-size", 1, "--max-source-positions", 9, "--max-tokens", 8)
     numbers = {name for name, value in vars(arguments).items() if type(value) in (int, float)}
     assert numbers - distill.AT_LEAST.keys() == {"lenpen"}
     assert distill.AT_LEAST.keys() <= numbers
 
 
-def test_files_that_are_not_there(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
-    found = message(distill, parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:gone.pt"))
+def test_files_that_are_not_there(parse: Callable[..., Namespace], data_bin: Path) -> None:
+    found = message(parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:gone.pt"))
     assert found == "--teacher must name checkpoints, but there is no file 'gone.pt'"
-    assert message(distill, parse("--teacher", "")) == "--teacher must name checkpoints, but there is no file ''"
-    found = message(distill, parse("--subset", "test"))
+    assert message(parse("--teacher", "")) == "--teacher must name checkpoints, but there is no file ''"
+    found = message(parse("--subset", "test"))
     assert found == f"--subset must be a part of {data_bin} (train, valid), but is test"
-    found = message(distill, parse("--output", data_bin / "dict.en.txt"))
+    found = message(parse("--output", data_bin / "dict.en.txt"))
     assert found == f"--output must be a folder, but {data_bin / 'dict.en.txt'} is none"
     shutil.rmtree(data_bin)
     expected = f"DATA_BIN must be a folder made by fairseq-preprocess, but is {data_bin}"
-    assert message(distill, parse()) == expected
+    assert message(parse()) == expected
     data_bin.mkdir()
-    assert message(distill, parse()) == expected
+    assert message(parse()) == expected
 
 
-def test_all_problems_at_once(distill: ModuleType, parse: Callable[..., Namespace]) -> None:
-    found = message(distill, parse("--subset", "x", "--teacher", "y", "--beam", 0, "--shard-size", 0))
+def test_all_problems_at_once(parse: Callable[..., Namespace]) -> None:
+    found = message(parse("--subset", "x", "--teacher", "y", "--beam", 0, "--shard-size", 0))
     assert re.findall(r"(?:^|; )(--[\w-]+)", found) == ["--subset", "--teacher", "--shard-size", "--beam"]
 
 
-def test_what_identifies_a_run(distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path) -> None:
+def test_what_identifies_a_run(parse: Callable[..., Namespace], data_bin: Path) -> None:
     options = distill.run_options(parse("--cpu"), cuda=False)
     assert options == json.loads(json.dumps(options))
     for given in (
@@ -161,7 +161,7 @@ def test_what_identifies_a_run(distill: ModuleType, parse: Callable[..., Namespa
 
 
 def test_data_and_teacher_are_known_by_their_contents(
-    distill: ModuleType, parse: Callable[..., Namespace], data_bin: Path, tmp_path: Path
+    parse: Callable[..., Namespace], data_bin: Path, tmp_path: Path
 ) -> None:
     options = distill.run_options(parse(), cuda=False)
     copy, other = tmp_path / "copied" / "best.pt", tmp_path / "other.pt"
@@ -176,16 +176,16 @@ def test_data_and_teacher_are_known_by_their_contents(
     changed = distill.run_options(arguments, cuda=False)
     assert {name for name in options if options[name] != changed[name]} == {"DATA_BIN"}
     changed = distill.run_options(parse("--teacher", f"{copy}:{other}"), cuda=False)
-    first, second = changed["--teacher"].split(":")
+    first, second = str(changed["--teacher"]).split(":")
     assert first == options["--teacher"] != second
     assert distill.run_options(parse("--teacher", f"{other}:{copy}"), cuda=False) != changed
 
 
-def test_progress(distill: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten sentences of 1 to 10 tokens, the first three done before."""
     now = [100.0]
-    monkeypatch.setattr(distill.time, "monotonic", lambda: now[0])
-    progress = distill.Progress(np.arange(1, 11), [distill.Shard(3, 6), distill.Shard(6, 10)])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress(np.arange(1, 11), [Shard(3, 6), Shard(6, 10)])
     now[0] += 19
     progress.add([5, 4])  # 6 + 5 tokens
     assert capsys.readouterr().out == ""
@@ -199,23 +199,24 @@ def test_progress(distill: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == "10 of 10 sentences, 0.3 sentences/s, 0:00:00 left\n"
 
 
-def test_progress_of_sentences_that_are_not_translated(distill: ModuleType) -> None:
-    progress = distill.Progress(np.arange(1, 4), [distill.Shard(0, 3)])
+def test_progress_of_sentences_that_are_not_translated() -> None:
+    progress = Progress(np.arange(1, 4), [Shard(0, 3)])
     progress.add([])
     assert progress.line(0) == "0 of 3 sentences, 0.0 sentences/s, 0:00:00 left"
-    assert distill.Progress(np.arange(0), []).line(1) == "0 of 0 sentences, 0.0 sentences/s, 0:00:00 left"
+    assert Progress(np.arange(0), []).line(1) == "0 of 0 sentences, 0.0 sentences/s, 0:00:00 left"
 
 
 @pytest.fixture
-def run(distill: ModuleType, data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, int]]]:
+def run(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, int]]]:
     """Run the command with a teacher that adds 10 to every id; returns the shards that it translated."""
 
-    def load(arguments: Namespace, cuda: bool) -> SimpleNamespace:
-        assert not cuda
+    def load(*arguments: object) -> SimpleNamespace:
+        assert arguments[-1] is False, "on the CPU"
         return SimpleNamespace(longest=3, task=SimpleNamespace(tgt_dict=SimpleNamespace(unk_word="<unk>")))
 
-    def open_corpus(arguments: Namespace, teacher: object) -> SimpleNamespace:
-        data = sys.modules["distill_output"].DataBin(arguments.data_bin, arguments.subset, "en-de", "de", "mmap", 99)
+    def open_corpus(_: object, folder: Path, subset: str, *limits: int | None) -> SimpleNamespace:
+        assert limits == (12000, None)
+        data = DataBin(folder, subset, "en-de", "de", "mmap", 99)
         return SimpleNamespace(data=data, sources=Sources())
 
     def command(*options: object, killed_after: int = 99) -> list[tuple[int, int]]:
@@ -227,11 +228,11 @@ def run(distill: ModuleType, data_bin: Path, monkeypatch: pytest.MonkeyPatch) ->
             translated.append(tuple(shard))
             report(range(*shard))
             tokens = [torch.tensor([i + 10 for i in SENTENCES[n]]) for n in range(*shard)]
-            return sys.modules["distill_output"].Translations(tokens, [f"line {n}" for n in range(*shard)], 1, 2)
+            return Translations(tokens, [f"line {n}" for n in range(*shard)], 1, 2)
 
-        monkeypatch.setattr(distill, "translate", translate)
+        monkeypatch.setattr(run_module, "translate", translate)
         given = [data_bin, "--teacher", data_bin.parent / "teacher.pt", "--output", data_bin.parent / "out", *options]
-        monkeypatch.setattr(sys, "argv", ["distill.py", "--shard-size", "2", *map(str, given)])
+        monkeypatch.setattr(sys, "argv", ["bnb-distill", "--shard-size", "2", *map(str, given)])
         if killed_after < 99:
             with pytest.raises(KeyboardInterrupt):
                 distill.main()
@@ -279,11 +280,11 @@ def test_main_goes_on_where_it_was(
 
 def test_main_refuses_before_it_loads(run: Callable[..., list[tuple[int, int]]], data_bin: Path) -> None:
     out = data_bin.parent / "out"
-    with pytest.raises(SystemExit, match=r"^distill: --shard-size must be at least 1, but is 0$"):
+    with pytest.raises(SystemExit, match=r"^bnb-distill: --shard-size must be at least 1, but is 0$"):
         run("--shard-size", 0)
     assert not out.exists()
     run(killed_after=1)
-    with pytest.raises(SystemExit, match=f"^distill: --output must be another .*{out}: --beam is 4 here, 5 there$"):
+    with pytest.raises(SystemExit, match=f"^bnb-distill: --output must be another .*{out}: --beam is 4 here, 5 there$"):
         run("--beam", 4)
     (data_bin.parent / "teacher.pt").write_text("other weights")
     with pytest.raises(SystemExit, match=r"--teacher is [0-9a-f]{32} here, [0-9a-f]{32} there$"):
@@ -291,11 +292,29 @@ def test_main_refuses_before_it_loads(run: Callable[..., list[tuple[int, int]]],
 
 
 def test_main_shows_what_the_teacher_refuses(
-    run: Callable[..., list[tuple[int, int]]], distill: ModuleType, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("--iter-decode-max-iter must be 0")
 
     monkeypatch.setattr(distill, "load_teacher", refuse)
-    with pytest.raises(SystemExit, match=r"^distill: --iter-decode-max-iter must be 0$"):
+    with pytest.raises(SystemExit, match=r"^bnb-distill: --iter-decode-max-iter must be 0$"):
         run()
+
+
+def test_options_reach_the_teacher(run: Callable[..., object], data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def refuse(*arguments: object) -> None:
+        seen.extend(arguments)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(distill, "load_teacher", refuse)
+    generation = {"beam": 3, "max_len_a": 1.5, "max_len_b": 16, "lenpen": 0.8, "iter_decode_max_iter": 2}
+    options = [word for name, value in generation.items() for word in (f"--{name.replace('_', '-')}", value)]
+    checkpoints = [data_bin / "dict.en.txt", data_bin / "dict.de.txt"]
+    options += ["--teacher", ":".join(map(str, checkpoints)), "--max-source-positions", 9]
+    with pytest.raises(SystemExit, match=r"^bnb-distill: seen$"):
+        run(*options, "--float32-matmul-precision", "medium")
+    assert seen.pop(2) == GenerationConfig(**generation)
+    assert seen == [checkpoints, data_bin, "medium", 9, False]

@@ -1,21 +1,19 @@
-"""Pictures of a trained checkpoint as a user makes them, beside what fairseq-interactive writes."""
+"""The page of a trained checkpoint as a user makes them, beside what fairseq-interactive writes."""
 
 import html
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..conftest import ROOT
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
 
-SCRIPT = ROOT / "scripts" / "picture_refinement.py"
 SENTENCES = ["This page describes the <files> & options.", "The file is open."]
 Command = Callable[..., str]
 
 
-def picture(*arguments: object, stdin: str = "", fails: bool = False) -> str:
-    done = forked.capture("python", SCRIPT, *arguments, "--cpu", stdin=stdin)
+def show(*arguments: object, stdin: str = "", fails: bool = False) -> str:
+    done = forked.capture("python", "-m", "bnb_fairseq.cli.refinement", *arguments, "--cpu", stdin=stdin)
     assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done.stderr if fails else done.stdout
 
@@ -28,7 +26,7 @@ def test_last_texts_are_those_of_interactive(
     checkpoint = with_noise(tmp_path / "checkpoint_last.pt", "embeddings", 1.0)
     common = [setting.data_bin, "--path", checkpoint, "--iter-decode-max-iter", 2]
     lines = "".join(f"{sentence}\n" for sentence in SENTENCES)
-    output = picture(*common, "--output", tmp_path / "a.png", "--html", tmp_path / "a.html", stdin=lines)
+    output = show(*common, "--html", tmp_path / "a.html", stdin=lines)
     expected = translations(fairseq("interactive", *common, stdin=lines))
     assert len(expected) == 2 and all(expected.values())
     last = [block.splitlines()[-2].split("\t", 1)[1] for block in output.rstrip("\n").split("\n\n")]
@@ -37,15 +35,14 @@ def test_last_texts_are_those_of_interactive(
     shown = [html.unescape(text) for text in re.findall(r'<td class="text" colspan="\d+">(.*?)</td>', page)]
     assert [text for text in last if text not in shown] == []
     assert html.escape(SENTENCES[0]) in page
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     line = [setting.data_bin, "--path", checkpoint, "--html", tmp_path / "a.html", "--sentence", "The file is open."]
-    error = picture(*line, "--iter-decode-max-iter", 3, fails=True)
+    error = show(*line, "--iter-decode-max-iter", 3, fails=True)
     assert error == (
-        "picture_refinement: --iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which "
+        "bnb-refinement: --iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which "
         "cannot refine, but is 3\n"
     )
-    picture(*line)
+    show(*line)
     assert "1 of at most 1 passes made" in (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -1,19 +1,18 @@
 """Records of what small models do with a sentence, and one made by hand."""
 
-import importlib
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from bnb_fairseq.evaluation.refinement_record import Pass, Refinement, Slot, record
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 MakeModel = Callable[..., BnbTransformer]
-Part = Callable[[str], Any]
 SENTENCE, TEXT = [0, 5, 7, 13, 4, 4, 2], "w1 w3 w9 w0 w0"
 KINDS: dict[str, tuple[dict[str, Any], int]] = {  # options of a model, and refinements
     "ctc": ({"length_control": "ctc", "canvas_tokens": True}, 3),
@@ -24,16 +23,6 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {  # options of a model, and refi
     "length": ({"length_control": "length", "length_range": 6, "canvas_tokens": True}, 3),
     "one pass": ({"length_control": "ctc"}, 0),
 }
-
-
-@pytest.fixture(scope="session")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("picture_refinement")
-
-
-@pytest.fixture(scope="session")
-def part(script: ModuleType) -> Part:
-    return lambda name: importlib.import_module(f"refinement.{name}")
 
 
 @pytest.fixture
@@ -61,29 +50,28 @@ def lively(make_model: MakeModel, sample: dict[str, Any]) -> Callable[[str], Bnb
 
 @pytest.fixture
 def recorded(
-    part: Part, lively: Callable[[str], BnbTransformer], small_task: SimpleNamespace, sample: dict[str, Any]
-) -> Callable[..., tuple[BnbTransformer, Any]]:
+    lively: Callable[[str], BnbTransformer], small_task: SimpleNamespace, sample: dict[str, Any]
+) -> Callable[..., tuple[BnbTransformer, Refinement]]:
     """A model, and what it does with the sentence."""
 
-    def make(kind: str, layer: int = 1, force: bool = True) -> tuple[BnbTransformer, Any]:
+    def make(kind: str, layer: int = 1, force: bool = True) -> tuple[BnbTransformer, Refinement]:
         model, refinements = lively(kind), KINDS[kind][1]
         dictionaries = (small_task.source_dictionary, small_task.target_dictionary)
         generator = NarGenerator([model], dictionaries[1], GeneratorOptions(refinements, force, True))
-        return model, part("record").record(generator, dictionaries, sample, TEXT, layer)
+        return model, record(generator, dictionaries, sample, TEXT, layer)
 
     return make
 
 
 @pytest.fixture
-def hostile(part: Part) -> Any:
-    """A record with everything that HTML or matplotlib could take for its own."""
-    record = part("record")
+def hostile() -> Refinement:
+    """A record with everything that HTML could take for its own."""
     pieces = ["<b>", "&amp;", "$x^$", "▁Straße", "\"'", "·", "▁Straße"]
 
-    def row(shift: float, again: int, text: str) -> Any:
-        slots = [record.Slot(piece, (i + shift) / 7, i == again, i not in (5, 6)) for i, piece in enumerate(pieces)]
-        return record.Pass(slots, text)
+    def row(shift: float, again: int, text: str) -> Pass:
+        slots = [Slot(piece, (i + shift) / 7, i == again, i not in (5, 6)) for i, piece in enumerate(pieces)]
+        return Pass(slots, text)
 
     passes = [row(0.0, -1, "<b>&amp; $x^$ Straße"), row(0.5, 3, "<b>&amp; $x^$ Straße \\frac"), row(1.0, 4, "")]
     attention = torch.rand(7, 3, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
-    return record.Refinement("a <i>b</i> & $c", ["[CLS]", "<script>", "$_"], passes, 5, 1, attention)
+    return Refinement("a <i>b</i> & $c", ["[CLS]", "<script>", "$_"], passes, 5, 1, attention)

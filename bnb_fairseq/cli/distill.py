@@ -1,5 +1,7 @@
 """Distil a teacher: replace the training target of a data-bin folder by the teacher's translations.
 
+    bnb-distill data-bin --teacher checkpoint_best.pt --output distilled
+
 Sequence-level knowledge distillation (Kim and Rush 2016, section 3.2): a student trains on the teacher's best
 hypotheses, which vary less than human translations; non-autoregressive students gain most from it.
 
@@ -13,22 +15,21 @@ Killed or interrupted, the same command goes on where it was, and ends with the 
 """
 
 import argparse
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import torch
-from distill_output import Options, Output, Shard, digest, file_digest, open_output, shards_of
-from distill_teacher import Corpus, Teacher, load_teacher, open_corpus, translate
 from fairseq import utils
-from numpy.typing import NDArray
+from fairseq.dataclass.configs import GenerationConfig
 
-from bnb_fairseq.cli.errors import one_line_errors
-from bnb_fairseq.tasks.config import MATMUL_PRECISION_CHOICES
+from ..distillation.output import Options, digest, file_digest, open_output
+from ..distillation.run import distil
+from ..distillation.teacher import load_teacher, open_corpus
+from ..tasks.config import MATMUL_PRECISION_CHOICES
+from .errors import one_line_errors
 
+NAME = "bnb-distill"
 AT_LEAST = {
     "shard_size": 1,
     "beam": 1,
@@ -40,7 +41,7 @@ AT_LEAST = {
     "max_source_positions": 2,
 }
 DEFAULT_MAX_TOKENS = 12000  # fairseq-generate's
-SECONDS_BETWEEN_LINES = 20.0
+GENERATION = ("beam", "max_len_a", "max_len_b", "lenpen", "iter_decode_max_iter")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,7 +53,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("data_bin", type=Path, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
     add("--teacher", required=True, help="checkpoint; several, separated by colons, translate together")
@@ -86,7 +89,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """See that the arguments make sense, before anything is loaded.
+    """Check the arguments before anything is loaded.
 
     Args:
         arguments: the command line.
@@ -132,76 +135,28 @@ def run_options(arguments: argparse.Namespace, cuda: bool) -> Options:
     return {"DATA_BIN": data, **options, "--teacher": teachers, "--cpu": not cuda}
 
 
-class Progress:
-    """Prints sentences done, speed and remaining time now and then.
-
-    Args:
-        sizes: lengths of all sources; the remaining time is reckoned in tokens.
-        pending: those that are still to be translated.
-    """
-
-    def __init__(self, sizes: NDArray[np.int64], pending: Sequence[Shard]) -> None:
-        self._sizes = sizes
-        self._before = len(sizes) - sum(shard.end - shard.first for shard in pending)
-        self._tokens_left = sum(int(sizes[shard.first : shard.end].sum()) for shard in pending)
-        self._sentences = self._tokens = 0
-        self._begun = self._shown = time.monotonic()
-
-    def add(self, sentences: Sequence[int]) -> None:
-        """Count sentences, given by their numbers, as done; print a line if it is time to."""
-        tokens = int(self._sizes[list(sentences)].sum())
-        self._sentences += len(sentences)
-        self._tokens += tokens
-        self._tokens_left -= tokens
-        now = time.monotonic()
-        if now - self._shown > SECONDS_BETWEEN_LINES or not self._tokens_left:
-            self._shown = now
-            print(self.line(now - self._begun), flush=True)
-
-    def line(self, seconds: float) -> str:
-        """Write the line for so many seconds after the start."""
-        done = f"{self._before + self._sentences:,} of {len(self._sizes):,} sentences"
-        left = timedelta(seconds=round(seconds * self._tokens_left / max(1, self._tokens)))
-        return f"{done}, {self._sentences / max(seconds, 1e-9):,.1f} sentences/s, {left} left"
-
-
-def distil(teacher: Teacher, corpus: Corpus, output: Output, arguments: argparse.Namespace) -> None:
-    """Translate the shards that are not done yet, put the result together, and say what it is.
-
-    Args:
-        teacher: the teacher.
-        corpus: the data.
-        output: the folder to write to.
-        arguments: the command line.
-    """
-    shards = shards_of(len(corpus.sources), arguments.shard_size)
-    pending = [shard for shard in shards if not output.has(shard)]
-    if len(pending) < len(shards):
-        print(f"{len(shards) - len(pending):,} of {len(shards):,} shards were done before", flush=True)
-    progress = Progress(corpus.sources.source_sizes, pending)
-    for shard in pending:
-        output.write_shard(shard, translate(teacher, corpus, shard, progress.add), corpus.data)
-    kept, unknown = output.assemble(shards, corpus.data)
-    print(
-        f"{output.data_bin}: {len(corpus.sources):,} sentences; {kept:,} sources of more than {teacher.longest} tokens "
-        f"kept their own target; {unknown:,} translations have {teacher.task.tgt_dict.unk_word}"
-    )
-
-
 def main() -> None:
-    """Distil, go on with it, or see that it is done."""
+    """Distil, or go on with it; nothing is done where it is complete."""
     arguments = parse_arguments()
     cuda = torch.cuda.is_available() and not arguments.cpu
-    with one_line_errors("distill", OSError), ExitStack() as stack:
-        with one_line_errors("distill", ValueError):
+    with one_line_errors(NAME, OSError), ExitStack() as stack:
+        with one_line_errors(NAME, ValueError):
             check(arguments)
             output = stack.enter_context(open_output(arguments.output, run_options(arguments, cuda)))
             if output.data_bin.is_dir():
                 print(f"{output.data_bin} is complete, nothing is left to do")
                 return
-            teacher = load_teacher(arguments, cuda)
-            corpus = open_corpus(arguments, teacher)
-        distil(teacher, corpus, output, arguments)
+            teacher = load_teacher(
+                [Path(path) for path in utils.split_paths(arguments.teacher)],
+                arguments.data_bin,
+                GenerationConfig(**{name: getattr(arguments, name) for name in GENERATION}),
+                arguments.float32_matmul_precision,
+                arguments.max_source_positions,
+                cuda,
+            )
+            limits = (arguments.max_tokens, arguments.batch_size)
+            corpus = open_corpus(teacher, arguments.data_bin, arguments.subset, *limits)
+        distil(teacher, corpus, output, arguments.shard_size)
 
 
 if __name__ == "__main__":

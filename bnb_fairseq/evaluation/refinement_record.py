@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from fairseq import utils
 from torch import Tensor, nn
 
-from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.collapse import kept_by_ctc, kept_on_canvas
-from bnb_fairseq.generation.generator import NarGenerator
-from bnb_fairseq.generation.state import DecodingState, least_confident, tokens_to_mask
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from ..data.dictionary import BnbDictionary
+from ..data.pair_dataset import SPECIAL_SYMBOLS
+from ..generation.collapse import kept_by_ctc, kept_on_canvas
+from ..generation.generator import NarGenerator
+from ..generation.options import GeneratorOptions
+from ..generation.state import DecodingState, least_confident, tokens_to_mask
+from ..models.bnb_transformer import BnbTransformer
 
 BLANK = "·"
 
@@ -168,3 +171,64 @@ def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState
         for token, probability, hidden, part in zip(*columns, strict=True)
     ]
     return Pass(slots, dictionary.text(tokens[kept], dictionary.unk_word))
+
+
+def make_samples(task: Any, sentences: Sequence[str], longest: int) -> list[dict[str, Any]]:
+    """Encode sentences as fairseq-interactive does, each as a batch of its own.
+
+    Args:
+        task: has the dictionaries.
+        sentences: raw text.
+        longest: most pieces that the model can read, special symbols counted.
+
+    Returns:
+        The batches.
+
+    Raises:
+        ValueError: if a sentence is too long, or nothing is left of it.
+    """
+    dataset = task.build_dataset_for_inference(*task.get_interactive_tokens_and_lengths(sentences, lambda text: text))
+    samples = [dataset.collater([dataset[i]]) for i in range(len(sentences))]
+    for sentence, sample in zip(sentences, samples, strict=True):
+        pieces = int(sample["net_input"]["src_lengths"][0])
+        if not SPECIAL_SYMBOLS < pieces <= longest:
+            raise ValueError(
+                f"--sentence must have {SPECIAL_SYMBOLS + 1} to {longest} pieces, special symbols counted, but "
+                f"{sentence[:60]!r} has {pieces}"
+            )
+    return samples
+
+
+def record_all(
+    model: BnbTransformer, task: Any, sentences: Sequence[str], options: GeneratorOptions, layer: int | None, cpu: bool
+) -> list[Refinement]:
+    """Translate sentences and keep what happened.
+
+    Args:
+        model: as trained, not prepared for inference; it moves to the GPU if that is used.
+        task: has the dictionaries.
+        sentences: raw source text.
+        options: retain the history.
+        layer: the decoder layer whose cross-attention is wanted, 0 is the lowest; None: the last.
+        cpu: use the CPU even where there is a GPU.
+
+    Returns:
+        A record of each.
+
+    Raises:
+        ValueError: if the model cannot do so many passes, has no such layer, or a sentence does not fit.
+    """
+    generator = NarGenerator([model], task.target_dictionary, options)
+    layers = len(model.decoder.layers)
+    layer = layers - 1 if layer is None else layer
+    if not 0 <= layer < layers:
+        raise ValueError(f"--alignment-layer must lie between 0 and {layers - 1}, but is {layer}")
+    samples = make_samples(task, sentences, model.max_positions()[0])
+    if torch.cuda.is_available() and not cpu:
+        model.cuda()
+        samples = [utils.move_to_cuda(sample) for sample in samples]
+    dictionaries = (task.source_dictionary, task.target_dictionary)
+    return [
+        record(generator, dictionaries, sample, sentence, layer)
+        for sentence, sample in zip(sentences, samples, strict=True)
+    ]

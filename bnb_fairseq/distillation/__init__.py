@@ -1,0 +1,1 @@
+"""Sequence-level distillation: a training target in a teacher's words."""

@@ -1,0 +1,33 @@
+"""Checkpoints of models that fill a canvas."""
+
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.reader import load_models
+from ..models.bnb_transformer import BnbTransformer
+
+
+def load_non_autoregressive(path: Path, data: Path) -> tuple[BnbTransformer, Any]:
+    """Load a checkpoint as it was trained.
+
+    Args:
+        path: the checkpoint.
+        data: data-bin folder with its dictionaries.
+
+    Returns:
+        The model, and its task.
+
+    Raises:
+        ValueError: if the file is no checkpoint of a non-autoregressive model.
+    """
+    try:
+        models, task = load_models([path], {"data": str(data)})
+    except ValueError as error:
+        raise ValueError(f"--path {error}") from error
+    model = models[0]
+    if not isinstance(model, BnbTransformer):
+        raise ValueError(
+            f"--path must be a checkpoint of the non-autoregressive bnb_transformer, but {path} holds a "
+            f"{type(model).__name__}, which has no canvas"
+        )
+    return model, task

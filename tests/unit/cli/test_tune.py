@@ -1,0 +1,43 @@
+"""Which settings the command tries, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from bnb_fairseq.cli.tune import make_settings, parse_arguments
+from bnb_fairseq.evaluation.tuning import Outcome, Setting, table
+
+
+def test_every_combination_once(tmp_path: Path) -> None:
+    line = [str(tmp_path), "--path", "x.pt", "--ctc-beam", "4", "2", "--ctc-lm-path", "lm", "--ctc-token-bonus", "1"]
+    settings = make_settings(parse_arguments([*line, "--ctc-lm-weight", "0", "0.5", "0.5"]))
+    assert settings == [
+        *(Setting(4, None, 0.0, 1.0), Setting(4, "lm", 0.5, 1.0)),
+        *(Setting(2, None, 0.0, 1.0), Setting(2, "lm", 0.5, 1.0)),
+    ]
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    line = [str(tmp_path / "no"), "--path", "x.pt", "--batch-size", "0", "--ctc-beam", "3", "0", "--ctc-lm-path", "lm"]
+    with pytest.raises(ValueError) as caught:
+        make_settings(parse_arguments(line))
+    assert str(caught.value).split("; ") == [
+        f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/no",
+        "--batch-size must be at least 1, but is 0",
+        "--ctc-beam must be at least 1, but is 0",
+        "--ctc-lm-path and --ctc-lm-weight must be given together, but are lm and None",
+    ]
+
+
+def test_the_best_comes_first_with_its_options() -> None:
+    outcomes = [
+        Outcome(Setting(10, None, 0.0, 0.0), 20.0, 0.9, 7.0),
+        Outcome(Setting(4, "a.arpa", 0.25, 1.5), 30.0, 1.0, 5.0),
+    ]
+    assert table(outcomes).splitlines()[2:] == [
+        "| 4 | 0.25 | 1.5 | 30.0 | 1.00 | 5.0 |",
+        "| 10 | 0 | 0 | 20.0 | 0.90 | 7.0 |",
+        "",
+        "best: --ctc-beam 4 --ctc-lm-path a.arpa --ctc-lm-weight 0.25 --ctc-token-bonus 1.5",
+    ]
+    assert outcomes[0].setting.command_line() == "--ctc-beam 10"
