@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..models.bert_checkpoint import CONFIG_KEYS, REQUIRED
-from ..models.config import BnbTransformerConfig, Problems
+from ..models.config import BnbTransformerConfig
+from ..problems import Problems
 
 CONFIG = "config.json"
 SIDES = ("encoder", "decoder")

@@ -7,7 +7,7 @@ from typing import Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
-from ..models.config import Problems
+from ..problems import Problems
 
 TOKEN_LOSS_CHOICES = ChoiceEnum(["ce", "axe", "oaxe"])
 KL_SCHEDULE_CHOICES = ChoiceEnum(["constant", "cyclic"])

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ..models.config import Problems
+from ..problems import Problems
 
 # fairseq's generation options that mean nothing to one parallel pass, with the value that leaves them alone.
 UNUSED_OPTIONS = {

@@ -5,6 +5,7 @@ from typing import Any
 
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
+from ..problems import Problems
 from .bert_encoder import BertEncoder
 from .causal_decoder import CausalDecoder
 from .config import (
@@ -13,7 +14,6 @@ from .config import (
     SMALL,
     TINY,
     BertSeq2SeqConfig,
-    Problems,
     architecture,
     complete_sizes,
     layer_sizes,

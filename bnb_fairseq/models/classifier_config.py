@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import ChoiceEnum
 
-from .config import BnbTransformerConfig, Problems, require_sizes
+from ..problems import Problems
+from .config import BnbTransformerConfig, require_sizes
 from .freezing import split_parts
 
 CLASSIFY_WITH_CHOICES = ChoiceEnum(["encoder", "decoder"])

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..optim.bert_groups import mark_parameters
 from .bert_checkpoint import BertCheckpoint
 from .bert_encoder import BertEncoder
+from .bert_groups import mark_parameters
 from .bert_import import ImportReport, import_bert
 from .bnb_classifier import BnbClassifier
 from .classifier_bodies import EncoderBody

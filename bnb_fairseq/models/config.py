@@ -6,6 +6,7 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.layers import LayerSizes
+from ..problems import Problems
 from .freezing import PARTS, split_parts
 
 LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
@@ -174,39 +175,6 @@ def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
         return
     for side in ("encoder", "decoder"):
         complete_sizes(cfg, side, sizes)
-
-
-class Problems:
-    """Collects what is wrong with a model's options, so that all of it comes in one error.
-
-    Args:
-        model: the model's name, for the message.
-    """
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._found: list[str] = []
-
-    def require(self, holds: bool, option: str, constraint: str, value: object) -> None:
-        """Note an option unless its constraint holds.
-
-        Args:
-            holds: whether it does.
-            option: the option's name, without dashes in front.
-            constraint: what the value must be, for the message.
-            value: what it is.
-        """
-        if not holds:
-            self._found.append(f"--{option} {constraint}, but is {value}")
-
-    def raise_if_any(self) -> None:
-        """Refuse the options.
-
-        Raises:
-            ValueError: listing each offending option, what it must be, and what it is.
-        """
-        if self._found:
-            raise ValueError(f"{self._model}: {'; '.join(self._found)}")
 
 
 def require_sizes(cfg: BertSeq2SeqConfig, problems: Problems) -> None:

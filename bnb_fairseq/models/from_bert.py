@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from fairseq.models import BaseFairseqModel
 
-from ..optim.bert_groups import mark_parameters
 from .bert_checkpoint import BertCheckpoint, open_bert
+from .bert_groups import mark_parameters
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
 from .config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
 from .freezing import check_frozen

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..generation.options import SEARCH_OPTIONS, search_options
-from ..models.config import Problems
+from ..problems import Problems
 
 RERANKER = "iter_decode_with_external_reranker"
 # What each option is a detail of; the value that leaves it alone.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..models.bert_names import OUR_LAYER
+from .bert_names import OUR_LAYER
 
 GROUP, OVERRIDES = "param_group", "optim_overrides"  # fairseq's
 ABOVE = "layers_above"
