@@ -18,6 +18,8 @@ from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import MISSING
 
+from .criterions.bnb_loss import DERIVED, LOGGED
+
 USUAL = ("translation_bnb", "bnb_transformer")  # the first of their kind on the page; others follow by their names
 GENERATION = (  # fairseq's options of generation that a non-autoregressive model reads
     "iter_decode_max_iter",
@@ -141,6 +143,15 @@ def markdown(found: Sequence[Part]) -> str:
     return "\n".join(sections).rstrip() + "\n"
 
 
+def logged() -> str:
+    """Write the table of what ``bnb_loss`` logs."""
+    lines = ["## What `bnb_loss` logs", "", "| value | unit | meaning |", "|---|---|---|"]
+    for each in (*LOGGED, *DERIVED):
+        meaning = each.meaning.replace("|", "\\|")
+        lines.append(f"| `{each.name}` | {each.unit} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def _nearest(part: Part, earlier: Iterable[Part]) -> tuple[Part | None, set[str]]:
     """Return the part of the same kind that shares the most options, and their rows."""
     rows = set(map(_row, part.actions))
@@ -183,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"NAME must be one of {', '.join(names)}, but is {', '.join(unknown)}")
     chosen = [part for part in found if not given.names or {part.kind, *part.names} & set(given.names)]
-    sys.stdout.write(markdown(chosen) if given.markdown else "\n".join(map(text, chosen)))
+    sys.stdout.write(f"{markdown(chosen)}\n{logged()}" if given.markdown else "\n".join(map(text, chosen)))
 
 
 if __name__ == "__main__":

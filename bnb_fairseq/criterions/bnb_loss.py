@@ -5,45 +5,31 @@ belong to a sentence rather than to a token (length, latent, divergence from uni
 number of target tokens, so that dividing by the tokens of all batches gives their token-weighted means.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.logging import metrics
 from torch import Tensor
 
 from ..losses.packing import Packing
 from ..models.bnb_transformer import BnbTransformer, NarOutput
 from ..modules.canvas import Revealed
 from ..modules.lazy_logits import LazyLogits
+from . import canvas_loss, deep_supervision, glancing, latent_statistics, length_loss, token_loss
 from .canvas_loss import CanvasLoss
 from .config import BnbLossConfig, check_options, kl_schedule
 from .deep_supervision import log_layers, supervise
 from .glancing import Teacher, glancing_schedule
 from .latent_statistics import latent_loss, log_latent
+from .length_loss import LengthLoss
+from .logged import Average, log_averages
 from .token_loss import TokenLoss
 
 Logs = dict[str, float | Tensor]
 
-# name in the log -> (sum, count, factor): what is divided by what.
-AVERAGES = {
-    "nll_loss": ("nll_sum", "sample_size", 1 / math.log(2)),
-    "axe_loss": ("axe_sum", "sample_size", 1 / math.log(2)),
-    "oaxe_loss": ("oaxe_sum", "sample_size", 1 / math.log(2)),
-    "oaxe_kept": ("oaxe_kept", "sample_size", 1.0),
-    "uniform_kl": ("uniform_kl_sum", "sample_size", 1 / math.log(2)),
-    "length_loss": ("length_nll_sum", "nsentences", 1 / math.log(2)),
-    "length_accuracy": ("length_correct", "nsentences", 1.0),
-    "length_error": ("length_error_sum", "nsentences", 1.0),
-    "length_overflow": ("length_overflow_sum", "nsentences", 1.0),
-    "canvas_overflow": ("canvas_overflow_sum", "nsentences", 1.0),
-    "blank_share": ("blank_sum", "nsentences", 1.0),
-    "revealed": ("revealed_sum", "nsentences", 1.0),
-    "kl_factor": ("kl_factor_sum", "nsentences", 1.0),
-}
+LOGGED = (*canvas_loss.LOGGED, *token_loss.LOGGED, *length_loss.LOGGED, *glancing.LOGGED, *latent_statistics.LOGGED)
+DERIVED = (*latent_statistics.DERIVED, *deep_supervision.DERIVED)
 
 
 class Computed(NamedTuple):
@@ -182,29 +168,15 @@ class BnbLoss(FairseqCriterion):
         per_sentence, layer_logs = self._with_layers(
             model, output, per_sentence, lambda logits: self.token_loss(logits, packing, target, update)[0]
         )
-        length_nll, logs = self._length(network, output, net_input["src_lengths"], target_lengths)
-        per_sentence = per_sentence + self.length_loss_factor * length_nll * packing.counts
-        logs |= token_logs | layer_logs
-        return Computed(output, per_sentence, packing.counts, logs)
-
-    def _length(
-        self, network: BnbTransformer, output: NarOutput, source_lengths: Tensor, target_lengths: Tensor
-    ) -> tuple[Tensor, Logs]:
         if output.length_logits is None:
             raise ValueError("the model has no length head, though it does not use CTC")
-        classes, outside = network.length_head.classes(source_lengths, target_lengths)
-        logits = output.length_logits
-        nll = F.cross_entropy(logits.to(_precise(logits)), classes, reduction="none")
-        with torch.no_grad():
-            chosen = network.length_head.lengths(logits, source_lengths, network.decoder.max_positions())
-            error = (chosen.squeeze(1) - target_lengths).abs()
-        logs: Logs = {
-            "length_nll_sum": nll.detach().sum(),
-            "length_correct": error.eq(0).sum(),
-            "length_error_sum": error.sum(),
-            "length_overflow_sum": outside.sum(),
-        }
-        return nll, logs
+        loss_of = LengthLoss(self.length_loss_factor, network.decoder.max_positions())
+        length, length_logs = loss_of(
+            network.length_head, output.length_logits, net_input["src_lengths"], target_lengths
+        )
+        per_sentence = per_sentence + length * packing.counts
+        logs: Logs = {**length_logs, **token_logs, **layer_logs}
+        return Computed(output, per_sentence, packing.counts, logs)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Logs]) -> None:
@@ -213,15 +185,7 @@ class BnbLoss(FairseqCriterion):
         Args:
             logging_outputs: what ``forward`` returned, one for each batch and worker.
         """
-        names = {"loss", "sample_size", "nsentences", *(numerator for numerator, _, _ in AVERAGES.values())}
-        names &= {name for log in logging_outputs for name in log}
-        totals = {name: sum(float(log.get(name, 0)) for log in logging_outputs) for name in names}
-        tokens, sentences = totals.get("sample_size", 0.0), totals.get("nsentences", 0.0)
-        metrics.log_scalar("loss", totals.get("loss", 0.0) / max(tokens, 1) / math.log(2), tokens, round=3)
-        for name, (numerator, denominator, factor) in AVERAGES.items():
-            if numerator in totals:
-                weight = tokens if denominator == "sample_size" else sentences
-                metrics.log_scalar(name, factor * totals[numerator] / max(weight, 1), weight, round=3)
+        log_averages([Average("loss", "loss", "token", True, ""), *LOGGED], logging_outputs)
         log_latent(logging_outputs)
         log_layers(logging_outputs)
 
@@ -301,8 +265,3 @@ def _revealed(output: NarOutput) -> Revealed:
     if output.revealed is None:
         raise ValueError("the model must tell where it predicts, but does not")
     return output.revealed
-
-
-def _precise(logits: Tensor) -> torch.dtype:
-    """float32 for every narrower type; float64 stays."""
-    return torch.promote_types(logits.dtype, torch.float32)

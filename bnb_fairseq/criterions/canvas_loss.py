@@ -9,6 +9,14 @@ from ..losses.packing import Packing
 from ..losses.token import chosen_log_probs
 from ..modules.canvas import Revealed
 from ..modules.lazy_logits import LazyLogits
+from .logged import Average
+
+LOGGED = (
+    Average("nll_loss", "nll_sum", "token", True, "negative log-probability of the target"),
+    Average("uniform_kl", "uniform_kl_sum", "token", True, "KL(uniform || p), with label smoothing"),
+    Average("canvas_overflow", "canvas_overflow_sum", "sentence", False, "share of targets that exceed their canvas"),
+    Average("blank_share", "blank_sum", "sentence", False, "mean probability of the blank"),
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ import torch
 from fairseq.logging import metrics
 from torch import Tensor
 
+from .logged import Derived
+
 PREFIX, SUFFIX = "layer", "_loss"
+DERIVED = (Derived("layerN_loss", "bits per token", "loss of decoder layer N, in training with --deep-supervision"),)
 
 
 def supervise(layers: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

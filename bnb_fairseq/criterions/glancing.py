@@ -14,7 +14,9 @@ from ..losses.token import BestAndChosen, best_and_chosen
 from ..models.bnb_transformer import BnbTransformer
 from ..modules.canvas import Canvas, Revealed
 from ..modules.lazy_logits import LazyLogits
+from .logged import Average
 
+LOGGED = (Average("revealed", "revealed_sum", "sentence", False, "share of the canvas that the decoder was shown"),)
 SHARE = r"(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)"
 PATTERN = re.compile(rf"{SHARE}(?::{SHARE}@(\d+)([kM]?))?")
 THOUSANDS = {"": 1, "k": 1000, "M": 1_000_000}

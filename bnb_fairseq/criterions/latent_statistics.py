@@ -17,7 +17,14 @@ from torch import Tensor
 from ..losses.vae import kl_to_standard_normal, token_mean
 from ..modules.canvas import padding_mask
 from ..modules.latent import Posterior
+from .logged import Average, Derived
 
+LOGGED = (Average("kl_factor", "kl_factor_sum", "sentence", False, "weight of the KL term"),)
+DERIVED = (
+    Derived("kl_loss", "bits per source token", "KL term, averaged over the sentences, summed over the units"),
+    Derived("kl_unit_N", "bits per source token", "the same of unit N; of many units `kl_unit_min` and `kl_unit_max`"),
+    Derived("active_units", "units", "those whose mean differs from token to token"),
+)
 ACTIVE_VARIANCE = 0.01
 LOGGED_UNITS = 32  # of a wider latent only the smallest and the largest KL of a unit are logged
 

@@ -11,6 +11,13 @@ from ..losses.oaxe import AssignmentProblem
 from ..losses.packing import Packing
 from ..losses.token import chosen_log_probs
 from ..modules.lazy_logits import LazyLogits
+from .logged import Average
+
+LOGGED = (
+    Average("axe_loss", "axe_sum", "token", True, "loss along the cheapest monotonic alignment"),
+    Average("oaxe_loss", "oaxe_sum", "token", True, "loss of the cheapest order"),
+    Average("oaxe_kept", "oaxe_kept", "token", False, "share of tokens above --oaxe-margin"),
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 
+from . import canvas_loss, length_loss, token_loss
 from .bnb_loss import BnbLoss, ModelTraits
 from .latent_statistics import LOGGED_UNITS
 
@@ -55,13 +56,13 @@ def logged_metrics(criterion: FairseqCriterion, traits: ModelTraits | None) -> s
 
 
 def _of_bnb_loss(criterion: BnbLoss, traits: ModelTraits) -> set[str]:
-    found = {"nll_loss"}
     if traits.length_control == "ctc":
-        found |= {"canvas_overflow", "blank_share"}
-        found |= {"uniform_kl"} if criterion.label_smoothing > 0 else set()
+        unsmoothed = {"uniform_kl"} if criterion.label_smoothing == 0 else set()
+        found = {average.name for average in canvas_loss.LOGGED} - unsmoothed
     else:
-        found |= {"length_loss", "length_accuracy", "length_error", "length_overflow"}
-        found |= {"ce": set(), "axe": {"axe_loss"}, "oaxe": {"oaxe_loss", "oaxe_kept"}}[criterion.token_loss.kind]
+        kind = criterion.token_loss.kind
+        found = {"nll_loss", *(average.name for average in length_loss.LOGGED)}
+        found |= {average.name for average in token_loss.LOGGED if average.name.startswith(f"{kind}_")}
     if units := traits.vae_units:
         names = ("min", "max") if units > LOGGED_UNITS else range(units)
         found |= {"kl_factor", "kl_loss", "active_units", *(f"{UNIT}{name}" for name in names)}
