@@ -13,9 +13,9 @@ from ..checkpoints.writing import new_folder
 from ..data.dictionary import BnbDictionary, SubwordDictionary
 from ..data.subword import BERT_SPECIALS
 from ..data.wordpiece import WordPiece
-from ..models.bert_checkpoint import CONFIG_KEYS
-from ..models.bert_import import ROW_NAMES
-from ..models.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name
+from ..start.bert_checkpoint import CONFIG_KEYS
+from ..start.bert_import import ROW_NAMES
+from ..start.bert_names import CROSS_ATTENTION_NAMES, OUR_LAYER, bert_name
 from .fairseq_side import Trained, find_dictionaries, read_checkpoint
 from .seed_checkpoint import POOLER
 from .seed_config import SIDES

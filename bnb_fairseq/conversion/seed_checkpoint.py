@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.bert_checkpoint import WEIGHT_FILES, read_tensors
-from ..models.bert_names import bert_name
+from ..start.bert_checkpoint import WEIGHT_FILES, read_tensors
+from ..start.bert_names import bert_name
 from .seed_config import SeedConfig, read_seed_config
 
 WEIGHTS = "pytorch_model.bin"

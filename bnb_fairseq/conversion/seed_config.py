@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..models.bert_checkpoint import CONFIG_KEYS, REQUIRED
 from ..models.config import BnbTransformerConfig
 from ..problems import Problems
+from ..start.bert_checkpoint import CONFIG_KEYS, REQUIRED
 
 CONFIG = "config.json"
 SIDES = ("encoder", "decoder")

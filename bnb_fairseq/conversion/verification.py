@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..losses.ctc import ctc_loss, uniform_divergence, words_to_score
 from ..losses.vae import kl_to_standard_normal
-from ..models.bert_checkpoint import read_tensors
 from ..models.bnb_transformer import BnbTransformer
 from ..models.config import BnbTransformerConfig
+from ..start.bert_checkpoint import read_tensors
 from .seed_checkpoint import SeedCheckpoint, from_seed, open_seed
 from .seed_config import BLANK, SIDES, model_options, special_ids
 from .vocabulary import numbered_dictionary

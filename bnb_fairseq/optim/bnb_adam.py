@@ -9,8 +9,8 @@ from fairseq.optim import register_optimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import nn
 
-from ..models.bert_groups import NEW, BertGroup, group_parameters
 from ..problems import Problems
+from ..start.bert_groups import NEW, BertGroup, group_parameters
 
 logger = logging.getLogger(__name__)
 

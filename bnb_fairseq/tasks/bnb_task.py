@@ -27,9 +27,9 @@ from ..generation.generator import NarGenerator, build_nar_generator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
-from ..models.from_bert import load_berts, resolve_berts
 from ..models.own_precision import OwnPrecision
-from ..models.pretrained import load_pretrained, resolve_pretrained
+from ..start.from_bert import load_berts, resolve_berts
+from ..start.pretrained import load_pretrained, resolve_pretrained
 from .autoregressive_options import refuse_unused_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask

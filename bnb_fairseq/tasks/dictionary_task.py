@@ -19,9 +19,9 @@ from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
 from ..data.whole_batches import WHOLE
-from ..models.restored import checkpoint_to_restore, read_task_state
-from ..models.row_matching import symbol_state
 from ..processes import check_joined, draw_other_numbers
+from ..resuming.restored import checkpoint_to_restore, read_task_state
+from ..start.row_matching import symbol_state
 from .finite import check_loss, gradient_error
 from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards

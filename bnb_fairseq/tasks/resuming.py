@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ..compat import EarlyStopping, early_stopping, set_early_stopping, whole_options
-from ..models.interrupted import begin_save, end_save, mend
-from ..models.restored import Progress, checkpoint_to_restore, read_progress, read_task_extras
+from ..resuming.interrupted import begin_save, end_save, mend
+from ..resuming.restored import Progress, checkpoint_to_restore, read_progress, read_task_extras
 from .finite import check_parameters
 
 FIRST_EPOCH = 1

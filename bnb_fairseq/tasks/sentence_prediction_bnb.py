@@ -21,7 +21,7 @@ from ..data.parts import in_all, joined, load_parts
 from ..data.segments import Segments, SegmentsDataset
 from ..data.storage import open_items
 from ..models.bnb_classifier import BnbClassifier
-from ..models.classifier_start import resolve_start, start_classifier
+from ..start.classifier_start import resolve_start, start_classifier
 from .dictionary_task import DictionaryTask
 from .sentence_prediction_config import (
     SentencePredictionBnbConfig,

@@ -7,8 +7,8 @@ import torch
 from fairseq.data import Dictionary
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_checkpoint import open_bert
 from bnb_fairseq.models.config import BERT_BASE, Sizes
+from bnb_fairseq.start.bert_checkpoint import open_bert
 
 BERT_BASE_SYMBOLS = 30_522
 Sample = dict[str, Any]

@@ -137,7 +137,7 @@ def prepare(good: Path, folder: Path) -> None:
 
 def try_pair(kind: str, name: str, good: Path, folder: Path) -> Outcome:
     """Give a kind of checkpoint to a command, in a folder that ``prepare`` has filled."""
-    from bnb_fairseq.models.interrupted import SAVING
+    from bnb_fairseq.resuming.interrupted import SAVING
 
     marker = folder / "marker"
     evil = write_hostile(kind, good, folder / "evil.pt", marker)

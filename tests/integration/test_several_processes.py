@@ -19,8 +19,8 @@ import pytest
 import torch
 
 import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
-from bnb_fairseq.models.interrupted import mend
-from bnb_fairseq.models.restored import LAST
+from bnb_fairseq.resuming.interrupted import mend
+from bnb_fairseq.resuming.restored import LAST
 
 from ..conftest import ROOT
 from .conftest import TRAIN, Command, Setting

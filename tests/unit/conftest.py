@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.bert_checkpoint import BertCheckpoint
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.start.bert_checkpoint import BertCheckpoint
 
 # BERT's special symbols stand where BERT has them relative to each other, but not at its ids; "[unused0]" is no word.
 SPECIAL = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -14,7 +14,7 @@ from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig
-from bnb_fairseq.models.from_bert import load_berts, resolve_berts
+from bnb_fairseq.start.from_bert import load_berts, resolve_berts
 
 Started = BnbTransformer | Bert2Bert
 KINDS: dict[str, tuple[Any, Any]] = {

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bnb_fairseq.data.bert_tokenizer import load_wordpiece
-from bnb_fairseq.models.bert_checkpoint import open_bert
-from bnb_fairseq.models.from_bert import resolve_berts
+from bnb_fairseq.start.bert_checkpoint import open_bert
+from bnb_fairseq.start.from_bert import resolve_berts
 
 WriteBert = Callable[..., Path]
 SIZES = [f"{side}_{name}" for side in ("encoder", "decoder") for name in ("layers", "embed_dim")]

@@ -19,7 +19,7 @@ from bnb_fairseq.cli import convert
 from bnb_fairseq.conversion import fairseq_side, hf, seed
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary, load_dictionary
 from bnb_fairseq.data.subword import SentencePiece
-from bnb_fairseq.models.bert_checkpoint import open_bert
+from bnb_fairseq.start.bert_checkpoint import open_bert
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint

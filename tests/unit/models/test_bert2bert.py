@@ -20,9 +20,9 @@ from bnb_fairseq.models.bert2bert import (
     bert2bert_tiny,
     refuse_attention_options,
 )
-from bnb_fairseq.models.bert_import import ImportReport
 from bnb_fairseq.models.config import SIZE_FIELDS
-from bnb_fairseq.models.from_bert import load_berts, resolve_berts
+from bnb_fairseq.start.bert_import import ImportReport
+from bnb_fairseq.start.from_bert import load_berts, resolve_berts
 
 BERT_BASE = [12, 768, 3072, 12, 512]
 # <s> 0, <pad> 1, </s> 2, <unk> 3, words from 4; two words to translate, and six.

@@ -11,13 +11,13 @@ import transformers
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_checkpoint import BertCheckpoint, open_bert
 from bnb_fairseq.models.bert_encoder import BertEncoder, segment_types
-from bnb_fairseq.models.bert_import import import_bert, select_layers
 from bnb_fairseq.models.nar_decoder import NarDecoder
-from bnb_fairseq.models.row_matching import SymbolTable, match_rows
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.start.bert_checkpoint import BertCheckpoint, open_bert
+from bnb_fairseq.start.bert_import import import_bert, select_layers
+from bnb_fairseq.start.row_matching import SymbolTable, match_rows
 
 TOLERANCE = 1e-5
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,12 +11,12 @@ import transformers
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_checkpoint import open_bert
 from bnb_fairseq.models.bert_encoder import EncoderOut
-from bnb_fairseq.models.bert_import import import_bert
 from bnb_fairseq.models.causal_decoder import CausalDecoder, IncrementalState, future_mask
-from bnb_fairseq.models.row_matching import SymbolTable, match_rows
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.start.bert_checkpoint import open_bert
+from bnb_fairseq.start.bert_import import import_bert
+from bnb_fairseq.start.row_matching import SymbolTable, match_rows
 
 TOLERANCE = 1e-5
 ENCODER_WIDTH, POSITIONS = 10, 12

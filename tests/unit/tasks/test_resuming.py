@@ -20,8 +20,8 @@ from bnb_fairseq.data.noise import permuted
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
 from bnb_fairseq.data.pretraining_dataset import PretrainingDataset
 from bnb_fairseq.data.segments import SegmentsDataset
-from bnb_fairseq.models.interrupted import SAVING
-from bnb_fairseq.models.restored import Progress
+from bnb_fairseq.resuming.interrupted import SAVING
+from bnb_fairseq.resuming.restored import Progress
 from bnb_fairseq.tasks.resuming import end_reached
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from bnb_fairseq.data.detokenizer import Detokenizer
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
-from bnb_fairseq.models.restored import LAST
-from bnb_fairseq.models.row_matching import symbol_state
 from bnb_fairseq.modules.inference import InferenceLinear
+from bnb_fairseq.resuming.restored import LAST
+from bnb_fairseq.start.row_matching import symbol_state
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 

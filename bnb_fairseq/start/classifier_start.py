@@ -8,15 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..models.bert_encoder import BertEncoder
+from ..models.bnb_classifier import BnbClassifier
+from ..models.classifier_bodies import EncoderBody
+from ..models.classifier_config import BnbClassifierConfig
+from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from ..models.freezing import check_frozen
 from .bert_checkpoint import BertCheckpoint
-from .bert_encoder import BertEncoder
 from .bert_groups import mark_parameters
 from .bert_import import ImportReport, import_bert
-from .bnb_classifier import BnbClassifier
-from .classifier_bodies import EncoderBody
-from .classifier_config import BnbClassifierConfig
-from .config import BertSeq2SeqConfig, BnbTransformerConfig
-from .freezing import check_frozen
 from .from_bert import BertPair, load_berts, resolve_berts
 from .pretrained import OPTION, SIDES, PretrainedCheckpoint, load_pretrained, resolve_pretrained
 from .row_matching import SymbolTable, match_rows

@@ -13,7 +13,7 @@ from tokenizers.normalizers import BertNormalizer
 from bnb_fairseq.data.dictionary import BnbDictionary, SubwordDictionary
 from bnb_fairseq.data.subword import SentencePiece
 from bnb_fairseq.data.wordpiece import WordPiece
-from bnb_fairseq.models.row_matching import SymbolTable, match_rows, symbol_state
+from bnb_fairseq.start.row_matching import SymbolTable, match_rows, symbol_state
 
 # rows: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then these
 ROWS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -8,9 +8,9 @@ import transformers
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bert_encoder import BertEncoder
-from bnb_fairseq.models.bert_names import bert_name, our_name
 from bnb_fairseq.models.nar_decoder import NarDecoder
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.start.bert_names import bert_name, our_name
 
 SIZES = LayerSizes(
     layers=12, embed_dim=8, ffn_embed_dim=12, attention_heads=2, dropout=0, attention_dropout=0, layer_norm_eps=1e-12

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnb_fairseq.models.bert_groups import NEW, BertGroup, group_parameters
+from bnb_fairseq.start.bert_groups import NEW, BertGroup, group_parameters
 
 from ..started_model import start
 

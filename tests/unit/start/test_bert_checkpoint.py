@@ -15,7 +15,7 @@ import transformers.utils.hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from bnb_fairseq.models.bert_checkpoint import CONFIG_KEYS, open_bert, read_tensors
+from bnb_fairseq.start.bert_checkpoint import CONFIG_KEYS, open_bert, read_tensors
 
 WriteBert = Callable[..., Path]
 Requests = list[tuple[str, str]]

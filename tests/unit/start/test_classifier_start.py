@@ -15,7 +15,7 @@ from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_classifier import BnbClassifier
 from bnb_fairseq.models.classifier_bodies import DecoderBody, EncoderBody
 from bnb_fairseq.models.classifier_config import BnbClassifierConfig
-from bnb_fairseq.models.classifier_start import resolve_start, start_classifier
+from bnb_fairseq.start.classifier_start import resolve_start, start_classifier
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint

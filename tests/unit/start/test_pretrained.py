@@ -17,8 +17,8 @@ from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig
-from bnb_fairseq.models.pretrained import load_pretrained, open_pretrained, resolve_pretrained
-from bnb_fairseq.models.row_matching import symbol_state
+from bnb_fairseq.start.pretrained import load_pretrained, open_pretrained, resolve_pretrained
+from bnb_fairseq.start.row_matching import symbol_state
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from fairseq.models import BaseFairseqModel
 
+from ..models.config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
+from ..models.freezing import check_frozen
 from .bert_checkpoint import BertCheckpoint, open_bert
 from .bert_groups import mark_parameters
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
-from .config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
-from .freezing import check_frozen
 from .row_matching import SymbolTable, match_rows
 
 OUTPUT_MATRIX = "head.weight"  # a copy of the token embeddings, where it exists

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bnb_fairseq.models.restored import checkpoint_to_restore, read_task_state
+from bnb_fairseq.resuming.restored import checkpoint_to_restore, read_task_state
 
 
 @pytest.mark.parametrize(

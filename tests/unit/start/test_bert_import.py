@@ -10,17 +10,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_checkpoint import BertCheckpoint, open_bert
 from bnb_fairseq.models.bert_encoder import BertEncoder
-from bnb_fairseq.models.bert_import import (
+from bnb_fairseq.models.nar_decoder import NarDecoder
+from bnb_fairseq.modules.layers import LayerSizes, decoder_layers
+from bnb_fairseq.start.bert_checkpoint import BertCheckpoint, open_bert
+from bnb_fairseq.start.bert_import import (
     ImportReport,
     import_bert,
     select_layers,
     start_cross_attention_from_self_attention,
     translate_name,
 )
-from bnb_fairseq.models.nar_decoder import NarDecoder
-from bnb_fairseq.modules.layers import LayerSizes, decoder_layers
 
 WriteBert = Callable[..., Path]
 SizesOf = Callable[..., LayerSizes]

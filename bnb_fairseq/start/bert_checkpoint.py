@@ -17,7 +17,7 @@ from ..checkpoints.trust import shown
 from ..data.bert_files import fetch, find, read_json
 from ..data.bert_tokenizer import load_wordpiece
 from ..data.wordpiece import WordPiece
-from .config import SIZE_FIELDS, Sizes
+from ..models.config import SIZE_FIELDS, Sizes
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_SUFFIX = ".index.json"  # of the file that lists the shards of one of these

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig
-from bnb_fairseq.models.from_bert import load_berts, resolve_berts
+from bnb_fairseq.start.from_bert import load_berts, resolve_berts
 
 WriteBert = Callable[..., Path]
 OTHER_WORDS = ["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "das", "haus", "##es", "the", "##s"]

@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 READ = """
 import json, sys
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.models.bert_checkpoint import open_bert
+from bnb_fairseq.start.bert_checkpoint import open_bert
 
 bert = open_bert("bert-base-cased", "--bert-encoder")
 found = {

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bnb_fairseq.models.interrupted import SAVING, begin_save, end_save, mend
-from bnb_fairseq.models.restored import find_damage, read_progress
+from bnb_fairseq.resuming.interrupted import SAVING, begin_save, end_save, mend
+from bnb_fairseq.resuming.restored import find_damage, read_progress
 
 LAST, BEST, AT_10, AT_20 = "checkpoint_last.pt", "checkpoint_best.pt", "checkpoint_1_10.pt", "checkpoint_1_20.pt"
 VALUES = {10: (3.0, 3.0), 20: (2.0, 2.0), 30: (2.5, 2.0)}  # updates: value of the validation, best so far

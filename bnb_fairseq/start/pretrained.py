@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ..checkpoints.reader import read_state
 from ..data.dictionary import BnbDictionary
 from ..data.digest import DIFFERENCES, DictionaryDigest
+from ..models.config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
+from ..models.freezing import check_frozen
 from .bert_groups import mark_parameters
 from .bert_import import ROW_NAMES, ImportReport
-from .config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
-from .freezing import check_frozen
 from .row_matching import SymbolTable, match_rows
 
 OPTION = "--pretrained-checkpoint"
