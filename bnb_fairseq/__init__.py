@@ -13,7 +13,7 @@ from .installation import require_host
 
 require_host()
 
-from . import compat, criterions, models, optim, tasks
+from . import classification, compat, criterions, models, optim, tasks
 from .checkpoints import commands
 from .processes import check_command_line
 
@@ -22,4 +22,4 @@ check_command_line()
 compat.answer_to_short_name(__path__)
 
 __version__ = "0.1.0"
-__all__ = ["compat", "criterions", "models", "optim", "tasks"]
+__all__ = ["classification", "compat", "criterions", "models", "optim", "tasks"]

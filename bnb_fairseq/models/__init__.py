@@ -1,5 +1,5 @@
 """Models, registered on import."""
 
-from . import bert2bert, bnb_classifier, bnb_transformer
+from . import bert2bert, bnb_transformer
 
-__all__ = ["bert2bert", "bnb_classifier", "bnb_transformer"]
+__all__ = ["bert2bert", "bnb_transformer"]

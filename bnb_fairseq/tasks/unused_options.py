@@ -10,8 +10,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from ..criterions.config import BnbLossConfig
 from ..models.bert2bert import Bert2BertConfig
-from ..models.classifier_config import BnbClassifierConfig
-from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from ..models.config import BnbTransformerConfig
 from .config import BnbTaskConfig
 from .pretraining_config import PretrainingBnbConfig
 
@@ -33,13 +32,14 @@ class Effect(NamedTuple):
     holds: Condition
 
 
-def _is(field: str, value: str) -> Condition:
+def has_value(field: str, value: str) -> Condition:
+    """Return the condition that an option has a value."""
     return lambda cfg: str(getattr(cfg, field)) == value
 
 
 SEARCH = ("ctc_beam", "ctc_beam_symbols", "ctc_lm_path", "ctc_lm_weight", "ctc_token_bonus")
-CTC, LENGTH = _is("length_control", "ctc"), _is("length_control", "length")
-VAE = _is("latent", "vae")
+CTC, LENGTH = has_value("length_control", "ctc"), has_value("length_control", "length")
+VAE = has_value("latent", "vae")
 OF_CYCLES = ("kl_cycles", "kl_zero_share", "kl_increase_share", "kl_total_updates")
 # fields of all models that start from BERTs
 STARTS = (
@@ -68,21 +68,9 @@ BASELINE = (
         lambda cfg: cfg.pretrained_checkpoint is None,
     ),
 )
-OF_DECODER = tuple(
-    name for name in BnbTransformerConfig.__dataclass_fields__ if name not in BertSeq2SeqConfig.__dataclass_fields__
-)
-CLASSIFIER = (
-    *NETWORK,
-    Effect(
-        (*OF_DECODER, "cross_attention_init", "untie_output"),
-        "--classify-with decoder",
-        _is("classify_with", "decoder"),
-    ),
-)
 MODELS: dict[str, tuple[type[FairseqDataclass], Sequence[Effect]]] = {
     "bnb_transformer": (BnbTransformerConfig, NETWORK),
     "bert2bert": (Bert2BertConfig, BASELINE),
-    "bnb_classifier": (BnbClassifierConfig, CLASSIFIER),
 }
 # given the options of criterion and model
 LOSS_OF_MODEL = (
@@ -90,9 +78,9 @@ LOSS_OF_MODEL = (
     Effect(("kl_factor", "kl_schedule", *OF_CYCLES), "--latent vae", VAE),
 )
 LOSS = (
-    Effect(("axe_skip_target",), "--token-loss axe", _is("token_loss", "axe")),
-    Effect(("oaxe_margin", "oaxe_warmup_updates"), "--token-loss oaxe", _is("token_loss", "oaxe")),
-    Effect(OF_CYCLES, "--kl-schedule cyclic", _is("kl_schedule", "cyclic")),
+    Effect(("axe_skip_target",), "--token-loss axe", has_value("token_loss", "axe")),
+    Effect(("oaxe_margin", "oaxe_warmup_updates"), "--token-loss oaxe", has_value("token_loss", "oaxe")),
+    Effect(OF_CYCLES, "--kl-schedule cyclic", has_value("kl_schedule", "cyclic")),
 )
 TASK = (
     Effect(
@@ -107,9 +95,9 @@ TASK = (
     ),
 )
 PRETRAINING = (
-    Effect(("mask_prob", "leave_unmasked_prob", "random_token_prob"), "--strategy mlm", _is("strategy", "mlm")),
-    Effect(("permute_prob",), "--strategy plm", _is("strategy", "plm")),
-    Effect(("continuation_min", "continuation_max"), "--strategy clm", _is("strategy", "clm")),
+    Effect(("mask_prob", "leave_unmasked_prob", "random_token_prob"), "--strategy mlm", has_value("strategy", "mlm")),
+    Effect(("permute_prob",), "--strategy plm", has_value("strategy", "plm")),
+    Effect(("continuation_min", "continuation_max"), "--strategy clm", has_value("strategy", "clm")),
 )
 
 

@@ -8,8 +8,8 @@ import torch
 from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data import Dictionary, indexed_dataset
 
+from bnb_fairseq.classification.labels import FILLER
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.data.labels import FILLER
 from bnb_fairseq.data.raw_texts import Preprocessing
 
 from .tasks import TaskData, TextTask

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fairseq.tasks import FairseqTask
 
+from bnb_fairseq.classification.sentence_prediction_bnb import SentencePredictionBnbTask
+from bnb_fairseq.classification.sentence_prediction_config import SentencePredictionBnbConfig
 from bnb_fairseq.tasks.config import TranslationBnbConfig
 from bnb_fairseq.tasks.pretraining_bnb import PretrainingBnbTask
 from bnb_fairseq.tasks.pretraining_config import PretrainingBnbConfig
 from bnb_fairseq.tasks.question_generation_bnb import QuestionGenerationBnbTask
-from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
-from bnb_fairseq.tasks.sentence_prediction_config import SentencePredictionBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..conftest import ROOT

@@ -9,8 +9,8 @@ from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 from omegaconf import DictConfig
 
+from bnb_fairseq.classification.sentence_prediction_config import classification_metrics
 from bnb_fairseq.criterions.validation_metrics import ALWAYS, check_best_metric, logged_metrics
-from bnb_fairseq.tasks.sentence_prediction_config import classification_metrics
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from bnb_fairseq import compat
+from bnb_fairseq.classification.segments import SegmentsDataset
 from bnb_fairseq.data.blocks import DocumentBlocks
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.noise import permuted
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
 from bnb_fairseq.data.pretraining_dataset import PretrainingDataset
-from bnb_fairseq.data.segments import SegmentsDataset
 from bnb_fairseq.resuming.interrupted import SAVING
 from bnb_fairseq.resuming.restored import Progress
 from bnb_fairseq.tasks.resuming import end_reached

@@ -9,7 +9,6 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import DictConfig
 
 from bnb_fairseq.criterions.config import BnbLossConfig
-from bnb_fairseq.models.classifier_config import BnbClassifierConfig
 from bnb_fairseq.models.config import BnbTransformerConfig
 from bnb_fairseq.tasks import unused_options
 from bnb_fairseq.tasks.pretraining_config import PretrainingBnbConfig
@@ -107,15 +106,6 @@ def test_models_that_start_from_something(make_config: Callable[..., Any]) -> No
     assert list(unused_of_model(cfg)) == ["--layer-norm-eps 1e-05"]
     cfg.bert_encoder, cfg.pretrained_checkpoint = None, "a.pt"
     assert list(unused_of_model(cfg)) == ["--layer-norm-eps 1e-05", "--cross-attention-init self"]
-
-
-def test_classifier() -> None:
-    cfg = BnbClassifierConfig(latent_size=8, length_control="length", canvas_tokens=True, untie_output=True)
-    cfg._name = "bnb_classifier"
-    options = ["--length-control length", "--latent-size 8", "--canvas-tokens True", "--untie-output True"]
-    assert unused_of_model(cfg) == {option: ["--classify-with decoder"] for option in options}
-    cfg.classify_with = "decoder"
-    assert unused_of_model(cfg) == {}
 
 
 @pytest.mark.parametrize(

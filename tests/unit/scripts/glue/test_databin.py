@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bnb_fairseq.classification.labels import label_names, load_classes, load_label_dictionary, load_numbers
+from bnb_fairseq.classification.sentence_prediction_bnb import SentencePredictionBnbTask
+from bnb_fairseq.classification.sentence_prediction_config import SentencePredictionBnbConfig
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.data.labels import label_names, load_classes, load_label_dictionary, load_numbers
-from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
-from bnb_fairseq.tasks.sentence_prediction_config import SentencePredictionBnbConfig
 
 from .conftest import Part, Write
 

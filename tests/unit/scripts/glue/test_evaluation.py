@@ -10,8 +10,8 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import nn
 
+from bnb_fairseq.classification.sentence_prediction_bnb import SentencePredictionBnbTask
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
 
 from ...checkpoint_files import save_checkpoint
 from .conftest import Part, Write

@@ -7,7 +7,7 @@ from typing import Any, Optional
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 from omegaconf import II
 
-from .config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES, CheckpointsConfig
+from ..tasks.config import DATASET_IMPL_CHOICES, MATMUL_PRECISION_CHOICES, CheckpointsConfig
 
 REPORTED = {  # fairseq's options -> the metrics that they add
     "report_mcc": {"mcc"},  # all three need labels that are numbers

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ..models.bert_encoder import BertEncoder
-from ..models.bnb_classifier import BnbClassifier
-from ..models.classifier_bodies import EncoderBody
-from ..models.classifier_config import BnbClassifierConfig
 from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
 from ..models.freezing import check_frozen
-from .bert_checkpoint import BertCheckpoint
-from .bert_groups import mark_parameters
-from .bert_import import ImportReport, import_bert
-from .from_bert import BertPair, load_berts, resolve_berts
-from .pretrained import OPTION, SIDES, PretrainedCheckpoint, load_pretrained, resolve_pretrained
-from .row_matching import SymbolTable, match_rows
+from ..start.bert_checkpoint import BertCheckpoint
+from ..start.bert_groups import mark_parameters
+from ..start.bert_import import ImportReport, import_bert
+from ..start.from_bert import BertPair, load_berts, resolve_berts
+from ..start.pretrained import OPTION, SIDES, PretrainedCheckpoint, load_pretrained, resolve_pretrained
+from ..start.row_matching import SymbolTable, match_rows
+from .bnb_classifier import BnbClassifier
+from .classifier_bodies import EncoderBody
+from .classifier_config import BnbClassifierConfig
 
 # What a checkpoint's decoder cannot do without: the options of bnb_transformer that bert2bert does not have, and one.
 DECODER_OPTIONS = (

@@ -10,11 +10,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from bnb_fairseq.classification.bnb_classifier import BnbClassifier
+from bnb_fairseq.classification.classifier_bodies import DecoderBody
+from bnb_fairseq.classification.classifier_config import BnbClassifierConfig
+from bnb_fairseq.classification.classifier_start import resolve_start, start_classifier
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.models.bnb_classifier import BnbClassifier
-from bnb_fairseq.models.classifier_bodies import DecoderBody
-from bnb_fairseq.models.classifier_config import BnbClassifierConfig
-from bnb_fairseq.start.classifier_start import resolve_start, start_classifier
 
 HEAD = "sentence_classification_head"
 # Ids of unit/conftest's WORDS: [CLS] 3, [SEP] 4, [PAD] 0.

@@ -16,13 +16,16 @@ from torch import Tensor
 from ..checkpoints.commands import check_named
 from ..criterions.validation_metrics import ALWAYS, check_best_metric
 from ..data.dictionary import BnbDictionary, load_dictionary
-from ..data.labels import label_names, load_classes, load_label_dictionary, load_numbers
 from ..data.parts import in_all, joined, load_parts
-from ..data.segments import Segments, SegmentsDataset
 from ..data.storage import open_items
-from ..models.bnb_classifier import BnbClassifier
-from ..start.classifier_start import resolve_start, start_classifier
-from .dictionary_task import DictionaryTask
+from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
+from ..tasks.dictionary_task import DictionaryTask
+from ..tasks.unused_options import NETWORK, Effect, Unused, described, has_value, without_effect
+from .bnb_classifier import BnbClassifier
+from .classifier_config import BnbClassifierConfig
+from .classifier_start import resolve_start, start_classifier
+from .labels import label_names, load_classes, load_label_dictionary, load_numbers
+from .segments import Segments, SegmentsDataset
 from .sentence_prediction_config import (
     SentencePredictionBnbConfig,
     check_options,
@@ -30,9 +33,24 @@ from .sentence_prediction_config import (
     classification_metrics,
     count_classes,
 )
-from .unused_options import described, unused_of_model
 
 logger = logging.getLogger(__name__)
+OF_DECODER = tuple(
+    name for name in BnbTransformerConfig.__dataclass_fields__ if name not in BertSeq2SeqConfig.__dataclass_fields__
+)
+UNUSED = (
+    *NETWORK,
+    Effect(
+        (*OF_DECODER, "cross_attention_init", "untie_output"),
+        "--classify-with decoder",
+        has_value("classify_with", "decoder"),
+    ),
+)
+
+
+def unused_options(cfg: Any) -> Unused:
+    """Find options of a classifier that are set in vain; none of another model, which is refused later."""
+    return without_effect(cfg, BnbClassifierConfig, UNUSED) if hasattr(cfg, "classify_with") else {}
 
 
 @register_task("sentence_prediction_bnb", dataclass=SentencePredictionBnbConfig)
@@ -167,7 +185,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             ValueError: if the model cannot have heads, or cannot start from what the options name.
         """
         self.begin_model(cfg, from_checkpoint)
-        if not from_checkpoint and (unused := unused_of_model(cfg)):
+        if not from_checkpoint and (unused := unused_options(cfg)):
             raise ValueError("; ".join(described(unused)))
         name = getattr(cfg, "_name", None)
         start = None if from_checkpoint or not hasattr(cfg, "classify_with") else resolve_start(cfg)

@@ -13,9 +13,10 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.optim import build_optimizer
 
 from bnb_fairseq import compat
+from bnb_fairseq.classification.classifier_config import BnbClassifierConfig
+from bnb_fairseq.classification.sentence_prediction_bnb import SentencePredictionBnbTask, unused_options
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.models.bert_encoder import segment_types
-from bnb_fairseq.tasks.sentence_prediction_bnb import SentencePredictionBnbTask
 
 from ..checkpoint_files import save_checkpoint
 
@@ -346,3 +347,11 @@ def test_labels_of_another_number(data_bin: Path, make_task: MakeTask, write: Wr
     write(data_bin / "label" / "valid.label", ["1"])
     with pytest.raises(ValueError, match=r"valid has 3 texts in .*, but 1 labels"):
         make_task("--regression-target").load_dataset("valid")
+
+
+def test_options_without_effect() -> None:
+    cfg = BnbClassifierConfig(latent_size=8, length_control="length", canvas_tokens=True, untie_output=True)
+    options = ["--length-control length", "--latent-size 8", "--canvas-tokens True", "--untie-output True"]
+    assert unused_options(cfg) == {option: ["--classify-with decoder"] for option in options}
+    cfg.classify_with = "decoder"
+    assert unused_options(cfg) == {}

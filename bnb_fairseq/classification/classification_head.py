@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import init_bert_weights
+from ..modules.layers import init_bert_weights
 
 
 class ClassificationHead(nn.Module):

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
-from .bert_encoder import BertEncoder
-from .bnb_transformer import BnbTransformer
+from ..models.bert_encoder import BertEncoder
+from ..models.bnb_transformer import BnbTransformer
+from ..models.config import layer_sizes
+from ..models.freezing import freeze
 from .classifier_config import BnbClassifierConfig
-from .config import layer_sizes
-from .freezing import freeze
 
 
 class EncoderBody(nn.Module):

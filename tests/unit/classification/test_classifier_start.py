@@ -11,11 +11,11 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor, nn
 
+from bnb_fairseq.classification.bnb_classifier import BnbClassifier
+from bnb_fairseq.classification.classifier_bodies import DecoderBody, EncoderBody
+from bnb_fairseq.classification.classifier_config import BnbClassifierConfig
+from bnb_fairseq.classification.classifier_start import resolve_start, start_classifier
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.bnb_classifier import BnbClassifier
-from bnb_fairseq.models.classifier_bodies import DecoderBody, EncoderBody
-from bnb_fairseq.models.classifier_config import BnbClassifierConfig
-from bnb_fairseq.start.classifier_start import resolve_start, start_classifier
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint

@@ -7,11 +7,11 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
-from ..modules.classification import ClassificationHead
+from ..models.config import BERT_BASE, SMALL, TINY, architecture, complete_sizes
+from ..models.task_with_dictionaries import require_own_task
+from .classification_head import ClassificationHead
 from .classifier_bodies import BODIES, DecoderBody, EncoderBody
 from .classifier_config import BnbClassifierConfig, check_options
-from .config import BERT_BASE, SMALL, TINY, architecture, complete_sizes
-from .task_with_dictionaries import require_own_task
 
 
 class TaskWithSource(Protocol):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnb_fairseq.data.segments import Segments, SegmentsDataset, shortened_lengths
+from bnb_fairseq.classification.segments import Segments, SegmentsDataset, shortened_lengths
 
 CLS, SEP, PAD = 101, 102, 0
 

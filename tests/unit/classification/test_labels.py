@@ -7,8 +7,8 @@ import pytest
 import torch
 from fairseq.data import indexed_dataset
 
+from bnb_fairseq.classification.labels import label_names, load_classes, load_label_dictionary, load_numbers
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.data.labels import label_names, load_classes, load_label_dictionary, load_numbers
 
 Write = Callable[[Path, Sequence[str]], Path]
 EOS, UNKNOWN, NO, YES = 2, 3, 4, 5

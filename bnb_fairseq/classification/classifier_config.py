@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import ChoiceEnum
 
+from ..models.config import BnbTransformerConfig, require_sizes
+from ..models.freezing import split_parts
 from ..problems import Problems
-from .config import BnbTransformerConfig, require_sizes
-from .freezing import split_parts
 
 CLASSIFY_WITH_CHOICES = ChoiceEnum(["encoder", "decoder"])
 FREEZABLE = {  # --classify-with -> what --freeze may name

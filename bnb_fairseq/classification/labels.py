@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .dictionary import BnbDictionary, SubwordDictionary, load_dictionary
-from .storage import open_items
+from ..data.dictionary import BnbDictionary, SubwordDictionary, load_dictionary
+from ..data.storage import open_items
 
 FILLER = re.compile(r"madeupword\d{4}")  # fairseq-preprocess fills a dictionary up to a multiple of 8 symbols
 

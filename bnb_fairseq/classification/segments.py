@@ -9,7 +9,7 @@ from fairseq.data import data_utils
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .whole_batches import WholeBatches
+from ..data.whole_batches import WholeBatches
 
 Sample = dict[str, Any]
 Lengths = NDArray[np.int64]
