@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from speed.clock import synchronise
+from timing.clock import synchronise
 from torch import Tensor
 
 from bnb_fairseq.criterions.canvas_loss import CanvasLoss
