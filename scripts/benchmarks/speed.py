@@ -25,7 +25,7 @@ from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.evaluation.machine import describe_machine
 
 REAL_BERT = Path("demo/bert")
-FETCH = Path(__file__).resolve().parents[1] / "fetch_bert.py"
+FETCH = Path(__file__).resolve().parents[2] / "examples" / "techdoc-en-de" / "fetch_bert.py"
 LARGEST = "largest"
 OPTIONAL = ("ctranslate2", "kenlm")
 VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
