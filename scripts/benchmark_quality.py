@@ -38,12 +38,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe_machine
 from quality import generation
 from quality.means import TESTED_MEANS, MeanFigures, measure_means, open_meteor, open_rouge
 from quality.report import DEFAULT, METRICS, TESTED, Figures, explain_speed, format_table, measure
 from quality.systems import System, parse_system, positive
 from report_translation import Significance, compare, read_lines
+
+from bnb_fairseq.evaluation.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("torch", "fairseq", "sacrebleu")

@@ -98,8 +98,8 @@ evaluate() {
         "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
 }
 
-stage bert python scripts/fetch_bert.py "$demo/bert"
-stage text python scripts/prepare_text.py examples/techdoc-en-de/data "$demo/text"
+stage bert python examples/techdoc-en-de/fetch_bert.py "$demo/bert"
+stage text python examples/techdoc-en-de/prepare_text.py examples/techdoc-en-de/data "$demo/text"
 stage preprocess preprocess
 stage untrained train "$demo/untrained" 1 0
 stage training train "$demo/trained" "$updates" 5e-4

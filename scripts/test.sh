@@ -40,8 +40,8 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pydoclint bnb_fairseq scripts
-python scripts/fetch_bert.py demo/bert || echo "no BERT could be fetched: the parity test on a real one is skipped"
+check pydoclint bnb_fairseq scripts examples
+python examples/techdoc-en-de/fetch_bert.py demo/bert || echo "no BERT could be fetched: the parity test on a real one is skipped"
 # Each process takes a run of neighbouring tests, whose fixtures it makes once; one that is done takes half of another's.
 spread=(--numprocesses auto --maxprocesses 4 --dist worksteal)
 check pytest tests/unit tests/integration tests/system "${spread[@]}" --durations 10 ${arguments[@]+"${arguments[@]}"}

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from sacrebleu.metrics.bleu import BLEUScore
 
+from bnb_fairseq.evaluation.markdown import cell, table
+
 from .analysis import (
     FREQUENCIES,
     LONG,
@@ -17,7 +19,6 @@ from .analysis import (
     shares,
     words_by_frequency,
 )
-from .markdown import cell, table
 
 Systems = Mapping[str, Text]
 NONE = "-"

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from report_translation import Significance, repetition, score
 
+from bnb_fairseq.evaluation.markdown import cell, table
+
 from .generation import Run
-from .markdown import cell, table
 from .means import TESTED_MEANS, MeanFigures
 from .systems import COPY, REFERENCE
 

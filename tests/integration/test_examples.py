@@ -128,7 +128,7 @@ def run_readme(name: str, folder: Path, device: str) -> list[tuple[Line, str]]:
                 continue
             trained.add(config)
             words = [*words, *QUICK, f"common.cpu={str(not cuda).lower()}", *OTHERS.get(config, ())]
-        elif words[1] == "scripts/run_glue.py" and not cuda:
+        elif words[1] == "examples/glue/run_glue.py" and not cuda:
             words = [*words, "--cpu"]
         elif words[1:3] == ["--best", "5"]:  # BLEU stays 0 here, and of equal ones fairseq keeps one or two
             words = [*words[:2], "1", *words[3:]]

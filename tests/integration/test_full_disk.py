@@ -22,10 +22,9 @@ def _become(words: Sequence[str], folder: Path, log: Path) -> None:
 
 
 def run_without_room(name: str, *words: object, folder: Path) -> str:
-    """Run a command or script that can write no large file, and return what it prints."""
+    """Run a command that can write no large file, and return what it prints."""
     log = folder / "log"
-    start = [name] if name.startswith("bnb-") else ["python", str(ROOT / "scripts" / f"{name}.py")]
-    line = [*start, *map(str, words)]
+    line = [name, *map(str, words)]
     process = forked.PROCESSES.Process(target=_become, args=(line, folder, log))
     process.start()
     process.join()

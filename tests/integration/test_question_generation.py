@@ -44,7 +44,7 @@ class Questions(NamedTuple):
 
 def script(name: str, *arguments: object) -> str:
     """Run a script; what it prints."""
-    done = forked.capture("python", ROOT / "scripts" / name, *arguments)
+    done = forked.capture("python", ROOT / name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -63,7 +63,7 @@ def questions(wordnet: None, fairseq: Command, write: Write, tmp_path_factory: p
     folder = tmp_path_factory.mktemp("questions")
     for part, (count, first) in PARTS.items():
         write_squad(folder / f"{part}.json", make_articles(count, first))
-        script("squad_to_text.py", folder / f"{part}.json", folder / part)
+        script("examples/squad_qg/squad_to_text.py", folder / f"{part}.json", folder / part)
     texts = [folder / f"train.{side}" for side in SIDES]
     bert = make_bert(folder / "bert", texts, symbols=200, width=32, layers=2)
     prefixes = [option for part in PARTS for option in (f"--{part}pref", folder / part)]
@@ -131,9 +131,8 @@ def test_comparison(questions: Questions, device: str, tmp_path: Path) -> None:
     text = questions.text
     line = [questions.data_bin, "--source", text / "test.answer", "--reference", text / "test.question"]
     line += ["--output", tmp_path, "--bootstrap", 20, *(["--cpu"] if device == "cpu" else [])]
-    printed = script(
-        "benchmark_quality.py", *line, f"one pass={questions.checkpoint}", "--metrics", "bleu", "rouge", "meteor"
-    )
+    metrics = ("--metrics", "bleu", "rouge", "meteor")
+    printed = script("scripts/benchmark_quality.py", *line, f"one pass={questions.checkpoint}", *metrics)
     assert "| ROUGE-L mean ± 95% | p of ROUGE-L | METEOR | METEOR mean ± 95% | p of METEOR |" in printed
     content: dict[str, Any] = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     assert f"--task {TASK} " in content["runs"]["one pass"]["command"]

@@ -1,4 +1,4 @@
-"""Classification and regression through scripts/run_glue.py and fairseq's own commands."""
+"""Classification and regression through examples/glue/run_glue.py and fairseq's own commands."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def run(device: str) -> Run:
 
     def finish(*arguments: str | Path, fails: bool = False) -> Ran:
         cpu = ["--cpu"] if device == "cpu" else []
-        done = forked.capture("python", ROOT / "scripts" / "run_glue.py", *cpu, *arguments)
+        done = forked.capture("python", ROOT / "examples" / "glue" / "run_glue.py", *cpu, *arguments)
         assert (done.returncode != 0) == fails, f"{done.args} ended with {done.returncode}:\n{done.stderr[-6000:]}"
         return Ran(done.stdout, done.stderr)
 

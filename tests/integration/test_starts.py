@@ -26,7 +26,7 @@ EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
-    "squad_to_text",
+    "examples/squad_qg/squad_to_text.py",
     *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
@@ -60,14 +60,14 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
         "bnb-convert": ["seed-to-fairseq", fixture, "out/model.pt"],
-        "squad_to_text": ["squad.json", "text"],
+        "examples/squad_qg/squad_to_text.py": ["squad.json", "text"],
         "bnb-ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
         "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "bnb-refinement": [*path, "--html", "page.html"],
         "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")
-    start = [ROOT / "scripts" / f"{name}.py"] if module == name else ["-m", f"bnb_fairseq.cli.{module}"]
+    start = [ROOT / name] if module == name else ["-m", f"bnb_fairseq.cli.{module}"]
     return ["python", *start, *words[name]]
 
 

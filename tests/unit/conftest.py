@@ -1,10 +1,12 @@
-"""Tiny BERTs as transformers writes them, and models and batches to go with them."""
+"""Tiny BERTs as transformers writes them, models and batches to go with them, and scripts as modules."""
 
+import importlib.util
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BertSeq2SeqConfig, BnbTransformerConfig
 from bnb_fairseq.modules.layers import LayerSizes
 from bnb_fairseq.start.bert_checkpoint import BertCheckpoint
+
+from ..conftest import ROOT
 
 # BERT's special symbols stand where BERT has them relative to each other, but not at its ids; "[unused0]" is no word.
 SPECIAL = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -35,6 +39,26 @@ def log_levels() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Iterator[Callable[..., ModuleType]]:
+    """Load a script of a folder that is no package; scripts find each other there, as when Python runs one of them."""
+    folders: list[str] = []
+
+    def load(name: str, folder: str = "scripts") -> ModuleType:
+        folders.append(str(ROOT / folder))
+        sys.path.insert(0, folders[-1])
+        spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for folder in folders:
+        sys.path.remove(folder)
 
 
 @torch.no_grad()

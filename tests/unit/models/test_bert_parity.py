@@ -177,7 +177,8 @@ def real_bert() -> Path:
     directory = Path(named) if named else ROOT / "demo" / "bert"
     if not (directory / "model.safetensors").is_file():
         pytest.skip(
-            f"no BERT in {directory}: run scripts/fetch_bert.py demo/bert, or name a directory in BNB_TEST_BERT"
+            f"no BERT in {directory}: run examples/techdoc-en-de/fetch_bert.py demo/bert, or name a directory in "
+            "BNB_TEST_BERT"
         )
     return directory
 

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from .conftest import SCRIPTS
+from ...conftest import ROOT
 
 WANTED = "fairseq-fixed==0.12.3.1"
 ALL = ["torch", "build-tools", "fairseq", "requirements", "plugin"]
@@ -130,7 +130,7 @@ def test_commands_that_came_later(commands: dict[str, str], packages: ModuleType
 
 def run_bare(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run without site-packages, as in a fresh virtual environment."""
-    line = [sys.executable, "-I", "-S", str(SCRIPTS / "missing_packages.py"), *arguments]
+    line = [sys.executable, "-I", "-S", str(ROOT / "scripts" / "missing_packages.py"), *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 

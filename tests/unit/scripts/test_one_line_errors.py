@@ -19,23 +19,24 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "bnb-average": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "bnb-convert": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "bnb-refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
-    "report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
-    "prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
+    "scripts/report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
+    "examples/techdoc-en-de/prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "bnb-tune": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "bnb-distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
 }
 
 
 @pytest.fixture
-def raises(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+def raises(load_script: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
     """Load a script that is to meet an error as soon as its arguments are read."""
 
     def load(name: str, error: Exception) -> ModuleType:
         def fail(*_: object) -> None:
             raise error
 
-        command = name.removeprefix("bnb-")
-        script = load_script(name) if command == name else import_module(f"bnb_fairseq.cli.{command}")
+        folder, _, command = name.rpartition("/")
+        module = f"bnb_fairseq.cli.{command.removeprefix('bnb-')}"
+        script = load_script(command, folder) if folder else import_module(module)
         monkeypatch.setattr(script, "parse_arguments", lambda: argparse.Namespace(cpu=True))
         monkeypatch.setattr(script, EXPECTED[name][0], fail)
         return script
@@ -50,7 +51,7 @@ def test_expected_errors_of_each_script(
     error = kind("--beam must be\n  at least 1,\tbut is 0\n")
     with pytest.raises(SystemExit) as ended:
         raises(name, error).main()
-    assert ended.value.code == f"{name}: --beam must be at least 1, but is 0"
+    assert ended.value.code == f"{name.rpartition('/')[2]}: --beam must be at least 1, but is 0"
     assert ended.value.__cause__ is error
 
 

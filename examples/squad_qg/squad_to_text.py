@@ -1,7 +1,7 @@
 r"""Turn SQuAD's JSON into text for question generation: answers with their contexts, and the questions asked of them.
 
-    python scripts/squad_to_text.py train-v1.1.json data/train
-    python scripts/squad_to_text.py train-v1.1.json data/test --titles doclist-test.txt
+    python examples/squad_qg/squad_to_text.py train-v1.1.json data/train
+    python examples/squad_qg/squad_to_text.py train-v1.1.json data/test --titles doclist-test.txt
 
 Written are OUTPUT_PREFIX.answer, in each line an answer, a tab and the paragraph that it stands in, and
 OUTPUT_PREFIX.question, in each line a question. White space within a text (tabs and line breaks, too) becomes single

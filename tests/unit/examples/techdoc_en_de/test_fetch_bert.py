@@ -11,8 +11,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def bert(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("fetch_bert")
+def bert(load_script: Callable[..., ModuleType]) -> ModuleType:
+    return load_script("fetch_bert", "examples/techdoc-en-de")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ CONTENT = {
 
 
 @pytest.fixture(scope="module")
-def places(load_script: Callable[[str], ModuleType]) -> ModuleType:
+def places(load_script: Callable[..., ModuleType]) -> ModuleType:
+    load_script("squad_to_text", "examples/squad_qg")
     return importlib.import_module("squad.places")
 
 

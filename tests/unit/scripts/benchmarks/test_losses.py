@@ -11,8 +11,8 @@ TINY += ["--width", "4"]
 
 
 @pytest.fixture(scope="module")
-def benchmark(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("benchmark_losses")
+def benchmark(load_script: Callable[..., ModuleType]) -> ModuleType:
+    return load_script("losses", "scripts/benchmarks")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -50,7 +50,7 @@ def test_largest_difference(benchmark: ModuleType) -> None:
 
 
 def test_command(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmark_losses.py", *TINY, "--threads", str(torch.get_num_threads())])
+    monkeypatch.setattr("sys.argv", ["losses.py", *TINY, "--threads", str(torch.get_num_threads())])
     benchmark.main()
     printed = capsys.readouterr()
     assert "CPU " in printed.out

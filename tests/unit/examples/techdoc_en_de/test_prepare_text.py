@@ -12,8 +12,8 @@ import sentencepiece
 
 
 @pytest.fixture(scope="module")
-def prepare(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("prepare_text")
+def prepare(load_script: Callable[..., ModuleType]) -> ModuleType:
+    return load_script("prepare_text", "examples/techdoc-en-de")
 
 
 def write_rows(path: Path, rows: Sequence[str]) -> Path:

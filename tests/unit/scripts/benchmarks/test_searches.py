@@ -18,18 +18,18 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer, Encoded
 from bnb_fairseq.modules.canvas import Canvas
 
 SIZES = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
-LoadScript = Callable[[str], ModuleType]
+LoadScript = Callable[..., ModuleType]
 Part = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
 def benchmark(load_script: LoadScript) -> ModuleType:
-    return load_script("benchmark_speed")
+    return load_script("speed", "scripts/benchmarks")
 
 
 @pytest.fixture(scope="module")
 def part(benchmark: ModuleType) -> Part:
-    return lambda name: importlib.import_module(f"speed.{name}")
+    return lambda name: importlib.import_module(f"timing.{name}")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 from .tasks import TextTask
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FAIRSEQ_TRAIN = Path(sys.executable).with_name("fairseq-train")
 # A task's metrics -> options of fairseq's criterion, and the metric that chooses the checkpoint.
 REPORTS: dict[tuple[str, ...], tuple[list[str], str]] = {

@@ -89,8 +89,8 @@ FILES: Mapping[str, Mapping[str, list[list[str]]]] = {
 
 
 @pytest.fixture(scope="session")
-def run_glue(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("run_glue")
+def run_glue(load_script: Callable[..., ModuleType]) -> ModuleType:
+    return load_script("run_glue", "examples/glue")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ SYSTEMS = {
 )
 def test_table_json_and_picture(systems: list[str], setting: Setting, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
-    command = ["python", ROOT / "scripts" / "benchmark_speed.py", "--device", "cpu", "--threads", "1"]
+    command = ["python", ROOT / "scripts" / "benchmarks" / "speed.py", "--device", "cpu", "--threads", "1"]
     command += ["--sizes", setting.bert, "--batches", "1", "largest", "--largest", "3", "--runs", "1"]
     command += ["--source-tokens", "6", "--target-tokens", "9", "--memory-batch", "2", "--output", tmp_path]
     command += ["--systems", *systems]

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fetch_bert import fetch
-from machine import describe_machine
-from speed.clock import largest_batch, peak_memory, time_in_turns
-from speed.families import FAMILIES
-from speed.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
-from speed.systems import System
-from speed.workload import PRECISIONS, Workload, make_workload
+from timing.clock import largest_batch, peak_memory, time_in_turns
+from timing.families import FAMILIES
+from timing.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
+from timing.systems import System
+from timing.workload import PRECISIONS, Workload, make_workload
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.machine import describe_machine
 
 REAL_BERT = Path("demo/bert")
+FETCH = Path(__file__).resolve().parents[2] / "examples" / "techdoc-en-de" / "fetch_bert.py"
 LARGEST = "largest"
 OPTIONAL = ("ctranslate2", "kenlm")
 VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
@@ -232,10 +232,10 @@ def main() -> None:
     for name in ("bnb_fairseq", "fairseq", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     torch.set_num_threads(options.threads)
-    if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
-        fetch(REAL_BERT)
     lengths = (options.source_tokens, options.target_tokens)
-    with one_line_errors("benchmark_speed", ValueError):
+    with one_line_errors("speed", ValueError, subprocess.CalledProcessError):
+        if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
+            subprocess.run([sys.executable, str(FETCH), str(REAL_BERT)], check=True, stdout=sys.stderr)
         settings = [
             make_workload(size, lengths, options.device, precision, options.threads)
             for size in options.sizes

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +15,18 @@ import torch
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 SIZES = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
-LoadScript = Callable[[str], ModuleType]
+LoadScript = Callable[..., ModuleType]
 
 
 @pytest.fixture(scope="module")
 def benchmark(load_script: LoadScript) -> ModuleType:
-    return load_script("benchmark_speed")
+    return load_script("speed", "scripts/benchmarks")
 
 
 @pytest.fixture(scope="module")
 def part(benchmark: ModuleType) -> Callable[[str], Any]:
     """One of the modules that the benchmark is made of."""
-    return lambda name: importlib.import_module(f"speed.{name}")
+    return lambda name: importlib.import_module(f"timing.{name}")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_floor_is_the_forward_pass(part: Callable[[str], Any], workload: Any
     model = systems.ready(systems.bnb_model(workload, task, "length", refines=False), workload)
     sample = part("workload").make_sample(task.source_dictionary, 3, 6)
     seen = []
-    model.decoder.head.register_forward_hook(lambda module, inputs, logits: seen.append(logits.argmax(dim=-1)))
+    model.decoder.head.register_forward_hook(lambda module, inputs, logits: seen.append(logits.whole().argmax(dim=-1)))
     systems.floor("floor", task, model, workload).translate(sample)
     hypotheses = task.inference_step(task.build_generator([model], Namespace()), [model], sample)
     assert seen[0].T.tolist() == [best[0]["tokens"].tolist() for best in hypotheses]
@@ -245,8 +246,20 @@ def test_unknown_size(part: Callable[[str], Any]) -> None:
 
 
 def test_unknown_size_ends_with_a_message(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmark_speed.py", "--device", "cpu", "--sizes", "large"])
-    with pytest.raises(SystemExit, match=r"^benchmark_speed: --sizes must be bert-base or directories"):
+    monkeypatch.setattr("sys.argv", ["speed.py", "--device", "cpu", "--sizes", "large"])
+    with pytest.raises(SystemExit, match=r"^speed: --sizes must be bert-base or directories"):
+        benchmark.main()
+
+
+def test_missing_bert_is_fetched(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str], **_: object) -> None:
+        assert Path(command[1]).is_file()
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["speed.py", "--device", "cpu"])
+    monkeypatch.setattr(benchmark.subprocess, "run", fail)
+    with pytest.raises(SystemExit, match=r"^speed: Command .*fetch_bert\.py', 'demo/bert'\]' returned non-zero"):
         benchmark.main()
 
 
@@ -255,7 +268,7 @@ def test_figures_are_written_after_every_size(
 ) -> None:
     (finished,) = results(part)
     arguments = [
-        "benchmark_speed.py",
+        "speed.py",
         "--device",
         "cpu",
         "--sizes",

@@ -1,7 +1,7 @@
 r"""Train and evaluate a classifier on GLUE's tasks, or on other text in TSV files, and print the table of results.
 
-    python scripts/run_glue.py GLUE_DIR --task all --output glue --bert-encoder bert-base-uncased
-    python scripts/run_glue.py --task custom --train train.tsv --dev dev.tsv --no-header --text-columns 1 \
+    python examples/glue/run_glue.py GLUE_DIR --task all --output glue --bert-encoder bert-base-uncased
+    python examples/glue/run_glue.py --task custom --train train.tsv --dev dev.tsv --no-header --text-columns 1 \
         --label-column 3 --output sections --bert-encoder bert-base-uncased
 
 GLUE_DIR holds a folder for each task (CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI) with GLUE's own files.
@@ -27,9 +27,9 @@ from glue.report import explain, format_table
 from glue.runs import TaskRun, describe_options
 from glue.tasks import GLUE, TextTask, custom_task
 from glue.tsv import Column, Columns
-from machine import describe_machine
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.machine import describe_machine
 
 ALL, CUSTOM = "all", "custom"
 VERSIONS = ("torch", "fairseq", "sklearn", "scipy")

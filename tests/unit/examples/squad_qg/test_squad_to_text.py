@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ...squad_files import make_articles, make_entry, write_squad
+from ....squad_files import make_articles, make_entry, write_squad
 
 Convert = Callable[..., str]
 CONTEXT = "In 1843, Ada\twrote the \u00a0 first\nprogram."
 
 
 @pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("squad_to_text")
+def script(load_script: Callable[..., ModuleType]) -> ModuleType:
+    return load_script("squad_to_text", "examples/squad_qg")
 
 
 @pytest.fixture
