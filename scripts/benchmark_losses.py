@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from machine import describe_machine
 from speed.clock import synchronise
 from torch import Tensor
 
 from bnb_fairseq.criterions.canvas_loss import CanvasLoss
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.losses.packing import Packing
 from bnb_fairseq.modules.canvas import Revealed
 from bnb_fairseq.modules.lazy_logits import LazyLogits

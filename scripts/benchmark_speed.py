@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 from fetch_bert import fetch
-from machine import describe_machine
 from speed.clock import largest_batch, peak_memory, time_in_turns
 from speed.families import FAMILIES
 from speed.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
@@ -24,6 +23,7 @@ from speed.systems import System
 from speed.workload import PRECISIONS, Workload, make_workload
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.machine import describe_machine
 
 REAL_BERT = Path("demo/bert")
 LARGEST = "largest"

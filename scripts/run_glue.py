@@ -27,9 +27,9 @@ from glue.report import explain, format_table
 from glue.runs import TaskRun, describe_options
 from glue.tasks import GLUE, TextTask, custom_task
 from glue.tsv import Column, Columns
-from machine import describe_machine
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.machine import describe_machine
 
 ALL, CUSTOM = "all", "custom"
 VERSIONS = ("torch", "fairseq", "sklearn", "scipy")

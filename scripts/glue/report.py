@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from quality.markdown import cell, table
+from bnb_fairseq.evaluation.markdown import cell, table
 
 from .metrics import METRICS
 

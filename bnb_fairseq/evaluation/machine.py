@@ -4,12 +4,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]  # of a checkout
 
 
 def describe_machine(device: str, packages: Sequence[str]) -> dict[str, str | int]:
@@ -23,10 +24,10 @@ def describe_machine(device: str, packages: Sequence[str]) -> dict[str, str | in
         What it is, by name; the commit is ``unknown`` where git does not know it.
     """
     line = ["git", "--no-optional-locks", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        commit = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
+    commit = "unknown"
+    if (ROOT / ".git").exists():  # else an installed package would take the commit of a repository around it
+        with suppress(OSError, subprocess.CalledProcessError):
+            commit = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else None
     gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
