@@ -93,7 +93,7 @@ translate() {
 }
 
 evaluate() {
-    python scripts/report_translation.py --source "$demo/text/test.en" --reference "$demo/text/test.de" --samples 10 \
+    bnb-score texts --source "$demo/text/test.en" --reference "$demo/text/test.de" --samples 10 \
         "trained, with search=$demo/output/searched.txt" "trained=$demo/output/trained.txt" \
         "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
 }

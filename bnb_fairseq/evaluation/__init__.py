@@ -1,1 +1,1 @@
-"""Trained models on data: which options of the search suit them best, and how they fill their canvas."""
+"""Trained models on data: scores, comparisons and analyses of what they write, and how they fill their canvas."""

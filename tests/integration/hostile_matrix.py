@@ -52,10 +52,6 @@ class Outcome(NamedTuple):
         return not self.ran and self.status not in (0, None) and REFUSED.search(self.printed) is not None
 
 
-def script(name: str) -> list[str]:
-    return ["python", str(ROOT / "scripts" / f"{name}.py")]
-
-
 def module(name: str) -> list[str]:
     return ["python", "-m", f"bnb_fairseq.cli.{name}"]
 
@@ -85,7 +81,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "distill": [*module("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
         "tune": [*module("tune"), str(data), *path, "--cpu"],
         "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
-        "benchmark_quality": [*script("benchmark_quality"), str(data), *texts, "--cpu", f"x={checkpoint}"],
+        "score": [*module("score"), "checkpoints", str(data), *texts, "--cpu", f"x={checkpoint}"],
         "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],
         "convert to BERTs": [*convert, "fairseq-to-hf", str(checkpoint), out, "--data", str(data)],
         "convert to the original": [*convert, "fairseq-to-seed", str(checkpoint), out, "--data", str(data)],

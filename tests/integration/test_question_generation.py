@@ -131,8 +131,10 @@ def test_comparison(questions: Questions, device: str, tmp_path: Path) -> None:
     text = questions.text
     line = [questions.data_bin, "--source", text / "test.answer", "--reference", text / "test.question"]
     line += ["--output", tmp_path, "--bootstrap", 20, *(["--cpu"] if device == "cpu" else [])]
-    metrics = ("--metrics", "bleu", "rouge", "meteor")
-    printed = script("scripts/benchmark_quality.py", *line, f"one pass={questions.checkpoint}", *metrics)
+    metrics = ["--metrics", "bleu", "rouge", "meteor"]
+    done = forked.capture("bnb-score", "checkpoints", *line, f"one pass={questions.checkpoint}", *metrics)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout
     assert "| ROUGE-L mean ± 95% | p of ROUGE-L | METEOR | METEOR mean ± 95% | p of METEOR |" in printed
     content: dict[str, Any] = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
     assert f"--task {TASK} " in content["runs"]["one pass"]["command"]

@@ -27,7 +27,7 @@ NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
     "examples/squad_qg/squad_to_text.py",
-    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-tune"),
+    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-score", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -64,6 +64,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "bnb-ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
         "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "bnb-refinement": [*path, "--html", "page.html"],
+        "bnb-score": ["texts", "x=output", "--source", "text", "--reference", "text", "--bootstrap", 10],
         "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")
@@ -103,6 +104,8 @@ def compare(words: Sequence[object], folder: Path) -> None:
     for place in folders:
         place.mkdir()
         write_squad(place / "squad.json", make_articles(2))
+        (place / "text").write_text("the file\na cell\n")
+        (place / "output").write_text("D-0\t-1\tthe file\nD-1\t-1\ta bell\n")
     started = really(words, folders[0])
     assert started.returncode == 0, started.stderr[-3000:]
     other = forked.capture(*words, stdin=TYPED, cwd=folders[1])

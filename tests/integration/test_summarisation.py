@@ -14,7 +14,6 @@ import bnb_fairseq  # noqa: F401  (lets torch's safe loader read fairseq's check
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.metrics.rouge import Rouge
 
-from ..conftest import ROOT
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
 from .test_several_processes import in_two_processes
@@ -166,7 +165,7 @@ def test_canvases_shorter_than_their_sources(
 def test_comparison_with_rouge(
     summaries: Summaries, noisy: Path, device: str, fairseq: Command, translations: Translations, tmp_path: Path
 ) -> None:
-    line = ["python", ROOT / "scripts" / "benchmark_quality.py", summaries.data_bin]
+    line = ["bnb-score", "checkpoints", summaries.data_bin]
     line += ["--source", summaries.text / "test.text", "--reference", summaries.text / "test.summary"]
     line += ["--output", tmp_path / "quality", "--bootstrap", 30, "--picture", tmp_path / "quality.png"]
     line += ["--cpu"] if device == "cpu" else []

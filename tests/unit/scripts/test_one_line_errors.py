@@ -19,7 +19,7 @@ EXPECTED: dict[str, tuple[str, list[type[Exception]], list[type[Exception]]]] = 
     "bnb-average": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "bnb-convert": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
     "bnb-refinement": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),
-    "scripts/report_translation": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
+    "bnb-score": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "examples/techdoc-en-de/prepare_text": ("run", [ValueError, OSError, FileNotFoundError], [RuntimeError, KeyError]),
     "bnb-tune": ("run", [ValueError, OSError, FileNotFoundError, ImportError], [RuntimeError, KeyError]),
     "bnb-distill": ("check", [ValueError, OSError, FileNotFoundError], [RuntimeError, ImportError]),

@@ -1,6 +1,7 @@
 """The systems of a comparison, as they stand on the command line."""
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 FIXED = {"--gen-subset", "--path", "--quiet", "--results-path"}  # a system with its own could not be compared
 COPY, REFERENCE = "source copied", "reference"
+RECORD = "quality.json"  # in the folder of a comparison
 
 
 class System(NamedTuple):
@@ -54,13 +56,54 @@ def parse_system(text: str) -> System:
         equals, checkpoint, options = "", "", []
     if not equals or not re.search(r"\w", name) or not name.isprintable():
         raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
-    if name in (COPY, REFERENCE):
-        raise argparse.ArgumentTypeError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")
+    refuse_reserved(name)
     if options and not options[0].startswith("-"):
         raise argparse.ArgumentTypeError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
     if taken := FIXED & {option.split("=")[0] for option in options}:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))} must be left to this script, but is in {text!r}")
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))} must be left to this command, but is in {text!r}")
     return System(name, checkpoint, tuple(options))
+
+
+def find_outputs(text: str) -> list[tuple[str, Path]]:
+    """Read one SYSTEM that was translated before.
+
+    Args:
+        text: ``NAME=OUTPUT``, or a folder of ``bnb-score checkpoints``.
+
+    Returns:
+        Names and output files.
+
+    Raises:
+        ArgumentTypeError: if it is neither.
+    """
+    folder = Path(text)
+    if folder.is_dir():
+        record = folder / RECORD
+        try:
+            names = list(json.loads(record.read_text(encoding="utf-8"))["runs"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise argparse.ArgumentTypeError(
+                f"a folder must be one that bnb-score checkpoints has filled, but {record} has no runs ({error!r})"
+            ) from error
+        return [(name, folder / output_file(name)) for name in names]
+    name, equals, file = (part.strip() for part in text.partition("="))
+    if not (name and name.isprintable() and equals and file):
+        raise argparse.ArgumentTypeError(f"must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is {text!r}")
+    refuse_reserved(name)
+    return [(name, Path(file))]
+
+
+def refuse_reserved(name: str) -> None:
+    """See that no system is called like another row of the table.
+
+    Args:
+        name: the system's.
+
+    Raises:
+        ArgumentTypeError: if it is.
+    """
+    if name in (COPY, REFERENCE):
+        raise argparse.ArgumentTypeError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")
 
 
 def positive(text: str) -> int:

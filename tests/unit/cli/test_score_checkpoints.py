@@ -4,99 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
-from sacrebleu.metrics.bleu import BLEU
 
-from .conftest import REFERENCES, Main, Part, Write, calls
+from bnb_fairseq.cli import score
+from bnb_fairseq.evaluation import runs
+from bnb_fairseq.evaluation.systems import parse_system
 
-
-@pytest.mark.parametrize(
-    ("lines", "percent"),
-    [
-        (["a a b", "b b b"], 100 * 3 / 6),  # the b at the border of two sentences does not count
-        (["a b a b"], 0),
-        (["so, so, so"], 0),  # so , so , so
-        (["Ja ja ..."], 100 * 2 / 5),  # Ja ja . . .
-        (["wait &amp; & see"], 100 * 1 / 4),  # 13a resolves &amp;
-        (["", "   "], 0),
-        ([], 0),
-    ],
-)
-def test_repetition(lines: list[str], percent: float, report: ModuleType) -> None:
-    assert report.repetition(lines) == pytest.approx(percent, abs=1e-12)
-
-
-def test_bootstrap_of_one_sentence(report: ModuleType) -> None:
-    """Every sample is that sentence: no spread, and no sample's difference is more than the average one."""
-    reference = ["the cat sat on a mat"]
-    outputs = {"right": reference, "wrong": ["the cat sat on the mat"], "again": reference}
-    found, signature = report.compare(outputs, reference, "right", samples=99, seed=5)
-    wrong = 100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
-    assert found["right"] == pytest.approx((100, 0, None), abs=1e-9)
-    assert found["wrong"] == pytest.approx((wrong, 0, 1 / 100), abs=1e-6)  # float32
-    assert found["again"] == pytest.approx((100, 0, None), abs=1e-9), "it is the baseline: no p is meaningful"
-    assert signature.startswith("nrefs:1|bs:99|seed:5|")
-
-
-def test_bootstrap_against_a_slow_one(report: ModuleType) -> None:
-    """The same draws, each scored as a text; the baseline is not the first system."""
-    references = ["a b c d e f", "g h i j k", "l m n o p q r", "s t u v w"]
-    outputs = {
-        "half": ["a b c d e x", "g h x j k", "l m n o p q r", "s t u v"],
-        "base": ["a b c d e f", "g h i j x", "x m n o p q r", "s t u x w"],
-    }
-    samples, seed = 40, 11
-    draws = np.random.default_rng(seed).choice(4, size=(samples, 4), replace=True)
-
-    def bleu(lines: list[str], places: Sequence[int]) -> float:
-        score = BLEU().corpus_score([lines[i] for i in places], [[references[i] for i in places]])
-        return float(score.score)
-
-    scores = {name: sorted(bleu(lines, draw) for draw in draws) for name, lines in outputs.items()}
-    apart = [abs(bleu(outputs["half"], draw) - bleu(outputs["base"], draw)) for draw in draws]
-    observed = abs(bleu(outputs["half"], range(4)) - bleu(outputs["base"], range(4)))
-    beyond = sum(value - sum(apart) / samples > observed for value in apart)
-
-    found, _ = report.compare(outputs, references, "base", samples, seed)
-    for name, ranked in scores.items():  # 95%: without the lowest and the highest 1 / 40
-        assert found[name].mean == pytest.approx(sum(ranked) / samples, abs=1e-4)
-        assert found[name].interval == pytest.approx((ranked[-2] - ranked[1]) / 2, abs=1e-4)
-    assert 0 < beyond < samples
-    assert found["half"].p_value == pytest.approx((beyond + 1) / (samples + 1), abs=1e-12)
-    assert found["base"].p_value is None
-    assert report.compare(outputs, references, "base", samples, seed + 1)[0] != found
-
-
-def test_equal_scores_of_different_outputs_are_tested(report: ModuleType) -> None:
-    references = ["a b c d e", "f g h i j"]
-    outputs = {"first": ["a b c d e", "x x x x x"], "second": ["x x x x x", "f g h i j"]}
-    found, _ = report.compare(outputs, references, "first", 50, 1)
-    assert found["second"].p_value > 0.2
-
-
-def test_table_layout(part: Part, report: ModuleType) -> None:
-    figures, speed, significance = part("report").Figures, part("report").Speed, report.Significance
-    rows = [
-        figures("a|b", 0.855, 0.946, 21.55, 52.64, significance(21.58, 1.042, None), speed((1072.11,)), 1.0),
-        figures("better", 1.0, 10.0, 30.0, 60.0, significance(30.0, 0.96, 1 / 1001), speed((3.9, 4.06, 4.7)), 0.0042),
-        figures("same", 1.0, 0.0, 21.55, 52.64, significance(21.58, 1.042, None)),
-        figures("source copied", 1.02, 0.2, 6.8, 24.9),
-        figures("reference", 1.0, 0.18),
-    ]
-    assert part("report").format_table(rows, "a|b").split("\n") == [
-        "| system | BLEU | mean ± 95% | p | chrF | length ratio | repetition % | sentences/s | ratio |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
-        r"| a\|b | 21.6 | 21.6 ± 1.0 | baseline | 52.6 | 0.85 | 0.95 | 1,072.1 | 1.00 |",
-        "| better | 30.0 | 30.0 ± 1.0 | 0.0010 | 60.0 | 1.00 | 10.00 | 4.1 ±10% | 0.00 |",
-        "| same | 21.6 | 21.6 ± 1.0 | equal | 52.6 | 1.00 | 0.00 | - | - |",
-        "| source copied | 6.8 | - | - | 24.9 | 1.02 | 0.20 | - | - |",
-        "| reference | - | - | - | - | 1.00 | 0.18 | - | - |",
-    ]
+from ...conftest import ROOT
+from .conftest import REFERENCES, Main, Refused, Write, calls
 
 
 def test_whole_command(main: Main, folder: Path) -> None:
@@ -123,7 +41,7 @@ def test_whole_command(main: Main, folder: Path) -> None:
     listed = [line.partition(" --batch-size")[0] for line in block.splitlines()]
     runs = [command.format(f"{name}.pt") for name in ("good", "bad", "bad")]
     assert listed[0] == "```bash"
-    assert listed[1].startswith("python benchmark_quality.py data --source text.en --reference text.de --output out")
+    assert listed[1].startswith("bnb-score checkpoints data --source text.en --reference text.de --output out")
     assert "'the bad=bad.pt --beam 5'" in listed[1]
     assert listed[2:6] == ["# runs", *runs]
     assert "--batch-size 64 --cpu --beam 5\n" in block
@@ -193,12 +111,10 @@ def test_what_makes_a_command_another_one(main: Main, folder: Path) -> None:
     assert "used again" not in main("bad=bad.pt --beam 2")
 
 
-def test_machines_are_told_apart(
-    main: Main, benchmark: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(benchmark, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
+def test_machines_are_told_apart(main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
     main("bad=bad.pt")
-    monkeypatch.setattr(benchmark, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
+    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
     assert "CPU first, threads 2\n\nCPU second, threads 1\n\n" in main("bad=bad.pt", "good=good.pt")
     content = json.loads((folder / "out" / "quality.json").read_text(encoding="utf-8"))
     assert [content["runs"][name]["threads"] for name in ("bad", "good")] == [2, 1]
@@ -249,7 +165,7 @@ def test_sentences_left_out(main: Main, folder: Path, write: Write) -> None:
         (["a\nb=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is 'a\\nb=good.pt'"),
         (["x=good.pt --beam '5"], 'must be NAME=CHECKPOINT [OPTIONS], but is "x=good.pt --beam \'5"'),
         (["x=good.pt bad.pt"], "options must follow the checkpoint, but 'bad.pt' does in 'x=good.pt bad.pt'"),
-        (["x=good.pt --path=y --quiet"], "--path, --quiet must be left to this script, but is in 'x=good.pt --path=y"),
+        (["x=good.pt --path=y --quiet"], "--path, --quiet must be left to this command, but is in 'x=good.pt --path=y"),
         (
             ["reference=good.pt"],
             "NAME must not be 'source copied' or 'reference', but is 'reference'",
@@ -277,46 +193,39 @@ def test_sentences_left_out(main: Main, folder: Path, write: Write) -> None:
     ],
 )
 def test_refused_before_anything_runs(
-    arguments: list[str], message: str, main: Main, folder: Path, write: Write, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, main: Main, refused: Refused, folder: Path, write: Write
 ) -> None:
     write(folder / "short.en", ["one"])
-    with pytest.raises(SystemExit) as caught:
-        main(*arguments)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(main, *arguments)
     assert calls(folder) == []
     assert not (folder / "out").exists()
 
 
-def test_all_faults_at_once(
-    part: Part, main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_faults_at_once(main: Main, refused: Refused, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "text.de").unlink()
     (folder / "data").rename(folder / "moved")
-    monkeypatch.setattr(part("generation"), "GENERATE", Path("bin/fairseq-generate"))
-    with pytest.raises(SystemExit):
-        main("x=a.pt", "--baseline", "y")
-    faults = capsys.readouterr().err.partition("error: ")[2].splitlines()
-    assert faults == [
+    monkeypatch.setattr(runs, "GENERATE", Path("bin/fairseq-generate"))
+    assert refused(main, "x=a.pt", "--baseline", "y", "--picture", "x.txt").split("; ") == [
         "DATA_BIN must be a folder, but is data",
-        "--reference must be a file, but is text.de",
         "SYSTEM: every checkpoint must be a file, but these are missing: a.pt",
-        "--baseline must be one of ['x'], but is 'y'",
         "fairseq must be installed for the Python that runs this, but there is no bin/fairseq-generate",
+        "--reference must be a file, but is text.de",
+        "--baseline must be one of ['x'], but is 'y'",
+        "--picture must end in .png, .pdf, .svg, but is x.txt",
     ]
 
 
-def test_systems_of_the_command_line(part: Part) -> None:
-    system = part("systems").parse_system(" größe, beam 5 = a.pt:b.pt --beam 5 --remove-bpe='@@ ' ")
-    assert system == ("größe, beam 5", "a.pt:b.pt", ("--beam", "5", "--remove-bpe=@@ "))
+def test_systems_of_the_command_line() -> None:
+    system = parse_system(" größe, beam 5 = a.pt:b.pt --beam 5 --remove-bpe='@@ ' ")
+    assert tuple(system) == ("größe, beam 5", "a.pt:b.pt", ("--beam", "5", "--remove-bpe=@@ "))
     assert system.file == "größe-beam-5.txt"
     assert system.checkpoints == [Path("a.pt"), Path("b.pt")]
 
 
-def test_script_finds_the_repository_from_elsewhere(benchmark: ModuleType, tmp_path: Path) -> None:
-    """As Python runs it: what it imports lies beside it, and the plugin is named from where the user stands."""
-    line = [sys.executable, str(benchmark.ROOT / "scripts" / "benchmark_quality.py"), "--help"]
-    environment = {**os.environ, "COLUMNS": "1000"}
+def test_the_plugin_is_found_from_elsewhere(tmp_path: Path) -> None:
+    """It is named from where the user stands."""
+    line = [sys.executable, "-m", "bnb_fairseq.cli.score", "checkpoints", "--help"]
+    environment = {**os.environ, "COLUMNS": "1000", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
-    assert f"(default: {os.path.relpath(benchmark.ROOT / 'bnb_fairseq', tmp_path)})" in done.stdout
+    assert f"(default: {os.path.relpath(ROOT / 'bnb_fairseq', tmp_path)})" in done.stdout
     assert "share of tokens (13a) that equal their left neighbour" in done.stdout

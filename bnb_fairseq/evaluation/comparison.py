@@ -1,15 +1,14 @@
-"""The comparison's table and its figures."""
+"""Systems side by side: their figures, the table, and what its figures are."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from report_translation import Significance, repetition, score
-
-from bnb_fairseq.evaluation.markdown import cell, table
-
-from .generation import Run
-from .means import TESTED_MEANS, MeanFigures
+from .bootstrap import Significance, compare_bleu
+from .markdown import cell, table
+from .means import TESTED_MEANS, MeanFigures, measure_means
+from .runs import Run
+from .scores import repetition, score
 from .systems import COPY, REFERENCE
 
 # The columns of each metric that can be asked for.
@@ -84,6 +83,63 @@ class Figures(NamedTuple):
         }
 
 
+class Terms(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        metrics: keys of ``METRICS``.
+        judges: a ``SentenceMetric`` for each of the metrics that are in ``TESTED_MEANS``.
+        baseline: name of the system that the others are compared with.
+        samples: how many samples of the test set the bootstrap draws, 1 or more.
+        seed: seed of the drawing, 1 or more.
+    """
+
+    metrics: Sequence[str]
+    judges: Mapping[str, Any]
+    baseline: str
+    samples: int
+    seed: int
+
+
+def evaluate(
+    runs: Mapping[str, Sequence[Run]], sources: Sequence[str], references: Sequence[str], terms: Terms
+) -> tuple[list[Figures], list[str], dict[str, Any]]:
+    """Score what the systems wrote.
+
+    Args:
+        runs: what each wrote, one a round; the first is scored.
+        sources: raw source text.
+        references: raw references.
+        terms: what is measured.
+
+    Returns:
+        The rows of the table; signatures and what each p is, for the reader; and the same for the JSON.
+    """
+    translations = {name: rounds[0].translations for name, rounds in runs.items()}
+    metrics, _, baseline, samples, seed = terms
+    against = f"against {baseline}, {samples:,} samples, seed {seed}"
+    equal = "equal: no sample tells the two apart"
+    texts = (translations, sources, references, baseline, samples, seed)
+    tests: dict[str, Significance] = {}
+    means: dict[str, dict[str, MeanFigures]] = {}
+    tested, notes, signatures = None, [], []
+    if "bleu" in metrics:
+        tests, tested = compare_bleu(translations, references, baseline, samples, seed)
+        notes.append(f"p: paired bootstrap on BLEU {against} (`{tested}`); {equal}")
+    for metric in (metric for metric in TESTED_MEANS if metric in metrics):
+        judge = terms.judges[metric]
+        means[metric] = measure_means(judge, TESTED_MEANS[metric], *texts)
+        signatures.append(f"{metric.upper()} {judge.signature}")
+        notes.append(f"p of {TESTED[metric]}: paired bootstrap on its mean over the sentences {against}; {equal}")
+    rows, of_sacrebleu = measure(runs, tests, sources, references, baseline, means)
+    if not means.keys() >= set(metrics):
+        signatures.insert(0, of_sacrebleu)
+    scored = ", ".join(signatures)
+    bootstrap = {"baseline": baseline, "samples": samples, "seed": seed, "signature": tested}
+    figures = {"bootstrap": bootstrap, "signatures": scored, "rows": [row.as_json() for row in rows]}
+    return rows, notes, figures
+
+
 def measure(
     runs: Mapping[str, Sequence[Run]],
     tests: Mapping[str, Significance],
@@ -109,7 +165,7 @@ def measure(
     speeds = {name: speed_of(rounds) for name, rounds in runs.items()}
     unit = speeds[baseline]
     for name, lines in [*((name, rounds[0].translations) for name, rounds in runs.items()), (COPY, sources)]:
-        row, signatures = score(name, lines, references, "-")
+        row, signatures = score(lines, references)
         speed = speeds.get(name)
         ratio = speed.median() / unit.median() if speed and unit else None
         figures = (row.length_ratio, repetition(lines), row.bleu, row.chrf)

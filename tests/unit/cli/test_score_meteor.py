@@ -1,14 +1,18 @@
 """METEOR in the comparison: its columns and JSON, what is said where WordNet is missing, and the checkpoint's task."""
 
 import json
+import re
 from pathlib import Path
 
 import nltk
 import pytest
 import torch
 
-from ...metrics.wordnet_files import write_wordnet
-from .conftest import REFERENCES, Main, Part, Write, calls
+from bnb_fairseq.evaluation.runs import find_task
+from bnb_fairseq.evaluation.systems import System
+
+from ..metrics.wordnet_files import write_wordnet
+from .conftest import REFERENCES, Main, Write, calls
 
 FEW = ("--bootstrap", "20")
 MISSING = "METEOR is left out: NLTK does not find WordNet (corpora/wordnet in its data folders). To install it: python"
@@ -66,10 +70,10 @@ def test_without_wordnet_the_others_go_on(main: Main, folder: Path, no_wordnet: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metrics", "meteor"], "error: --metrics needs another metric beside meteor, which is left out"),
+        (["--metrics", "meteor"], "--metrics needs another metric beside meteor, which is left out"),
         (
             ["--metrics", "meteor", "chrf", "--picture", "x.png"],
-            "error: --picture needs bleu or rouge or meteor among --metrics, but they are chrf",
+            "--picture needs bleu or rouge or meteor among --metrics, but they are chrf",
         ),
     ],
 )
@@ -81,11 +85,9 @@ def test_without_wordnet_nothing_is_left(
     no_wordnet: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=f"bnb-score: {re.escape(message)}$"):
         main("good=good.pt", *arguments)
-    shown = capsys.readouterr().err
-    assert shown.startswith(f"warning: {MISSING}")
-    assert message in shown
+    assert capsys.readouterr().err.startswith(f"warning: {MISSING}")
     assert calls(folder) == []
 
 
@@ -97,15 +99,15 @@ def test_without_wordnet_nothing_is_left(
         ("pretraining_bnb", "translation_bnb"),
     ],
 )
-def test_the_task_of_the_checkpoint(name: str, task: str, part: Part, tmp_path: Path) -> None:
+def test_the_task_of_the_checkpoint(name: str, task: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "x.pt"
     entries = {"model": {}, "optimizer_history": [], "extra_state": {}, "cfg": {"task": {"_name": name}}}
     torch.save(entries, checkpoint)
-    system = part("systems").System("x", str(checkpoint), ())
-    assert part("generation").find_task(system) == task
+    system = System("x", str(checkpoint), ())
+    assert find_task(system) == task
 
 
-def test_a_file_that_is_no_checkpoint(part: Part, tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint(tmp_path: Path) -> None:
     """fairseq-generate says what is wrong with it."""
     (tmp_path / "x.pt").write_text("no checkpoint")
-    assert part("generation").find_task(part("systems").System("x", str(tmp_path / "x.pt"), ())) == "translation_bnb"
+    assert find_task(System("x", str(tmp_path / "x.pt"), ())) == "translation_bnb"

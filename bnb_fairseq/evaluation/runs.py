@@ -1,6 +1,5 @@
 """Runs of fairseq-generate, whose outputs are kept and used again."""
 
-import argparse
 import json
 import os
 import shlex
@@ -12,8 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from report_translation import find_speed, read_translations
-
+from .outputs import find_speed, read_translations
 from .systems import System
 
 GENERATE = Path(sys.executable).with_name("fairseq-generate")
@@ -21,6 +19,32 @@ RECORD = "# made by "
 LAST_LINES = 30
 TASK = "translation_bnb"
 OWN_TASKS = ("question_generation_bnb",)  # of checkpoints that are to be used with the task they were trained with
+
+
+class FailedRunError(Exception):
+    """fairseq-generate failed, or left out sentences; the message has the last lines of its output."""
+
+
+class Job(NamedTuple):
+    """What all systems translate, and how.
+
+    Attributes:
+        data_bin: folder made by fairseq-preprocess.
+        user_dir: fairseq's plugin.
+        gen_subset: part of the data.
+        batch_size: sentences in a batch.
+        cpu: whether to use the CPU even where there is a GPU.
+        output: folder for the outputs.
+        rounds: how often each system runs.
+    """
+
+    data_bin: Path
+    user_dir: Path
+    gen_subset: str
+    batch_size: int
+    cpu: bool
+    output: Path
+    rounds: int
 
 
 class Run(NamedTuple):
@@ -33,7 +57,7 @@ class Run(NamedTuple):
 
 
 def translate_in_turns(
-    systems: Sequence[System], arguments: argparse.Namespace, sentences: int, made: Mapping[str, str | int]
+    systems: Sequence[System], job: Job, sentences: int, made: Mapping[str, str | int]
 ) -> dict[str, list[Run]]:
     """Run every system once a round, so that a slow moment of the machine meets all of them.
 
@@ -41,7 +65,7 @@ def translate_in_turns(
 
     Args:
         systems: the systems.
-        arguments: the command line.
+        job: what they translate, and how.
         sentences: how many translations there must be.
         made: what to note about this machine.
 
@@ -49,28 +73,26 @@ def translate_in_turns(
         The runs of each system, one a round.
 
     Raises:
-        SystemExit: if a command fails, or leaves out sentences.
+        FailedRunError: if a command fails, or leaves out sentences.
     """
     runs: dict[str, list[Run]] = {system.name: [] for system in systems}
-    rounds = arguments.speed_rounds
+    rounds = job.rounds
     turns = [(number, system) for number in range(1, rounds + 1) for system in systems]
     for i, (number, system) in enumerate(turns, start=1):
         place = f", round {number} of {rounds}" if rounds > 1 else ""
         print(f"[{i}/{len(turns)}] {system.name}{place}: ", end="", file=sys.stderr, flush=True)
-        folder = arguments.output if number == 1 else arguments.output / f"round-{number}"
+        folder = job.output if number == 1 else job.output / f"round-{number}"
         folder.mkdir(exist_ok=True)
-        runs[system.name].append(translate(system, arguments, folder, sentences, made))
+        runs[system.name].append(translate(system, job, folder, sentences, made))
     return runs
 
 
-def translate(
-    system: System, arguments: argparse.Namespace, folder: Path, sentences: int, made: Mapping[str, str | int]
-) -> Run:
+def translate(system: System, job: Job, folder: Path, sentences: int, made: Mapping[str, str | int]) -> Run:
     """Run fairseq-generate for a system, unless its output is there.
 
     Args:
         system: the system.
-        arguments: the command line.
+        job: what they translate, and how.
         folder: where its output is kept.
         sentences: how many translations there must be.
         made: what to note about this machine.
@@ -79,9 +101,9 @@ def translate(
         The run.
 
     Raises:
-        SystemExit: if the command fails, or leaves out sentences.
+        FailedRunError: if the command fails, or leaves out sentences.
     """
-    command, record = make_command(system, arguments)
+    command, record = make_command(system, job)
     output = folder / system.file
     partial = output.with_name(f"{output.name}.partial")
     try:
@@ -90,7 +112,7 @@ def translate(
             print("made before, used again", file=sys.stderr)
             return run
     except (OSError, ValueError, KeyError):
-        pass  # none yet, or nothing that this script has written
+        pass  # none yet, or nothing that this module has written
     begun = time.perf_counter()
     # Unbuffered, so that what goes to stderr cannot fall into the middle of a translation.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -102,23 +124,23 @@ def translate(
     if done.returncode:
         tail = partial.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         ended = f"fairseq-generate ended with exit code {done.returncode}; its whole output is {partial}"
-        raise SystemExit("\n".join(["failed", *tail, f"{system.name}: {ended}, its command {record['command']}"]))
+        raise FailedRunError("\n".join(["failed", *tail, f"{system.name}: {ended}, its command {record['command']}"]))
     try:
         _, run = read_run(partial, sentences)
     except ValueError as error:
-        raise SystemExit(f"failed\n{system.name}: {error} (--reference has {sentences:,} lines)") from error
+        raise FailedRunError(f"failed\n{system.name}: {error} (--reference has {sentences:,} lines)") from error
     partial.replace(output)
     print(f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)
     return run
 
 
-def make_command(system: System, arguments: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
+def make_command(system: System, job: Job) -> tuple[list[str], dict[str, Any]]:
     """Put together a system's command, and what its output is known by: that, and size and time (ns) of its files."""
-    command = ["fairseq-generate", str(arguments.data_bin), "--user-dir", str(arguments.user_dir)]
-    command += ["--task", find_task(system), "--path", system.checkpoint, "--gen-subset", arguments.gen_subset]
-    command += ["--batch-size", str(arguments.batch_size), *(["--cpu"] if arguments.cpu else []), *system.options]
-    beginnings = (f"{arguments.gen_subset}.", "dict.")
-    data = sorted(file for file in arguments.data_bin.iterdir() if file.name.startswith(beginnings))
+    command = ["fairseq-generate", str(job.data_bin), "--user-dir", str(job.user_dir)]
+    command += ["--task", find_task(system), "--path", system.checkpoint, "--gen-subset", job.gen_subset]
+    command += ["--batch-size", str(job.batch_size), *(["--cpu"] if job.cpu else []), *system.options]
+    beginnings = (f"{job.gen_subset}.", "dict.")
+    data = sorted(file for file in job.data_bin.iterdir() if file.name.startswith(beginnings))
     states = {str(file): file.stat() for file in (*system.checkpoints, *data)}
     files = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
     return command, {"command": shlex.join(command), "files": files}
@@ -134,7 +156,7 @@ def find_task(system: System) -> str:
     Returns:
         The checkpoint's task if it is one of ``OWN_TASKS``, else ``translation_bnb``.
     """
-    from bnb_fairseq.checkpoints.reader import read_checkpoint  # loads fairseq
+    from ..checkpoints.reader import read_checkpoint  # loads fairseq
 
     try:
         options = (read_checkpoint(system.checkpoints[0]).get("cfg") or {}).get("task") or {}

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib import pyplot as plt
 
-from .conftest import REFERENCES, Main, Part, Write, calls
+from bnb_fairseq.evaluation.bootstrap import compare_means
+
+from .conftest import REFERENCES, Main, Refused, Write, calls
 
 FEW = ("--bootstrap", "20")
 BLEU_HEAD = ["BLEU", "mean ± 95%", "p"]
@@ -51,7 +54,7 @@ def test_columns_that_were_asked_for(metrics: list[str], middle: list[str], main
     assert (of_rouge in shown) == ("rouge" in metrics)
 
 
-def test_figures_by_hand(main: Main, folder: Path, part: Part, write: Write) -> None:
+def test_figures_by_hand(main: Main, folder: Path, write: Write) -> None:
     """References of 4, 5, 4 and 6 words; the second and third outputs share 3 of 5 + 3 and 2 of 4 + 4 words."""
     assert REFERENCES[1:3] == ["das Blatt hat eine Zeile .", "öffne die neue Datei ."]
     write(folder / "half.pt", HALF)
@@ -73,9 +76,7 @@ def test_figures_by_hand(main: Main, folder: Path, part: Part, write: Write) -> 
     assert [row[name] for name in ("rouge1", "rouge2", "rougeL")] == pytest.approx([56.25, 25.0, 56.25])
     assert row["bootstrap"]["p_value"] is None
     by_sentence = {"half": np.array([100.0, 75.0, 50.0, 0.0])}  # ROUGE-L
-    assert row["bootstrap"] == pytest.approx(
-        part("means").compare_means(by_sentence, "half", 20, 12345)["half"]._asdict()
-    )
+    assert row["bootstrap"] == pytest.approx(compare_means(by_sentence, "half", 20, 12345)["half"]._asdict())
     assert half[4] == f"{row['bootstrap']['mean']:.1f} ± {row['bootstrap']['interval']:.1f}"
     assert content["rows"][1]["rouge"]["bootstrap"]["p_value"] == pytest.approx(float(good[5]), abs=1e-4)
     assert content["rows"][0]["bootstrap"] is content["bootstrap"]["signature"] is content["rows"][5]["rouge"] is None
@@ -93,75 +94,14 @@ def test_without_rouge_nothing_is_said_of_it(main: Main, folder: Path, monkeypat
     assert {row["rouge"] for row in content["rows"]} == {None}
 
 
-def test_bootstrap_of_means_against_a_slow_one(part: Part) -> None:
-    scores = {
-        "first": np.array([10.0, 60.0, 0.0, 33.0, 100.0, 12.5]),
-        "base": np.array([20.0, 50.0, 10.0, 30.0, 80.0, 0.0]),
-        "same": np.array([20.0, 50.0, 10.0, 30.0, 80.0, 0.0]),
-        "ordered": np.array(
-            [0.0, 10.0, 20.0, 30.0, 50.0, 80.0]
-        ),  # the base's mean, sentence by sentence something else
-    }
-    samples, seed = 80, 7
-    draws = np.random.default_rng(seed).choice(6, size=(samples, 6), replace=True).tolist()
-    drawn = {name: [sum(of[i] for i in draw) / 6 for draw in draws] for name, of in scores.items()}
-    found = part("means").compare_means(scores, "base", samples, seed)
-    for name, means in drawn.items():
-        ranked = sorted(means)
-        assert found[name].mean == pytest.approx(sum(means) / samples, abs=1e-9)
-        assert found[name].interval == pytest.approx(
-            (ranked[-3] - ranked[2]) / 2, abs=1e-9
-        )  # without 1 / 40 at each end
-    for name in ("first", "ordered"):
-        apart = [abs(one - other) for one, other in zip(drawn[name], drawn["base"], strict=True)]
-        observed = abs(sum(scores[name]) - sum(scores["base"])) / 6
-        beyond = sum(value - sum(apart) / samples > observed for value in apart)
-        assert found[name].p_value == pytest.approx((beyond + 1) / (samples + 1), abs=1e-12)
-    assert 0 < found["first"].p_value < 1
-    assert found["ordered"].p_value > 0.2, "no difference is observed"
-    assert found["base"].p_value is found["same"].p_value is None
-    assert part("means").compare_means(scores, "base", samples, seed + 1)["first"] != found["first"]
-
-
-def test_bootstrap_of_means_is_the_one_of_bleu(part: Part, report: object) -> None:
-    """sacrebleu's paired test of a metric whose corpus score is the mean: the same mean, interval and p."""
-    from sacrebleu.metrics.base import Score
-    from sacrebleu.significance import _paired_bs_test
-
-    class Mean:
-        def _extract_corpus_statistics(self, hypotheses: list[float], references: None) -> list[list[float]]:
-            return [[value, 1.0] for value in hypotheses]
-
-        def _compute_score_from_stats(self, total: list[float]) -> Score:
-            return Score("mean", float(total[0] / total[1]))
-
-        def _aggregate_and_compute(self, stats: list[list[float]]) -> Score:
-            return self._compute_score_from_stats([sum(column) for column in zip(*stats, strict=True)])
-
-    chance = np.random.default_rng(3)
-    base = chance.uniform(0, 100, size=40).round(2)
-    other = np.clip(base + chance.normal(2, 9, size=40), 0, 100).round(2)
-    metric = Mean()
-    stats = metric._extract_corpus_statistics(base.tolist(), None)
-    info = {"m": (stats, metric._aggregate_and_compute(stats))}
-    _, theirs = _paired_bs_test(info, "other", other.tolist(), None, {"m": metric}, n_samples=200, seed=9)
-    ours = part("means").compare_means({"base": base, "other": other}, "base", 200, 9)["other"]
-    assert (ours.mean, ours.interval) == pytest.approx((theirs["m"].mean, theirs["m"].ci), abs=1e-3)  # float32 there
-    assert ours.p_value == pytest.approx(theirs["m"].p_value, abs=1e-12)
-    assert 1 / 201 < ours.p_value < 1
-
-
 @pytest.mark.parametrize(
     ("metrics", "label"), [(["rouge"], "ROUGE-L"), (["rouge", "bleu"], "BLEU"), (["bleu", "chrf"], "BLEU")]
 )
-def test_what_the_picture_draws(
-    metrics: list[str], label: str, main: Main, folder: Path, part: Part, write: Write
-) -> None:
-    picture = part("picture")
+def test_what_the_picture_draws(metrics: list[str], label: str, main: Main, folder: Path, write: Write) -> None:
     kept: list[Any] = []
     write(folder / "half.pt", HALF)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture.plt, "close", kept.append)
+        patch.setattr(plt, "close", kept.append)
         main("half=half.pt", *FEW, "--metrics", *metrics, "--picture", "out/new.png")
     (figure,) = kept
     (axes,) = figure.axes
@@ -176,7 +116,7 @@ def test_what_the_picture_draws(
     assert bar[:, 1].tolist() == pytest.approx(
         [tested["mean"] - tested["interval"], tested["mean"] + tested["interval"]]
     )
-    picture.plt.close(figure)
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(
@@ -187,28 +127,21 @@ def test_what_the_picture_draws(
         (["--metrics"], "argument --metrics: expected at least one argument"),
         (
             ["--metrics", "chrf", "--picture", "x.png"],
-            "error: --picture needs bleu or rouge or meteor among --metrics, but they are chrf\n",
+            "--picture needs bleu or rouge or meteor among --metrics, but they are chrf",
         ),
     ],
 )
 def test_refused_before_anything_runs(
-    arguments: list[str], message: str, main: Main, folder: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, main: Main, refused: Refused, folder: Path
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main("good=good.pt", *arguments)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    assert refused(main, "good=good.pt", *arguments).startswith(message)
     assert calls(folder) == []
 
 
-def test_without_the_library(
-    main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: Part
-) -> None:
+def test_without_the_library(main: Main, refused: Refused, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only ROUGE needs it."""
     monkeypatch.setitem(sys.modules, "rouge_score", None)
-    with pytest.raises(SystemExit):
-        main("good=good.pt", "--metrics", "rouge")
-    message = "--metrics rouge needs rouge-score, but it is not installed; pip install rouge-score\n"
-    assert capsys.readouterr().err.partition("error: ")[2] == message
+    message = "--metrics rouge needs rouge-score, but it is not installed; pip install rouge-score"
+    assert refused(main, "good=good.pt", "--metrics", "rouge") == message
     assert calls(folder) == []
     assert main("good=good.pt", *FEW).startswith("| system |")

@@ -1,14 +1,12 @@
 """The script that shows where systems differ: its tables, and what it refuses."""
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from .conftest import Main, Write
+from .conftest import Main, Refused, Write
 
 Analyse = Callable[..., str]
 
@@ -17,11 +15,6 @@ REFERENCES = ["eins", "eins zwei drei vier fünf", "sechs sieben acht neun zehn"
 RIGHT = {0: "eins", 1: "eins zwei drei vier fünf", 2: "sechs sieben acht neun zehn", 3: "a b c d e f g h"}
 OTHER = {**RIGHT, 2: "sechs sieben acht", 3: "a b c d e f g g g g g"}
 TRAINING = ["eins zwei", *["a"] * 11, *["b c"] * 101, *["d"] * 1001, "e , e ."]
-
-
-@pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("analyse_translation")
 
 
 @pytest.fixture
@@ -37,18 +30,10 @@ def texts(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 @pytest.fixture
-def analyse(
-    script: ModuleType, texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Analyse:
-    """Run the script on the texts and return what it prints."""
-
-    def run(*arguments: str) -> str:
-        files = ["--source", "source", "--reference", "reference", "--train-text", "train"]
-        monkeypatch.setattr(sys, "argv", ["analyse_translation.py", *files, *arguments])
-        script.main()
-        return capsys.readouterr().out
-
-    return run
+def analyse(texts: Path, run_score: Main) -> Analyse:
+    """Run ``bnb-score analysis`` on the texts and return what it prints."""
+    files = ["--source", "source", "--reference", "reference", "--train-text", "train"]
+    return lambda *arguments: run_score("analysis", *files, *arguments).removesuffix("counting words of train\n")
 
 
 def table_of(printed: str, title: str) -> list[list[str]]:
@@ -140,15 +125,12 @@ def test_recall_and_shares(analyse: Analyse) -> None:
     ]
 
 
-def test_folder_of_the_benchmark(
-    main: Main, folder: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folder_of_a_comparison(main: Main, folder: Path, run_score: Main) -> None:
     """Its systems in its order, each from its file of the first round, beside an output of another origin."""
     main("good, | 1=good.pt", "bad=bad.pt", "--bootstrap", "10", "--speed-rounds", "2")
     texts = ["--source", "text.en", "--reference", "text.de", "--train-text", "text.de"]
-    monkeypatch.setattr(sys, "argv", ["analyse_translation.py", *texts, "out", "again=out/bad.txt"])
-    script.main()
-    shares = table_of(capsys.readouterr().out, "Shares of tokens and sentences")
+    shown = run_score("analysis", *texts, "out", "again=out/bad.txt").removesuffix("counting words of text.de\n")
+    shares = table_of(shown, "Shares of tokens and sentences")
     assert shares[0] == ["share, %", r"good, \| 1", "bad", "again", "reference"]
     assert shares[3] == ["exactly right", "100.00", "0.00", "0.00", "100.00"]
 
@@ -156,54 +138,46 @@ def test_folder_of_the_benchmark(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["right"], "argument SYSTEM: must be NAME=OUTPUT or a folder of benchmark_quality.py, but is 'right'"),
-        (["=right"], "must be NAME=OUTPUT or a folder of benchmark_quality.py, but is '=right'"),
-        (["x="], "must be NAME=OUTPUT or a folder of benchmark_quality.py, but is 'x='"),
-        (["."], "must be one that benchmark_quality.py has filled, but quality.json has no runs (FileNotFoundError("),
-        (["old"], "a folder must be one that benchmark_quality.py has filled, but old/quality.json has no runs (KeyE"),
-        (["x=right", "x=other"], "error: SYSTEM: every NAME must be given once, but 'x' is given 2 times"),
-        (["x=right", "--baseline", "y"], "error: --baseline must be one of ['x'], but is 'y'"),
-        (["x=no"], "error: SYSTEM: OUTPUT of x must be a file, but is no"),
-        (["lost"], "error: SYSTEM: OUTPUT of a b must be a file, but is lost/a-b.txt"),
-        (["x=right", "--source", "old"], "error: --source must be a file, but is old"),
-        (["x=right", "--train-text", "no"], "error: --train-text must be a file, but is no"),
+        (["right"], "argument SYSTEM: must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is 'right'"),
+        (["=right"], "must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is '=right'"),
+        (["reference=right"], "NAME must not be 'source copied' or 'reference', but is 'reference'"),
+        (["x="], "must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is 'x='"),
+        (["."], "must be one that bnb-score checkpoints has filled, but quality.json has no runs (FileNotFoundError("),
+        (["old"], "a folder must be one that bnb-score checkpoints has filled, but old/quality.json has no runs (KeyE"),
+        (["x=right", "x=other"], "SYSTEM: every NAME must be given once, but 'x' is given 2 times"),
+        (["x=right", "--baseline", "y"], "--baseline must be one of ['x'], but is 'y'"),
+        (["x=no"], "SYSTEM: OUTPUT of x must be a file, but is no"),
+        (["lost"], "SYSTEM: OUTPUT of a b must be a file, but is lost/a-b.txt"),
+        (["x=right", "--source", "old"], "--source must be a file, but is old"),
+        (["x=right", "--train-text", "no"], "--train-text must be a file, but is no"),
         (["x=right", "--buckets", "0"], "--buckets: must be a whole number of at least 1, but is '0'"),
         (["x=right", "--length-of", "target"], "--length-of: invalid choice: 'target'"),
         (
             ["x=right", "--source", "train"],
-            "error: --source and --reference must have the same number of lines, but --source train has 1,115, "
+            "--source and --reference must have the same number of lines, but --source train has 1,115, "
             "--reference reference has 4",
         ),
         (
             ["x=right", "y=part"],
-            "error: SYSTEM: y must have a translation of every line of --reference reference (4), but part holds 2 "
+            "SYSTEM: y must have a translation of every line of --reference reference (4), but part holds 2 "
             "translations, not 4; first missing: [0, 2]",
         ),
-        (["x=right", "--reference", "latin"], "error: --reference must be text in UTF-8, but latin is not: 'utf-8' c"),
-        (["x=right", "--train-text", "latin"], "error: --train-text must be text in UTF-8, but latin is not: 'utf-8'"),
+        (["x=right", "--reference", "latin"], "--reference must be text in UTF-8, but latin is not: 'utf-8' c"),
+        (["x=right", "--train-text", "latin"], "--train-text must be text in UTF-8, but latin is not: 'utf-8'"),
     ],
 )
-def test_refused(
-    arguments: list[str], message: str, analyse: Analyse, texts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refused(arguments: list[str], message: str, analyse: Analyse, refused: Refused, texts: Path) -> None:
     for name, content in (("old", "{}"), ("lost", '{"runs": {"a b": {}}}')):
         (texts / name).mkdir()
         (texts / name / "quality.json").write_text(content, encoding="utf-8")
     (texts / "latin").write_bytes("fünf\n".encode("latin-1"))
     (texts / "part").write_text("D-1\t-1\tx\nD-3\t-1\ty\n", encoding="utf-8")
-    with pytest.raises(SystemExit) as caught:
-        analyse(*arguments)
-    assert caught.value.code == 2
-    printed = capsys.readouterr()
-    assert message in printed.err
-    assert printed.out == ""
+    assert message in refused(analyse, *arguments)
 
 
-def test_all_faults_at_once(analyse: Analyse, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        analyse("x=no", "--baseline", "y", "--train-text", "none")
-    assert capsys.readouterr().err.partition("error: ")[2].splitlines() == [
-        "--baseline must be one of ['x'], but is 'y'",
+def test_all_faults_at_once(analyse: Analyse, refused: Refused) -> None:
+    assert refused(analyse, "x=no", "--baseline", "y", "--train-text", "none").split("; ") == [
         "--train-text must be a file, but is none",
         "SYSTEM: OUTPUT of x must be a file, but is no",
+        "--baseline must be one of ['x'], but is 'y'",
     ]

@@ -1,49 +1,48 @@
-"""The picture of BLEU over speed, and what is refused before anything runs."""
+"""The picture of BLEU over speed."""
 
-import importlib
-import sys
 from collections.abc import Callable
 from itertools import combinations, pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from matplotlib import image
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from .conftest import Main, Part, calls
+from bnb_fairseq.evaluation import comparison_picture as picture
+from bnb_fairseq.evaluation.bootstrap import Significance
+from bnb_fairseq.evaluation.comparison import Figures, Speed
 
 Draw = Callable[[list[Any], str], Axes]
 MakeRow = Callable[..., Any]
 
 
 @pytest.fixture
-def make_row(part: Part, report: ModuleType) -> MakeRow:
+def make_row() -> MakeRow:
     """A row of the table whose bootstrap has a mean of its own."""
 
     def make(name: str, bleu: float, *speeds: float, interval: float = 1.5) -> Any:
-        tested = report.Significance(bleu + 0.25, interval, 0.1)
-        return part("report").Figures(name, 1, 0, bleu, 50, tested, part("report").Speed(speeds) if speeds else None)
+        tested = Significance(bleu + 0.25, interval, 0.1)
+        return Figures(name, 1, 0, bleu, 50, tested, Speed(speeds) if speeds else None)
 
     return make
 
 
 @pytest.fixture
-def draw(part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
+def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
     """Draw, and look at what was drawn."""
-    picture = part("picture")
     kept: list[Any] = []
 
     def run(rows: list[Any], baseline: str) -> Axes:
-        monkeypatch.setattr(picture.plt, "close", kept.append)
+        monkeypatch.setattr(plt, "close", kept.append)
         picture.draw(rows, baseline, tmp_path / "picture.png")
         monkeypatch.undo()
         (axes,) = kept[-1].axes
-        picture.plt.close(kept[-1])
+        plt.close(kept[-1])
         assert isinstance(axes, Axes)
         return axes
 
@@ -59,9 +58,9 @@ def labels(axes: Axes) -> list[Annotation]:
     return [text for text in axes.texts if isinstance(text, Annotation)]
 
 
-def test_points_bars_and_baseline(draw: Draw, make_row: MakeRow, part: Part) -> None:
+def test_points_bars_and_baseline(draw: Draw, make_row: MakeRow) -> None:
     rows = [make_row("slow one", 20.0, 4.0, 9.0, 5.0), make_row("base", 15.0, 100.0, interval=2.0)]
-    axes = draw([*rows, part("report").Figures("reference", 1, 0)], "base")
+    axes = draw([*rows, Figures("reference", 1, 0)], "base")
     assert axes.get_xscale() == "log"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("sentences per second", "BLEU")
     points = [line for line in axes.lines if line.get_marker() in ("o", "s") and len(line.get_xdata()) == 1]  # type: ignore[arg-type]
@@ -112,53 +111,9 @@ def test_speeds_can_be_read(slowest: float, fastest: float, draw: Draw, make_row
     assert all(one.get_position()[0] < other.get_position()[0] for one, other in pairwise(ticks))
 
 
-def test_systems_without_a_speed(part: Part, make_row: MakeRow, tmp_path: Path) -> None:
+def test_systems_without_a_speed(make_row: MakeRow, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
-    rows = [make_row("measured", 10.0, 5.0), make_row("not", 11.0), part("report").Figures("reference", 1, 0)]
-    assert part("picture").draw(rows, "measured", file) == ["not"]
+    rows = [make_row("measured", 10.0, 5.0), make_row("not", 11.0), Figures("reference", 1, 0)]
+    assert picture.draw(rows, "measured", file) == ["not"]
     assert image.imread(file).shape[:2] == (720, 1080)
-    assert part("picture").draw(rows[1:], "not", file) == ["not"], "even where there is none"
-
-
-def test_whole_command(main: Main, folder: Path) -> None:
-    shown = main("good=good.pt --speeds none", "bad=bad.pt", "--bootstrap", "10", "--picture", "out/new.png")
-    assert image.imread(folder / "out" / "new.png").shape[:2] == (720, 1080)
-    assert shown.endswith("--picture lacks good: fairseq-generate printed no speed\n")
-    assert "lacks" not in main("bad=bad.pt", "--bootstrap", "10", "--picture", "there.svg")
-    assert b"<svg" in (folder / "there.svg").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("picture", "message"),
-    [
-        ("x.txt", "--picture must end in .png, .pdf, .svg, but is x.txt"),
-        ("no/x.png", "--picture must lie in a folder that exists, but no is none"),
-        ("folder.png", "--picture must be a file, but folder.png is a folder"),
-    ],
-)
-def test_refused_before_anything_runs(
-    picture: str, message: str, main: Main, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "folder.png").mkdir()
-    with pytest.raises(SystemExit) as caught:
-        main("good=good.pt", "--picture", picture)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.partition("error: ")[2] == f"{message}\n"
-    assert calls(folder) == []
-
-
-def test_without_matplotlib(
-    main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Only a picture needs it."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "quality.picture", raising=False)
-    with pytest.raises(SystemExit):
-        main("good=good.pt", "--picture", "x.png")
-    message = "--picture needs matplotlib, but it is not installed; pip install matplotlib\n"
-    assert capsys.readouterr().err.partition("error: ")[2] == message
-    assert calls(folder) == []
-    assert main("good=good.pt", "--bootstrap", "10").startswith("| system |")
-    with pytest.raises(ImportError):
-        importlib.import_module("quality.picture")
+    assert picture.draw(rows[1:], "not", file) == ["not"], "even where there is none"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REFERENCES, Main, Part, Write, calls
+from .conftest import REFERENCES, Main, Write, calls
 
 GOOD, BAD = "good=good.pt --speeds 40/10/26", "bad=bad.pt --speeds 5/5.5/5.2"
 THREE = ("--speed-rounds", "3", "--bootstrap", "10")
@@ -16,13 +16,6 @@ THREE = ("--speed-rounds", "3", "--bootstrap", "10")
 def cells_of(shown: str) -> list[list[str]]:
     table = shown.split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-
-
-def test_median_and_spread(part: Part) -> None:
-    speed = part("report").Speed((30.0, 10.0, 20.0, 100.0))
-    assert speed.median() == 25
-    assert speed.spread() == pytest.approx(90 / 2 / 25, abs=1e-12)
-    assert part("report").Speed((7.0,)).spread() == 0
 
 
 def test_systems_run_in_turns(main: Main, folder: Path) -> None:

@@ -10,9 +10,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from report_translation import repetition
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from .scores import repetition
 
 # Shares of the reference's tokens: below and above them a translation is too short and too long.
 SHORT, LONG = Fraction(4, 5), Fraction(5, 4)

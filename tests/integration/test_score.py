@@ -1,4 +1,4 @@
-"""The script that compares checkpoints, as a user types it."""
+"""The command that compares checkpoints, as a user types it."""
 
 import json
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import ROOT
 from . import forked
 from .conftest import Setting
 
@@ -17,10 +16,10 @@ Benchmark = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def benchmark(setting: Setting, device: str, tmp_path: Path) -> Benchmark:
-    """Run the script from a folder of its own."""
+    """Run it from a folder of its own."""
 
     def run(*systems: str) -> "subprocess.CompletedProcess[str]":
-        line = ["python", ROOT / "scripts" / "benchmark_quality.py", setting.data_bin]
+        line = ["bnb-score", "checkpoints", setting.data_bin]
         line += ["--source", setting.text / "test.en", "--reference", setting.text / "test.de"]
         line += ["--output", "quality", "--bootstrap", "50", *(["--cpu"] if device == "cpu" else [])]
         return forked.capture(*line, *systems, cwd=tmp_path)
@@ -29,8 +28,8 @@ def benchmark(setting: Setting, device: str, tmp_path: Path) -> Benchmark:
 
 
 def shares(setting: Setting, folder: Path) -> list[list[str]]:
-    """The last table of the script that looks closer."""
-    line = ["python", ROOT / "scripts" / "analyse_translation.py", "quality"]
+    """The last table of the analysis."""
+    line: list[object] = ["bnb-score", "analysis", "quality"]
     for option, name in (("--source", "test.en"), ("--reference", "test.de"), ("--train-text", "train.de")):
         line += [option, setting.text / name]
     done = forked.capture(*line, cwd=folder)

@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from report_translation import Significance
-
+from .bootstrap import Significance, compare_means
 from .systems import COPY
 
 TESTED_MEANS = {"rouge": "rougeL", "meteor": "meteor"}  # metrics of this kind, and which of their means is tested
@@ -34,7 +31,7 @@ def open_meteor() -> tuple[Any, str]:
     Returns:
         METEOR and an empty text; or None and why it is left out.
     """
-    from bnb_fairseq.metrics.meteor import Meteor, WordNetMissingError  # loads fairseq and NLTK
+    from ..metrics.meteor import Meteor, WordNetMissingError  # loads fairseq and NLTK
 
     try:
         return Meteor(), ""
@@ -44,7 +41,7 @@ def open_meteor() -> tuple[Any, str]:
 
 def open_rouge() -> Any:
     """Load ROUGE."""
-    from bnb_fairseq.metrics.rouge import Rouge  # loads fairseq and NLTK
+    from ..metrics.rouge import Rouge  # loads fairseq and NLTK
 
     return Rouge()
 
@@ -62,7 +59,7 @@ def measure_means(
     """Score the systems, and the source copied.
 
     Args:
-        metric: a ``SentenceMetric`` of bnb_fairseq.
+        metric: a ``SentenceMetric``.
         tested: the one of its names that the bootstrap is of.
         translations: each system's output.
         sources: raw source text.
@@ -81,34 +78,3 @@ def measure_means(
         name: MeanFigures(dict(zip(metric.names, found.mean(axis=0).tolist(), strict=True)), tests.get(name))
         for name, found in scores.items()
     }
-
-
-def compare_means(
-    scores: Mapping[str, NDArray[np.float64]], baseline: str, samples: int, seed: int
-) -> dict[str, Significance]:
-    """Test the mean score of every system against the baseline's, by the paired bootstrap that sacrebleu has for BLEU.
-
-    Args:
-        scores: each system's scores, one a sentence.
-        baseline: the system that the others are compared with.
-        samples: how many samples of the sentences to draw.
-        seed: seed of the drawing.
-
-    Returns:
-        The result for each system.
-    """
-    sentences = len(scores[baseline])
-    draws = np.random.default_rng(seed).choice(sentences, size=(samples, sentences), replace=True)
-    drawn = {name: of_system[draws].mean(axis=1) for name, of_system in scores.items()}
-    outside = samples // 40  # samples left out at either end: 95% stay
-    found = {}
-    for name, means in drawn.items():
-        ranked = np.sort(means)
-        interval = (ranked[samples - 1 - outside] - ranked[outside]) / 2
-        apart = np.abs(means - drawn[baseline])
-        observed = abs(scores[name].mean() - scores[baseline].mean())
-        beyond = int((apart - apart.mean() > observed).sum())
-        # Where no sample tells the two apart there is nothing that p could be the probability of.
-        p_value = None if name == baseline or not apart.any() else (beyond + 1) / (samples + 1)
-        found[name] = Significance(float(means.mean()), float(interval), p_value)
-    return found

@@ -1,1 +1,0 @@
-"""What the comparison of translations is made of: systems, their runs, the table, the picture, and the analysis."""
