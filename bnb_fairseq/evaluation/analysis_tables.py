@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from sacrebleu.metrics.bleu import BLEUScore
 
-from bnb_fairseq.evaluation.markdown import cell, table
-
 from .analysis import (
     FREQUENCIES,
     LONG,
@@ -19,6 +17,7 @@ from .analysis import (
     shares,
     words_by_frequency,
 )
+from .markdown import cell, table
 
 Systems = Mapping[str, Text]
 NONE = "-"
