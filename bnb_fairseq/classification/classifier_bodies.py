@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
-from ..models.bert_encoder import BertEncoder
 from ..models.bnb_transformer import BnbTransformer
 from ..models.config import layer_sizes
+from ..models.fairseq_layers import encoder_layers
 from ..models.freezing import freeze
+from ..network.bert_encoder import BertEncoder
+from ..network.length_control import Ctc
 from .classifier_config import BnbClassifierConfig
 
 
@@ -23,7 +25,7 @@ class EncoderBody(nn.Module):
     def __init__(self, cfg: BnbClassifierConfig, dictionary: BnbDictionary) -> None:
         super().__init__()
         sizes = layer_sizes(cfg, "encoder")
-        self.encoder = BertEncoder(dictionary, sizes, int(cfg.encoder_positions or 0))
+        self.encoder = BertEncoder(dictionary, sizes, int(cfg.encoder_positions or 0), encoder_layers(sizes))
         self.output_size = sizes.embed_dim
         freeze(self, cfg.freeze)
 
@@ -57,7 +59,7 @@ class DecoderBody(nn.Module):
         super().__init__()
         self.network = BnbTransformer(cfg, dictionary, dictionary)
         self.output_size = self.network.decoder.sizes.embed_dim
-        adds_masks = self.network.uses_ctc and self.network.mask_added and not self.network.canvas_length
+        adds_masks = isinstance(self.network.control, Ctc) and self.network.control.mask_added
         self._reads_tokens = cfg.canvas_tokens or adds_masks
 
     @property
@@ -84,7 +86,7 @@ class DecoderBody(nn.Module):
         Without this, training on several GPUs would wait for their gradients.
         """
         unused: list[nn.Module] = [self.network.decoder.head]
-        if not self.network.uses_ctc:
+        if not self.network.control.has_alignments:
             unused.append(self.network.length_head)
         if not self._reads_tokens:
             unused.append(self.network.decoder.embeddings.tokens)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..models.bert_encoder import BertEncoder
 from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
 from ..models.freezing import check_frozen
+from ..network.bert_encoder import BertEncoder
 from ..start.bert_checkpoint import BertCheckpoint
 from ..start.bert_groups import mark_parameters
 from ..start.bert_import import ImportReport, import_bert

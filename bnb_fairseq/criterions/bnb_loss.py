@@ -13,9 +13,11 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
 from ..losses.packing import Packing
-from ..models.bnb_transformer import BnbTransformer, NarOutput
+from ..models.bnb_transformer import BnbTransformer
 from ..modules.canvas import Revealed
 from ..modules.lazy_logits import LazyLogits
+from ..network.nar_network import NarOutput
+from ..network.options import NetworkOptions
 from . import canvas_loss, deep_supervision, glancing, latent_statistics, length_loss, token_loss
 from .canvas_loss import CanvasLoss
 from .config import BnbLossConfig, check_options, kl_schedule
@@ -93,7 +95,7 @@ class BnbLoss(FairseqCriterion):
         """
         target, net_input = self._canvas_target(sample["target"]), sample["net_input"]
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
-        compute = self._ctc if _network(model).uses_ctc else self._tokens
+        compute = self._ctc if _network(model).control.has_alignments else self._tokens
         output, per_sentence, counts, logs = compute(model, net_input, target, target_lengths)
         if _revealed(output).tokens is not None:
             hidden = _revealed(output).hidden.sum(dim=1) / output.canvas_lengths.clamp(min=1)
@@ -147,7 +149,7 @@ class BnbLoss(FairseqCriterion):
             output.canvas_lengths,
             revealed,
             Packing(revealed.hidden),
-            network.blank,
+            network.control.blank,
             self.label_smoothing,
         )
         per_sentence, counts, logs = loss_of(output.prediction)
@@ -195,31 +197,15 @@ class BnbLoss(FairseqCriterion):
         return True
 
 
-class ModelTraits(NamedTuple):
-    """What the criterion must know of a non-autoregressive model.
-
-    Attributes:
-        length_control: ``ctc`` or ``length``.
-        canvas_tokens: its decoder reads tokens.
-        decoder_layers: how many its decoder has.
-        vae_units: width of a variational latent, Z; 0: the latent is deterministic.
-    """
-
-    length_control: str
-    canvas_tokens: bool
-    decoder_layers: int
-    vae_units: int = 0
-
-
 def check_fits_model(
-    criterion: FairseqCriterion, name: str, traits: ModelTraits | None, unused: Sequence[str] = ()
+    criterion: FairseqCriterion, name: str, options: NetworkOptions | None, unused: Sequence[str] = ()
 ) -> None:
     """See that criterion and model belong together.
 
     Args:
         criterion: the criterion.
         name: its name on the command line.
-        traits: the model's; None: the model is autoregressive.
+        options: the network's; None: the model is autoregressive.
         unused: what else is wrong with the options of the training, for the same error.
 
     Raises:
@@ -227,28 +213,28 @@ def check_fits_model(
             naming every option of ``bnb_loss`` that does not fit the model: a token loss, but it is trained with CTC;
             glancing, but its decoder reads no tokens; deep supervision, but its decoder has one layer.
     """
-    if isinstance(criterion, BnbLoss) != (traits is not None):
-        wanted = "one for autoregressive models, not bnb_loss" if traits is None else "bnb_loss"
+    if isinstance(criterion, BnbLoss) != (options is not None):
+        wanted = "one for autoregressive models, not bnb_loss" if options is None else "bnb_loss"
         raise ValueError(f"--criterion for this architecture must be {wanted}, but is {name}")
     problems = list(unused)
-    if isinstance(criterion, BnbLoss) and traits is not None:
-        problems += _misfits(criterion, traits)
+    if isinstance(criterion, BnbLoss) and options is not None:
+        problems += _misfits(criterion, options)
     if problems:
         raise ValueError("; ".join(problems))
 
 
-def _misfits(criterion: BnbLoss, traits: ModelTraits) -> list[str]:
+def _misfits(criterion: BnbLoss, options: NetworkOptions) -> list[str]:
     problems = []
-    if traits.length_control == "ctc" and criterion.token_loss.kind != "ce":
+    if options.length_control == "ctc" and criterion.token_loss.kind != "ce":
         problems.append(
             f"--token-loss {criterion.token_loss.kind} needs --length-control length, but the model has ctc, whose "
             f"loss sums over all alignments"
         )
-    if criterion.glancing is not None and not traits.canvas_tokens:
+    if criterion.glancing is not None and not options.canvas_tokens:
         problems.append("--glancing needs --canvas-tokens, by which the decoder reads what it is shown")
-    if criterion.deep_supervision > 0 and traits.decoder_layers < 2:
+    if criterion.deep_supervision > 0 and options.decoder.layers < 2:
         problems.append(
-            f"--deep-supervision needs a decoder of several layers, but --decoder-layers is {traits.decoder_layers}"
+            f"--deep-supervision needs a decoder of several layers, but --decoder-layers is {options.decoder.layers}"
         )
     return problems
 

@@ -11,9 +11,9 @@ from ..losses.ctc import words_to_score
 from ..losses.ctc_alignment import best_alignment
 from ..losses.glancing import choose, glanced_count, uniform_count
 from ..losses.token import BestAndChosen, best_and_chosen
-from ..models.bnb_transformer import BnbTransformer
 from ..modules.canvas import Canvas, Revealed
 from ..modules.lazy_logits import LazyLogits
+from ..network.nar_network import NarNetwork
 from .logged import Average
 
 LOGGED = (Average("revealed", "revealed_sum", "sentence", False, "share of the canvas that the decoder was shown"),)
@@ -81,7 +81,7 @@ class Teacher:
         share: of the wrong positions; None: a uniform number.
     """
 
-    def __init__(self, model: BnbTransformer, target: Tensor, target_lengths: Tensor, share: float | None) -> None:
+    def __init__(self, model: NarNetwork, target: Tensor, target_lengths: Tensor, share: float | None) -> None:
         self._model, self._target, self._target_lengths, self._share = model, target, target_lengths, share
 
     def __call__(self, canvas: Canvas, guess: Callable[[], LazyLogits]) -> Revealed:
@@ -95,13 +95,13 @@ class Teacher:
             What is shown, and the positions left to predict.
         """
         inside = ~canvas.padding
-        if not (self._model.reads_canvas_tokens and self._model.training):
+        if not (self._model.options.canvas_tokens and self._model.training):
             return Revealed(None, inside)
         if self._share == 0:
             return Revealed(torch.full_like(canvas.padding, self._model.mask, dtype=torch.long), inside)
-        uses_ctc = self._model.uses_ctc
-        guessed = self._read(guess()) if uses_ctc or self._share is not None else None
-        truth = self._target if guessed is None or not uses_ctc else self._aligned(guessed.chosen, canvas)
+        aligns = self._model.control.has_alignments
+        guessed = self._read(guess()) if aligns or self._share is not None else None
+        truth = self._target if guessed is None or not aligns else self._aligned(guessed.chosen, canvas)
         if self._share is None or guessed is None:
             count = canvas.lengths - uniform_count(canvas.lengths)
         else:
@@ -111,7 +111,8 @@ class Teacher:
 
     def _words(self) -> Tensor:
         """The words whose scores decide the alignment under CTC, B x K; none without CTC."""
-        return words_to_score(self._target, self._model.blank) if self._model.uses_ctc else self._target[:, :0]
+        control = self._model.control
+        return words_to_score(self._target, control.blank) if control.has_alignments else self._target[:, :0]
 
     def _read(self, logits: LazyLogits) -> BestAndChosen:
         """Find the best word of each position, A x B, and the logits of the words, A x B x K."""

@@ -7,8 +7,9 @@ from typing import Any
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 
+from ..network.options import NetworkOptions
 from . import canvas_loss, length_loss, token_loss
-from .bnb_loss import BnbLoss, ModelTraits
+from .bnb_loss import BnbLoss
 from .latent_statistics import LOGGED_UNITS
 
 ALWAYS = {"loss", "wps", "wpb", "bsz", "num_updates"}  # of fairseq's trainer and task
@@ -31,18 +32,18 @@ class AnyStatistics(dict[str, Any]):
         return self[name]
 
 
-def logged_metrics(criterion: FairseqCriterion, traits: ModelTraits | None) -> set[str] | None:
+def logged_metrics(criterion: FairseqCriterion, options: NetworkOptions | None) -> set[str] | None:
     """List the metrics that a criterion logs in validation.
 
     Args:
         criterion: the criterion.
-        traits: the non-autoregressive model's; None: the model is another.
+        options: the non-autoregressive model's; None: the model is another.
 
     Returns:
         Their names; None if they cannot be known before.
     """
-    if isinstance(criterion, BnbLoss) and traits is not None:
-        return ALWAYS | _of_bnb_loss(criterion, traits)
+    if isinstance(criterion, BnbLoss) and options is not None:
+        return ALWAYS | _of_bnb_loss(criterion, options)
     # fairseq's criterions log some metrics only where their options make a difference.
     size = 2.0 if getattr(criterion, "sentence_avg", False) else 1.0
     counts = {} if getattr(criterion, "report_accuracy", True) else {"total": 0, "n_correct": 0}
@@ -55,15 +56,15 @@ def logged_metrics(criterion: FairseqCriterion, traits: ModelTraits | None) -> s
         return None
 
 
-def _of_bnb_loss(criterion: BnbLoss, traits: ModelTraits) -> set[str]:
-    if traits.length_control == "ctc":
+def _of_bnb_loss(criterion: BnbLoss, options: NetworkOptions) -> set[str]:
+    if options.length_control == "ctc":
         unsmoothed = {"uniform_kl"} if criterion.label_smoothing == 0 else set()
         found = {average.name for average in canvas_loss.LOGGED} - unsmoothed
     else:
         kind = criterion.token_loss.kind
         found = {"nll_loss", *(average.name for average in length_loss.LOGGED)}
         found |= {average.name for average in token_loss.LOGGED if average.name.startswith(f"{kind}_")}
-    if units := traits.vae_units:
+    if units := options.latent_size if options.vae else 0:
         names = ("min", "max") if units > LOGGED_UNITS else range(units)
         found |= {"kl_factor", "kl_loss", "active_units", *(f"{UNIT}{name}" for name in names)}
     return found

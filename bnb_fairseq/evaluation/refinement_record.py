@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SPECIAL_SYMBOLS
-from ..generation.collapse import kept_by_ctc, kept_on_canvas
 from ..generation.generator import NarGenerator
 from ..generation.options import GeneratorOptions
 from ..generation.state import DecodingState, least_confident, tokens_to_mask
@@ -162,8 +161,7 @@ def record(
 
 def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
     """Read one sentence's canvas; what CTC's blank is to a CTC model, [PAD] is to one trained with AXE."""
-    blank = model.blank if model.uses_ctc else dictionary.pad()
-    kept = (kept_by_ctc if model.uses_ctc else kept_on_canvas)(state.tokens, state.lengths, blank)[0]
+    blank, kept = model.control.blank, model.control.kept(state.tokens, state.lengths)[0]
     tokens, scores = state.tokens[0], state.scores[0]
     columns = (tokens.tolist(), scores.exp().tolist(), again[0].tolist(), kept.tolist())
     slots = [

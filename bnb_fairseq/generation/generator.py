@@ -1,26 +1,22 @@
-"""The generator that ``fairseq-generate`` and ``fairseq-interactive`` run for non-autoregressive models."""
+"""The generator of non-autoregressive models, which fairseq's commands run, too."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from fairseq.models import BaseFairseqModel, FairseqEncoderDecoderModel
 from torch import Tensor
 
-from ..data.dictionary import BnbDictionary
-from ..models.bnb_transformer import BnbTransformer, Encoded
 from ..modules.canvas import Canvas, padding_mask
+from ..modules.collapse import compact
+from ..network.encoded import Encoded
+from ..network.nar_network import NarNetwork
+from ..network.options import SymbolTable
 from .best_symbols import best_symbols
-from .collapse import compact, kept_by_ctc, kept_on_canvas
 from .ctc_beam import PrefixScorer, ctc_beam_search
 from .hypotheses import Hypothesis, best_distinct, hypotheses_of
-from .ngram import NgramScorer, ngram_words
-from .options import GeneratorOptions, generator_options
+from .options import GeneratorOptions
 from .prediction import predict
-from .reranker import Reranker
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
-from .token_bonus import TokenBonus
 
 
 class Texts(NamedTuple):
@@ -33,6 +29,13 @@ class Texts(NamedTuple):
 
     state: DecodingState
     scores: Tensor
+
+
+class ScoresTexts(Protocol):
+    """Judges texts in the model's place."""
+
+    def scores(self, source: Mapping[str, Tensor], tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Score texts (N x L ids, N lengths), those of one of the B sources after another: N."""
 
 
 class NarGenerator:
@@ -57,30 +60,32 @@ class NarGenerator:
 
     def __init__(
         self,
-        models: Sequence[BnbTransformer],
-        dictionary: BnbDictionary,
+        models: Sequence[NarNetwork],
+        dictionary: SymbolTable,
         options: GeneratorOptions,
-        reranker: Reranker | None = None,
+        reranker: ScoresTexts | None = None,
         scorer: PrefixScorer | None = None,
     ) -> None:
         if len(models) != 1:
             raise ValueError(f"--path must name one checkpoint, but names {len(models)}; average them instead")
         self.model = models[0]
-        if options.max_iter > 0 and not self.model.reads_canvas_tokens:
+        if options.max_iter > 0 and not self.model.options.canvas_tokens:
             raise ValueError(
                 f"--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens, which cannot refine, "
                 f"but is {options.max_iter}"
             )
-        if options.canvases > self.model.max_canvases():
+        most = self.model.control.max_canvases()
+        if options.canvases > most:
             raise ValueError(
-                f"--iter-decode-with-beam must be at most {self.model.max_canvases()}, the number of canvas lengths of "
-                f"this model, but is {options.canvases}"
+                f"--iter-decode-with-beam must be at most {most}, the number of canvas lengths of this model, but is "
+                f"{options.canvases}"
             )
-        if options.ctc_beam > 0 and not self.model.uses_ctc:
+        if options.ctc_beam > 0 and not self.model.control.has_alignments:
             raise ValueError(
                 f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
             )
-        if self.model.uses_ctc and options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0:
+        searches = options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0
+        if self.model.control.has_alignments and searches:
             # The alignments of several canvases may say the same, the texts of a search do not.
             options = options._replace(ctc_beam=options.nbest)
         candidates = options.canvases * max(options.ctc_beam, 1)
@@ -97,7 +102,7 @@ class NarGenerator:
     @torch.no_grad()
     def generate(
         self,
-        models: Sequence[BnbTransformer],
+        models: Sequence[NarNetwork],
         sample: Mapping[str, Any],
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
@@ -145,7 +150,7 @@ class NarGenerator:
         return self._refine(self.model, *self.model.canvases(encoded, self.options.canvases))
 
     def _predict(
-        self, model: BnbTransformer, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
+        self, model: NarNetwork, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
@@ -153,7 +158,7 @@ class NarGenerator:
         # What is not written needs a score only where scores decide what is predicted again or which canvas is best,
         # or where the canvas itself is looked at.
         written_alone = self.options.max_iter == 0 and self.options.canvases == 1 and not self.options.retain_history
-        unscored = model.blank if model.uses_ctc and written_alone else None
+        unscored = model.control.blank if model.control.has_alignments and written_alone else None
         prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, unscored)
         filled = prediction.tokens.new_full(positions.shape, self.pad)
         filled[positions] = prediction.tokens
@@ -161,23 +166,17 @@ class NarGenerator:
         scores[positions] = prediction.scores
         return filled, scores
 
-    def _kept(self, model: BnbTransformer) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return what marks the positions of a canvas that are part of its text."""
-        if model.uses_ctc:
-            return partial(kept_by_ctc, blank=model.blank)
-        return partial(kept_on_canvas, blank=self.pad)
-
-    def _written(self, model: BnbTransformer, state: DecodingState) -> DecodingState:
+    def _written(self, model: NarNetwork, state: DecodingState) -> DecodingState:
         """Reduce a canvas to the tokens that are part of the text."""
-        kept = self._kept(model)(state.tokens, state.lengths)
+        kept = model.control.kept(state.tokens, state.lengths)
         tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
         return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
 
-    def _refine(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
+    def _refine(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
         """Return the states after each pass (only the last one unless the history is wanted)."""
         state = first_state(*self._predict(model, encoded, canvas, ~canvas.padding), canvas.lengths)
         states = [state]
-        kept = None if self.options.force_max_iter else self._kept(model)
+        kept = None if self.options.force_max_iter else model.control.kept
         for refinement in range(1, self.options.max_iter + 1):
             if bool(state.done.all()):
                 break
@@ -189,9 +188,9 @@ class NarGenerator:
             states = [*states, state] if self.options.retain_history else [state]
         return states
 
-    def _fill(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
+    def _fill(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[Texts]:
         """Return the texts after each pass, one of each canvas (only the last ones unless the history is wanted)."""
-        with_blanks = model.uses_ctc and self.options.canvases > 1
+        with_blanks = model.control.has_alignments and self.options.canvases > 1
         texts = []
         for state in self._refine(model, encoded, canvas):
             written = self._written(model, state)
@@ -199,13 +198,13 @@ class NarGenerator:
             texts.append(Texts(written, totals / written.lengths.clamp(min=1)))
         return texts
 
-    def _search(self, model: BnbTransformer, encoded: Encoded, canvas: Canvas) -> list[Texts]:
+    def _search(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[Texts]:
         """Return the texts that a prefix beam search finds on each canvas, those of one canvas after another."""
         positions = ~canvas.padding
         states = model.decode(encoded, canvas).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
         symbols = decoder.embeddings.tokens.num_embeddings
-        best = best_symbols(decoder.output_layer, states, symbols, model.blank, self.options.ctc_beam_symbols)
+        best = best_symbols(decoder.output_layer, states, symbols, model.control.blank, self.options.ctc_beam_symbols)
         beam = self.options.ctc_beam
         found = ctc_beam_search(best.on_canvas(positions), canvas.lengths, beam, self.pad, self.scorer)
         lengths = found.lengths.flatten()
@@ -231,44 +230,3 @@ class NarGenerator:
         count, silent = len(rows) // len(source["src_lengths"]), (self.bos, self.pad, self.eos)
         sentences = [rows[start : start + count] for start in range(0, len(rows), count)]
         return [best_distinct(candidates, self.options.nbest, silent) for candidates in sentences]
-
-
-def build_nar_generator(
-    models: Sequence[BaseFairseqModel], dictionary: BnbDictionary, args: Any, task: Any = None
-) -> NarGenerator:
-    """Build the generator for the checkpoints of ``--path``, at least one of which is non-autoregressive.
-
-    Args:
-        models: the models.
-        dictionary: the target dictionary.
-        args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options.
-
-    Returns:
-        The generator.
-
-    Raises:
-        FileNotFoundError: if there is no file ``--ctc-lm-path``.
-        ImportError: if that needs KenLM, which is not installed.
-        ValueError: if the options and the models do not fit each other.
-    """
-    options = generator_options(args, task)
-    reranker, parallel = None, models
-    autoregressive = [not isinstance(model, BnbTransformer) for model in models]
-    if options.rerank and autoregressive == [False, True]:
-        reranker, parallel = Reranker(cast(FairseqEncoderDecoderModel, models[1]), dictionary), models[:1]
-    elif options.rerank or any(autoregressive):
-        kinds = ", ".join("autoregressive" if other else "non-autoregressive" for other in autoregressive)
-        raise ValueError(
-            f"--iter-decode-with-external-reranker and --path must go together: a non-autoregressive checkpoint, then "
-            f"the autoregressive one that reranks; but the option is {'on' if options.rerank else 'off'} and the "
-            f"checkpoints are: {kinds}"
-        )
-    scorer: PrefixScorer | None = None
-    if options.ctc_lm_path is not None:
-        scorer = NgramScorer(
-            options.ctc_lm_path, ngram_words(dictionary), options.ctc_lm_weight, options.ctc_token_bonus
-        )
-    elif options.ctc_token_bonus:
-        scorer = TokenBonus(options.ctc_token_bonus)
-    return NarGenerator(cast(Sequence[BnbTransformer], parallel), dictionary, options, reranker, scorer)

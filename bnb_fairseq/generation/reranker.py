@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import padding_mask
-from .collapse import compact
+from ..modules.collapse import compact
 from .prediction import score_tokens
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .collapse import same_text
+from ..modules.collapse import same_text
 
 
 class DecodingState(NamedTuple):

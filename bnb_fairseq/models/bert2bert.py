@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, register_model, register_model_architecture
 
+from ..data.dictionary import BnbDictionary
+from ..modules.layers import LayerSizes
+from ..network.bert_encoder import BertEncoder
 from ..problems import Problems
-from .bert_encoder import BertEncoder
 from .causal_decoder import CausalDecoder
 from .config import (
     BERT_BASE,
@@ -20,6 +22,7 @@ from .config import (
     require_freezable,
     require_sizes,
 )
+from .fairseq_layers import encoder_layers
 from .freezing import freeze
 from .from_pretrained import FromPretrained
 from .task_with_dictionaries import TaskWithDictionaries, require_own_task
@@ -36,6 +39,19 @@ class Bert2BertConfig(BertSeq2SeqConfig):
     )
 
 
+class HostedEncoder(BertEncoder, FairseqEncoder):
+    """``BertEncoder`` as an encoder of fairseq's, which its models of encoder and decoder insist on.
+
+    Args:
+        dictionary: the source dictionary.
+        sizes: sizes of the layers.
+        positions: largest source length.
+    """
+
+    def __init__(self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int) -> None:
+        BertEncoder.__init__(self, dictionary, sizes, positions, encoder_layers(sizes))
+
+
 @register_model("bert2bert", dataclass=Bert2BertConfig)
 class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
     """BERT as encoder, BERT with a causal mask and cross-attention as decoder (Rothe et al. 2020, section 2).
@@ -48,7 +64,7 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
         decoder: the decoder.
     """
 
-    def __init__(self, encoder: BertEncoder, decoder: CausalDecoder) -> None:
+    def __init__(self, encoder: HostedEncoder, decoder: CausalDecoder) -> None:
         super().__init__(encoder, decoder)
 
     @classmethod
@@ -74,7 +90,7 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
         require_freezable(cfg, problems)
         problems.raise_if_any()
         sizes = layer_sizes(cfg, "encoder")
-        encoder = BertEncoder(task.source_dictionary, sizes, int(cfg.encoder_positions or 0))
+        encoder = HostedEncoder(task.source_dictionary, sizes, int(cfg.encoder_positions or 0))
         decoder = CausalDecoder(
             task.target_dictionary,
             layer_sizes(cfg, "decoder"),

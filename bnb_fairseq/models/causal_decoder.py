@@ -6,9 +6,12 @@ import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor
 
+from ..data.dictionary import BnbDictionary
 from ..modules.inference import InferenceStack, KeyValues, SourceMemory
-from .bert_decoder import BertDecoder
-from .bert_encoder import EncoderOut
+from ..modules.layers import LayerSizes
+from ..network.bert_decoder import BertDecoder
+from ..network.bert_encoder import EncoderOut
+from .fairseq_layers import decoder_layers
 
 IncrementalState = dict[str, dict[str, Tensor | None]]
 DecoderOut = tuple[Tensor, dict[str, Any]]
@@ -30,8 +33,23 @@ class Written(NamedTuple):
 class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
     """Writes word by word; with an incremental state, keys and values of earlier words are kept.
 
-    Input: dropout(LayerNorm(E(previous token) + position + type 0)), as BERT's. Arguments are ``BertDecoder``'s.
+    Input: dropout(LayerNorm(E(previous token) + position + type 0)), as BERT's.
+
+    Args:
+        dictionary: the target dictionary.
+        sizes: sizes of the layers.
+        encoder_dim: width of the encoder states.
+        positions: largest number of positions.
+        tied: off, the output layer has a matrix of its own.
     """
+
+    def __init__(
+        self, dictionary: BnbDictionary, sizes: LayerSizes, encoder_dim: int, positions: int, tied: bool = True
+    ) -> None:
+        BertDecoder.__init__(self, dictionary, sizes, positions, decoder_layers(sizes, encoder_dim), tied=tied)
+        # The constructor of fairseq's decoder would empty the module again; this is the rest of what it sets.
+        self.onnx_trace, self.adaptive_softmax = False, None
+        self.init_incremental_state()
 
     def forward(
         self,

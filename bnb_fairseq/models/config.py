@@ -6,6 +6,7 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.layers import LayerSizes
+from ..network.options import NetworkOptions
 from ..problems import Problems
 from .freezing import PARTS, split_parts
 
@@ -161,6 +162,27 @@ def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
         dropout=cfg.dropout,
         attention_dropout=cfg.attention_dropout,
         layer_norm_eps=cfg.layer_norm_eps,
+    )
+
+
+def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
+    """Collect what the network is built from, of options with every size set."""
+    return NetworkOptions(
+        encoder=layer_sizes(cfg, "encoder"),
+        decoder=layer_sizes(cfg, "decoder"),
+        encoder_positions=int(cfg.encoder_positions or 0),
+        decoder_positions=int(cfg.decoder_positions or 0),
+        length_control=str(cfg.length_control),
+        ctc_upsample=float(cfg.ctc_upsample),
+        ctc_canvas=str(cfg.ctc_canvas),
+        ctc_canvas_length=int(cfg.ctc_canvas_length),
+        ctc_blank=str(cfg.ctc_blank),
+        length_range=int(cfg.length_range),
+        latent_size=int(cfg.latent_size),
+        vae=str(cfg.latent) == "vae",
+        latent_dropout=float(cfg.latent_dropout),
+        canvas_tokens=bool(cfg.canvas_tokens),
+        untie_output=bool(cfg.untie_output),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fairseq.models import BaseFairseqModel
 
-from ..compat import matmul_precision
+from ..torch_compat import matmul_precision
 
 
 class OwnPrecision(BaseFairseqModel):

@@ -4,14 +4,16 @@ Queries, keys and values come from one product, attention weights are never stor
 and on a CPU the weights lie as its matrix multiplication wants them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..compat import pack_weight, packed_linear
+from ..torch_compat import pack_weight, packed_linear
+
+WEIGHT_BIAS = ("weight", "bias")
 
 
 class InferenceLinear(nn.Module):
@@ -145,28 +147,38 @@ class SourceMemory(NamedTuple):
 
 
 class InferenceLayer(nn.Module):
-    """One BERT layer, with cross-attention if the original has it.
+    """One BERT layer, with cross-attention if the weights have it: after-norm, exact gelu.
 
     Args:
-        layer: fairseq's encoder or decoder layer, after-norm, with exact gelu.
+        weights: of one of fairseq's layers, by their names there; LayerNorms share them, the rest is laid out anew.
+        heads: attention heads.
+        eps: epsilon of LayerNorm.
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], heads: int, eps: float) -> None:
         super().__init__()
-        attention = layer.self_attn
-        self.heads = int(attention.num_heads)
-        self.queries_keys_values = InferenceLinear.of(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.attention_out = InferenceLinear.of(attention.out_proj)
-        self.attention_norm: nn.LayerNorm = layer.self_attn_layer_norm
-        cross = getattr(layer, "encoder_attn", None)
-        if cross is not None:
-            self.source_queries = InferenceLinear.of(cross.q_proj)
-            self.source_keys_values = InferenceLinear.of(cross.k_proj, cross.v_proj)
-            self.source_out = InferenceLinear.of(cross.out_proj)
-            self.source_norm: nn.LayerNorm = layer.encoder_attn_layer_norm
-        self.inner = InferenceLinear.of(layer.fc1, gelu=True)
-        self.outer = InferenceLinear.of(layer.fc2)
-        self.norm: nn.LayerNorm = layer.final_layer_norm
+
+        def linear(prefix: str, *names: str, gelu: bool = False) -> InferenceLinear:
+            weight, bias = (torch.cat([weights[f"{prefix}{name}.{kind}"] for name in names]) for kind in WEIGHT_BIAS)
+            return InferenceLinear(weight, bias, gelu)
+
+        def norm(name: str) -> nn.LayerNorm:
+            layer = nn.LayerNorm(len(weights[f"{name}.bias"]), eps=eps, device="meta")
+            layer.weight, layer.bias = (_constant(weights[f"{name}.{kind}"]) for kind in WEIGHT_BIAS)
+            return layer
+
+        self.heads = heads
+        self.queries_keys_values = linear("self_attn.", "q_proj", "k_proj", "v_proj")
+        self.attention_out = linear("self_attn.", "out_proj")
+        self.attention_norm = norm("self_attn_layer_norm")
+        if "encoder_attn.q_proj.weight" in weights:
+            self.source_queries = linear("encoder_attn.", "q_proj")
+            self.source_keys_values = linear("encoder_attn.", "k_proj", "v_proj")
+            self.source_out = linear("encoder_attn.", "out_proj")
+            self.source_norm = norm("encoder_attn_layer_norm")
+        self.inner = linear("", "fc1", gelu=True)
+        self.outer = linear("", "fc2")
+        self.norm = norm("final_layer_norm")
 
     def split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Split projections into heads: B x L x (parts D) -> parts times B x H x L x D/H."""
@@ -207,6 +219,10 @@ class InferenceLayer(nn.Module):
         return self.norm(x + self.outer(self.inner(x))), seen
 
 
+def _constant(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach(), requires_grad=False)
+
+
 def _merge(attended: Tensor) -> Tensor:
     """Put the heads together: B x H x L x D/H -> B x L x D."""
     return attended.transpose(1, 2).flatten(2)
@@ -216,14 +232,18 @@ class InferenceStack(nn.Module):
     """The layers of an encoder or decoder.
 
     Args:
-        layers: fairseq's layers; their LayerNorms are shared, their other weights copied.
+        weights: of each layer, see ``InferenceLayer``.
+        heads: attention heads.
+        eps: epsilon of LayerNorm.
         keep_padding: compute the states of padding, too.
     """
 
-    def __init__(self, layers: nn.ModuleList, keep_padding: bool = False) -> None:
+    def __init__(
+        self, weights: Sequence[Mapping[str, Tensor]], heads: int, eps: float, keep_padding: bool = False
+    ) -> None:
         super().__init__()
         self._keep_padding = keep_padding
-        self.layers = nn.ModuleList(InferenceLayer(layer) for layer in layers)
+        self.layers = nn.ModuleList(InferenceLayer(layer, heads, eps) for layer in weights)
 
     def read(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory:
         """Compute the keys and values that cross-attention reads.

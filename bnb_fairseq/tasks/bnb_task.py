@@ -16,18 +16,20 @@ from fairseq.tasks.translation import TranslationTask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..criterions.bnb_loss import BnbLoss, ModelTraits, check_fits_model
+from ..criterions.bnb_loss import BnbLoss, check_fits_model
 from ..criterions.validation_metrics import check_best_metric, logged_metrics
 from ..data.detokenizer import Detokenizer
 from ..data.dictionary import BnbDictionary
 from ..data.folders import require_same_dictionaries
 from ..data.pair_dataset import SPECIAL_SYMBOLS, SentencePairDataset, keep_fitting
 from ..data.preflight import running_preprocessing
-from ..generation.generator import NarGenerator, build_nar_generator
+from ..generation.build import build_nar_generator
+from ..generation.generator import NarGenerator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.own_precision import OwnPrecision
+from ..network.options import NetworkOptions
 from ..start.from_bert import load_berts, resolve_berts
 from ..start.pretrained import load_pretrained, resolve_pretrained
 from .autoregressive_options import refuse_unused_options
@@ -53,7 +55,8 @@ class BnbTask(DictionaryTask, TranslationTask):
         self.src_dict = src_dict
         self.src_dict.reads_segments = self.reads_segments
         self.tgt_dict = tgt_dict
-        self.traits: ModelTraits | None = ModelTraits("ctc", False, 0)  # the model's, once there is one
+        self.network: NetworkOptions | None = None  # of the non-autoregressive model that was built
+        self.is_parallel = True  # data sets are laid out for a non-autoregressive model; the model built says if not
         self.trained_options: Any = None  # of a bnb_transformer that is to be trained
         self._unused: Unused = {}
 
@@ -158,11 +161,9 @@ class BnbTask(DictionaryTask, TranslationTask):
             load_berts(model, berts, str(cfg.cross_attention_init))
         if pretrained is not None:
             load_pretrained(model, pretrained)
-        self.traits = None
-        if isinstance(model, BnbTransformer):
-            layers = len(model.decoder.layers)
-            units = cfg.latent_size if str(cfg.latent) == "vae" else 0
-            self.traits = ModelTraits(str(cfg.length_control), cfg.canvas_tokens, layers, units)
+        self.is_parallel = isinstance(model, BnbTransformer)
+        self.network = model.options if isinstance(model, BnbTransformer) else None
+        if self.is_parallel:
             self.trained_options = None if from_checkpoint else cfg
         return model
 
@@ -188,9 +189,9 @@ class BnbTask(DictionaryTask, TranslationTask):
             of_loss = unused_of_loss(cfg, model) if isinstance(criterion, BnbLoss) and model is not None else {}
             unused = merged(unused, of_loss, unused_of_task(self.cfg, model))
         name = getattr(cfg, "_name", type(criterion).__name__)
-        check_fits_model(criterion, name, self.traits, described(unused))
+        check_fits_model(criterion, name, self.network, described(unused))
         if self.trains:
-            known = logged_metrics(criterion, self.traits)
+            known = logged_metrics(criterion, self.network)
             metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
             check_best_metric(metric, maximize, known, self.validation_metrics())
         return criterion

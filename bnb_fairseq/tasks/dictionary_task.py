@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoints.reader import DIGEST
 from ..checkpoints.tensors import tensor_digest
 from ..checkpoints.trust import check_model_options, is_own
-from ..compat import matmul_precision, multiplying_in_bfloat16, whole_options
+from ..compat import whole_options
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
@@ -22,6 +22,7 @@ from ..data.whole_batches import WHOLE
 from ..processes import check_joined, draw_other_numbers
 from ..resuming.restored import checkpoint_to_restore, read_task_state
 from ..start.row_matching import symbol_state
+from ..torch_compat import matmul_precision, multiplying_in_bfloat16
 from .finite import check_loss, gradient_error
 from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards

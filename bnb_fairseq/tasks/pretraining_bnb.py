@@ -143,7 +143,7 @@ class PretrainingBnbTask(TextToTextTask):
             self.src_dict,
             noise,
             self.cfg.seed,
-            self.traits is not None,
+            self.is_parallel,
             shuffle=split != "test",
         )
 

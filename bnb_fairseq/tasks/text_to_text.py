@@ -112,7 +112,7 @@ class TextToTextTask(BnbTask):
         """Pair what was binarized, sources cut as the options say; ``name`` is what messages call it."""
         longest = self._longest_source() if self.cfg.truncate_source else None
         sides = (pairs.source, self.src_dict, pairs.target, self.tgt_dict)
-        return SentencePairDataset(*sides, self.traits is not None, shuffle, longest, pairs.target_texts)
+        return SentencePairDataset(*sides, self.is_parallel, shuffle, longest, pairs.target_texts)
 
     def _longest_source(self) -> int:
         longest: int = utils.resolve_max_positions(self.max_positions(), *self._positions)[0]

@@ -16,7 +16,7 @@ from fairseq.logging import progress_bar
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.base import ContainerMetadata, Metadata
 
-from bnb_fairseq import compat
+from bnb_fairseq import compat, torch_compat
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMERIC = ["bool", "int32", "int64", "uint8", "float16", "float32", "float64"]
@@ -163,13 +163,13 @@ def test_the_package_answers_to_the_path_that_fairseq_makes_of_its_name(
 def test_precisions_that_overlap_leave_the_process_its_own() -> None:
     """As of threads, which do not end in the order in which they begin."""
     before = torch.get_float32_matmul_precision()
-    first, second = compat.matmul_precision("medium"), compat.matmul_precision("high")
+    first, second = torch_compat.matmul_precision("medium"), torch_compat.matmul_precision("high")
     first.__enter__()
     assert torch.get_float32_matmul_precision() == "medium"
     second.__enter__()
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == before
-    with pytest.raises(KeyError), compat.matmul_precision("medium"):
+    with pytest.raises(KeyError), torch_compat.matmul_precision("medium"):
         raise KeyError
     assert torch.get_float32_matmul_precision() == before

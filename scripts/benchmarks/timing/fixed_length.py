@@ -53,10 +53,10 @@ def balance_blank(model: BnbTransformer, sample: Sample, target_tokens: int) -> 
     mean = logits.mean(dim=0)
     bias.sub_(mean.to(bias.dtype))
     logits -= mean
-    blank = logits[:, model.blank].clone()
-    logits[:, model.blank] = float("-inf")
+    blank = logits[:, model.control.blank].clone()
+    logits[:, model.control.blank] = float("-inf")
     margin = blank - logits.amax(dim=-1)
-    bias[model.blank] -= margin.quantile(target_tokens / canvas).to(bias.dtype)
+    bias[model.control.blank] -= margin.quantile(target_tokens / canvas).to(bias.dtype)
 
 
 @torch.no_grad()

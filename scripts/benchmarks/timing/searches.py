@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.build import build_nar_generator
+from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 from bnb_fairseq.generation.options import GeneratorOptions

@@ -12,11 +12,11 @@ from fairseq.data import indexed_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.optim import build_optimizer
 
-from bnb_fairseq import compat
+from bnb_fairseq import torch_compat
 from bnb_fairseq.classification.classifier_config import BnbClassifierConfig
 from bnb_fairseq.classification.sentence_prediction_bnb import SentencePredictionBnbTask, unused_options
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.models.bert_encoder import segment_types
+from bnb_fairseq.network.bert_encoder import segment_types
 
 from ..checkpoint_files import save_checkpoint
 
@@ -194,7 +194,7 @@ def test_model_and_criterion(data_bin: Path) -> None:
     assert (size, int(logs["ncorrect"])) == (3, int((logits.argmax(1) == torch.tensor([1, 0, 1])).sum()))
 
 
-@pytest.mark.skipif(not compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16")
+@pytest.mark.skipif(not torch_compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16")
 def test_medium_precision_multiplies_in_bfloat16(data_bin: Path) -> None:
     cfg = configure(data_bin, "--float32-matmul-precision", "medium")
     task = SentencePredictionBnbTask.setup_task(cfg.task)

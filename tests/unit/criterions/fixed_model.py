@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.config import BnbLossConfig
-from bnb_fairseq.models.bnb_transformer import NarOutput, Reveal
 from bnb_fairseq.modules.canvas import Canvas, Revealed, padding_mask
 from bnb_fairseq.modules.lazy_logits import LazyLogits
 from bnb_fairseq.modules.length import LengthHead
+from bnb_fairseq.network.nar_network import NarOutput, Reveal
 
 PAD, MASK, BLANK, BOS = 1, 9, 3, 0
 
@@ -21,8 +21,8 @@ class FixedModel(nn.Module):
     def __init__(self, output: NarOutput, uses_ctc: bool, reads_canvas_tokens: bool = False) -> None:
         super().__init__()
         self.output = output
-        self.uses_ctc, self.reads_canvas_tokens = uses_ctc, reads_canvas_tokens
-        self.blank, self.mask = BLANK, MASK
+        self.control = SimpleNamespace(has_alignments=uses_ctc, blank=BLANK)
+        self.options, self.mask = SimpleNamespace(canvas_tokens=reads_canvas_tokens), MASK
         self.num_updates = 0
         self.length_head = LengthHead(4, length_range=2)
         self.decoder = SimpleNamespace(max_positions=lambda: 20)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnb_fairseq.criterions.bnb_loss import BnbLoss, ModelTraits, check_fits_model
+from bnb_fairseq.criterions.bnb_loss import BnbLoss, check_fits_model
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.options import NetworkOptions
 
 from .fixed_model import batch, criterion
 
@@ -165,24 +167,29 @@ def test_without_a_kl_factor_the_loss_is_the_deterministic_models(control: str, 
     assert len(losses) == 3  # in training z is drawn
 
 
+def network(control: str, canvas_tokens: bool = False, layers: int = 6) -> NetworkOptions:
+    sizes = LayerSizes(layers, 8, 8, 2, 0.0, 0.0, 1e-12)
+    return NetworkOptions(sizes, sizes, 16, 16, length_control=control, canvas_tokens=canvas_tokens)
+
+
 def test_a_criterion_that_does_not_fit_the_model() -> None:
     for kind in ("axe", "oaxe"):
         message = f"^--token-loss {kind} needs --length-control length, but the model has ctc, whose loss sums over all"
         with pytest.raises(ValueError, match=message):
-            check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("ctc", False, 6))
-        check_fits_model(criterion(token_loss=kind), "bnb_loss", ModelTraits("length", False, 6))
-    check_fits_model(criterion(), "bnb_loss", ModelTraits("ctc", False, 1))
+            check_fits_model(criterion(token_loss=kind), "bnb_loss", network("ctc"))
+        check_fits_model(criterion(token_loss=kind), "bnb_loss", network("length"))
+    check_fits_model(criterion(), "bnb_loss", network("ctc", layers=1))
     for control in ("ctc", "length"):
         with pytest.raises(ValueError, match=r"^--glancing needs --canvas-tokens, by which the decoder reads"):
-            check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, False, 6))
-        check_fits_model(criterion(glancing="0.5"), "bnb_loss", ModelTraits(control, True, 6))
+            check_fits_model(criterion(glancing="0.5"), "bnb_loss", network(control))
+        check_fits_model(criterion(glancing="0.5"), "bnb_loss", network(control, canvas_tokens=True))
         one_layer = r"^--deep-supervision needs a decoder of several layers, but --decoder-layers is 1$"
         with pytest.raises(ValueError, match=one_layer):
-            check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", ModelTraits(control, False, 1))
-        check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", ModelTraits(control, False, 2))
+            check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", network(control, layers=1))
+        check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", network(control, layers=2))
 
 
 def test_all_that_does_not_fit_the_model_is_named() -> None:
     wrong = criterion(token_loss="axe", glancing="0.5", deep_supervision=0.5)
     with pytest.raises(ValueError, match=r"^--token-loss axe .*; --glancing .*; --deep-supervision [^;]*$"):
-        check_fits_model(wrong, "bnb_loss", ModelTraits("ctc", False, 1))
+        check_fits_model(wrong, "bnb_loss", network("ctc", layers=1))

@@ -9,8 +9,8 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
-from bnb_fairseq.models.bnb_transformer import NarOutput
 from bnb_fairseq.modules.lazy_logits import LazyLogits
+from bnb_fairseq.network.nar_network import NarOutput
 
 from .fixed_model import MASK, PAD, FixedModel, batch, criterion
 

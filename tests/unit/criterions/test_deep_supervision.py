@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.deep_supervision import supervise
-from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.network.nar_network import NarOutput
 
 from .fixed_model import PAD, batch, criterion
 
@@ -112,7 +113,7 @@ def test_ctc_with_revealed_tokens_from_hidden_states(make_model: MakeModel) -> N
     for i, inner in enumerate(output.inner_states):  # one row for each hidden position, in row-major order of B x A
         assert torch.equal(inner, states[i].transpose(0, 1)[hidden])
     target: Tensor = sample([0, 1, 2])["target"]
-    nll = [slow_ctc(model.decoder.output_layer(states[i]), output, target, model.blank) for i in range(3)]
+    nll = [slow_ctc(model.decoder.output_layer(states[i]), output, target, model.control.blank) for i in range(3)]
     assert float(loss.detach()) == pytest.approx(nll[2] + 0.5 * (nll[0] + nll[1]) / 2, rel=1e-6)
     assert [float(logs[f"layer{i}_loss"]) for i in (1, 2)] == pytest.approx(nll[:2], rel=1e-6)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.criterions.latent_statistics import LOGGED_UNITS, latent_loss
-from bnb_fairseq.models.bnb_transformer import NarOutput
 from bnb_fairseq.modules.latent import Posterior
 from bnb_fairseq.modules.lazy_logits import LazyLogits
+from bnb_fairseq.network.nar_network import NarOutput
 
 from .fixed_model import FixedModel, batch, criterion
 

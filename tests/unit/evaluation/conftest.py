@@ -38,11 +38,11 @@ def lively(make_model: MakeModel, sample: dict[str, Any]) -> Callable[[str], Bnb
     def make(kind: str) -> BnbTransformer:
         model = make_model(seed=5, **KINDS[kind][0])
         model.decoder.embeddings.positions.weight.mul_(3)
-        gold = None if model.uses_ctc else torch.tensor([9])
+        gold = None if model.control.has_alignments else torch.tensor([9])
         logits = model(**sample["net_input"], target_lengths=gold).logits
         model.decoder.head.bias.sub_(logits.mean(dim=(0, 1)))
-        if model.uses_ctc:
-            model.decoder.head.bias[model.blank] += 0.5
+        if model.control.has_alignments:
+            model.decoder.head.bias[model.control.blank] += 0.5
         return model
 
     return make

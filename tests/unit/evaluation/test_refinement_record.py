@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnb_fairseq.evaluation.refinement_record import Refinement
-from bnb_fairseq.models.bnb_transformer import BnbTransformer, Reveal
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Revealed
+from bnb_fairseq.network.nar_network import Reveal
 
 from .conftest import KINDS, SENTENCE, TEXT
 
@@ -36,9 +37,9 @@ class Slow:
                 self.read = [MASK if a in chosen else token for a, token in enumerate(self.canvases[-1])]
             else:
                 chosen = list(range(slots))
-            shown = torch.tensor([self.read]) if model.reads_canvas_tokens else None
+            shown = torch.tensor([self.read]) if model.options.canvas_tokens else None
             reveal: Reveal = lambda canvas, guess, shown=shown: Revealed(shown, ~canvas.padding)  # type: ignore[misc]  # noqa: E731
-            gold = None if model.uses_ctc else torch.tensor([slots])
+            gold = None if model.control.has_alignments else torch.tensor([slots])
             log_probs = model(**source, target_lengths=gold, reveal=reveal).logits.double().log_softmax(dim=-1)
             tokens = list(self.canvases[-1]) if t else [0] * slots
             scores = list(self.scores[-1]) if t else [0.0] * slots
@@ -51,10 +52,10 @@ class Slow:
 
 
 def kept_places(model: BnbTransformer, canvas: list[int]) -> list[int]:
-    if not model.uses_ctc:
+    if not model.control.has_alignments:
         return [a for a, token in enumerate(canvas) if token != PAD]
     runs = [list(run) for _, run in groupby(range(len(canvas)), key=canvas.__getitem__)]
-    return [run[0] for run in runs if canvas[run[0]] != model.blank]
+    return [run[0] for run in runs if canvas[run[0]] != model.control.blank]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,7 +69,7 @@ def test_record_against_slow_loops(
     refinements = KINDS[kind][1]
     slow = Slow(model, sample["net_input"], refinements, len(record.passes[0].slots))
     symbols = [*small_task.target_dictionary.symbols, "·"]
-    blank = model.blank if model.uses_ctc else PAD
+    blank = model.control.blank if model.control.has_alignments else PAD
     symbols[blank] = "·"
     assert record.source == ["<s>", "w1", "w3", "w9", "w0", "w0", "</s>"]
     assert (record.sentence, record.allowed, len(record.passes)) == (TEXT, refinements + 1, refinements + 1)
@@ -81,7 +82,7 @@ def test_record_against_slow_loops(
         assert [a for a, slot in enumerate(made.slots) if slot.kept] == kept
         words = [symbols[canvas[a]] for a in kept if canvas[a] not in (0, 1, 2, MASK)]
         assert made.text == " ".join(words)
-    if model.uses_ctc:
+    if model.control.has_alignments:
         assert any(slot.piece == "·" for made in record.passes for slot in made.slots)
         assert any(slot.piece != "·" and not slot.kept for made in record.passes for slot in made.slots)
     assert refinements == 0 or any(any(hidden) for hidden in slow.hidden)
@@ -113,7 +114,7 @@ def test_attention_against_slow_loops(
     slow = Slow(model, sample["net_input"], KINDS[kind][1], slots)
     encoded = model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
     canvas = model.canvas(encoded)
-    shown = torch.tensor([slow.read]) if model.reads_canvas_tokens else None
+    shown = torch.tensor([slow.read]) if model.options.canvas_tokens else None
     decoder: Any = model.decoder
     one = decoder.layers[layer]
     x = decoder.embeddings(decoder.canvas_content(canvas, shown))[0]

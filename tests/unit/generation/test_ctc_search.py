@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.build import build_nar_generator
+from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
@@ -34,7 +35,7 @@ def model(make_model: MakeModel) -> BnbTransformer:
     with torch.no_grad():
         found.decoder.embeddings.positions.weight.mul_(3)
         found.decoder.head.bias.sub_(found(**batch()["net_input"]).logits.mean(dim=(0, 1)))
-        found.decoder.head.bias[found.blank] += 1.0
+        found.decoder.head.bias[found.control.blank] += 1.0
         found.decoder.head.bias[:3] -= 1000.0  # special symbols are not printed
     return found
 
@@ -46,12 +47,12 @@ def all_texts(model: BnbTransformer, sentence: list[int]) -> Texts:
     log_probs = logits.log_softmax(dim=-1)
     choices = []
     for row in log_probs:
-        words = [token for token in row.argsort(descending=True).tolist() if token != model.blank][:SYMBOLS]
-        choices.append([(token, float(row[token])) for token in [*words, model.blank]])
+        words = [token for token in row.argsort(descending=True).tolist() if token != model.control.blank][:SYMBOLS]
+        choices.append([(token, float(row[token])) for token in [*words, model.control.blank]])
     found: dict[tuple[int, ...], list[float]] = defaultdict(list)
     for path in itertools.product(*choices):
         runs = [token for token, _ in itertools.groupby(token for token, _ in path)]
-        found[tuple(token for token in runs if token != model.blank)].append(sum(score for _, score in path))
+        found[tuple(token for token in runs if token != model.control.blank)].append(sum(score for _, score in path))
     return {text: math.log(sum(map(math.exp, scores))) for text, scores in found.items()}
 
 
@@ -90,13 +91,13 @@ def test_the_texts_of_several_canvases_compete(model: BnbTransformer) -> None:
     for sentence, hypotheses in zip(SENTENCES, found, strict=True):
         single: dict[tuple[int, ...], float] = {}
         for length in (len(sentence), len(sentence) + 1):  # a canvas cannot be shorter than the source
-            model.upsample = length / len(sentence)
+            model.control.upsample = length / len(sentence)
             alone = NarGenerator([model], BnbDictionary(), GeneratorOptions(ctc_beam=4, nbest=4))
             tokens = {"src_tokens": torch.tensor([sentence]), "src_lengths": torch.tensor([len(sentence)])}
             for one in alone.generate([model], {"net_input": tokens})[0]:
                 text = tuple(one["tokens"].tolist())
                 single[text] = max(single.get(text, -math.inf), one["score"])
-        model.upsample = 1.0
+        model.control.upsample = 1.0
         expected = sorted(single, key=lambda text: -single[text])
         assert [tuple(one["tokens"].tolist()) for one in hypotheses] == expected
         assert [one["score"] for one in hypotheses] == pytest.approx([single[t] for t in expected], abs=1e-5)

@@ -11,8 +11,9 @@ from torch import Tensor
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
-from bnb_fairseq.models.bnb_transformer import BnbTransformer, Reveal
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Revealed
+from bnb_fairseq.network.nar_network import Reveal
 
 MakeModel = Callable[..., BnbTransformer]
 MakeDictionary = Callable[[int], BnbDictionary]
@@ -47,11 +48,11 @@ def sample(sentences: tuple[list[int], ...] = SENTENCES, extra: int = 0) -> dict
 def lively(model: BnbTransformer, blank: float = 0.5) -> BnbTransformer:
     """Let all tokens be chosen about equally often, the blank more: a random model has a favourite."""
     model.decoder.embeddings.positions.weight.mul_(3)
-    gold = None if model.uses_ctc else torch.full((len(SENTENCES),), 9)
+    gold = None if model.control.has_alignments else torch.full((len(SENTENCES),), 9)
     logits = model(**sample()["net_input"], target_lengths=gold).logits
     model.decoder.head.bias.sub_(logits.mean(dim=(0, 1)))
-    if model.uses_ctc:
-        model.decoder.head.bias[model.blank] += blank
+    if model.control.has_alignments:
+        model.decoder.head.bias[model.control.blank] += blank
     return model
 
 
@@ -86,7 +87,7 @@ def slow_refinement(model: BnbTransformer, sentence: list[int], refinements: int
         length = len(sentence) + max(allowed, key=lambda c: float(output.length_logits[0, c])) - 6
 
     def predict(revealed: list[int]) -> tuple[list[int], list[float]]:
-        read = torch.tensor([revealed]) if model.reads_canvas_tokens else None
+        read = torch.tensor([revealed]) if model.options.canvas_tokens else None
         reveal: Reveal = lambda canvas, guess: Revealed(read, ~canvas.padding)  # noqa: E731
         return choose(model(tokens, source, torch.tensor([length]), reveal).logits)
 
@@ -112,9 +113,9 @@ def written(slow: Slow, model: BnbTransformer) -> Slow:
     """Collapse what CTC predicted; else drop what a model trained with AXE leaves out, [PAD]."""
     kept = []
     for text in slow.texts:
-        if model.uses_ctc:
+        if model.control.has_alignments:
             runs = [list(run) for _, run in itertools.groupby(range(len(text)), key=text.__getitem__)]
-            kept.append([run[0] for run in runs if text[run[0]] != model.blank])
+            kept.append([run[0] for run in runs if text[run[0]] != model.control.blank])
         else:
             kept.append([a for a, token in enumerate(text) if token != PAD])
     texts = [[text[a] for a in places] for text, places in zip(slow.texts, kept, strict=True)]
@@ -136,8 +137,9 @@ def test_ctc_against_a_slow_reference(kind: str, make_model: MakeModel) -> None:
     model = lively(make_model(seed=5, **CTC[kind]))
     references = [slow_ctc(model, sentence) for sentence in SENTENCES]
     canvases = [canvas for _, canvas in references]
-    assert any(model.blank in canvas for canvas in canvases)
-    assert any(left == right != model.blank for canvas in canvases for left, right in itertools.pairwise(canvas))
+    assert any(model.control.blank in canvas for canvas in canvases)
+    pairs = [pair for canvas in canvases for pair in itertools.pairwise(canvas)]
+    assert any(left == right != model.control.blank for left, right in pairs)
     assert len({len(slow.texts[0]) for slow, _ in references}) > 2
     for order, extra in (([0, 1, 2, 3, 4], 0), ([1, 2], 0), ([1, 3, 0], 4), ([2], 2)):
         hypotheses = generate(model, sample(tuple(SENTENCES[i] for i in order), extra))

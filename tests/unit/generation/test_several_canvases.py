@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.build import build_nar_generator
+from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.hypotheses import best_distinct
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.generation.reranker import Reranker
@@ -45,7 +46,7 @@ def batch(sentences: tuple[list[int], ...] = SENTENCES) -> dict[str, Any]:
 def lively(model: BnbTransformer) -> BnbTransformer:
     """Let all tokens be chosen about equally often: a random model has a favourite."""
     model.decoder.embeddings.positions.weight.mul_(3)
-    gold = None if model.uses_ctc else torch.full((len(SENTENCES),), 9)
+    gold = None if model.control.has_alignments else torch.full((len(SENTENCES),), 9)
     model.decoder.head.bias.sub_(model(**batch()["net_input"], target_lengths=gold).logits.mean(dim=(0, 1)))
     return model
 
@@ -66,10 +67,10 @@ def bert2bert(make_dictionary: MakeDictionary) -> Bert2Bert:
 
 def wanted_lengths(model: BnbTransformer, sentence: list[int], count: int) -> list[int]:
     """The canvas lengths of one sentence, worked out in a loop."""
-    if model.uses_ctc:
-        usual = -int(-len(sentence) * model.upsample // 1)
+    if model.control.has_alignments:
+        usual = -int(-len(sentence) * model.control.upsample // 1)
         step = max(1, round(usual / 10))
-        shortest = len(sentence) if model.upsample >= 1 else 1
+        shortest = len(sentence) if model.control.upsample >= 1 else 1
         return [max(shortest, usual + step * offset) for offset in (0, 1, -1, 2, -2)][:count]
     with torch.no_grad():
         logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)]), torch.tensor([2])).length_logits
@@ -85,8 +86,8 @@ def alone(
     kept = model.canvas
     states: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        if model.uses_ctc:
-            patch.setattr(model, "upsample", length / len(sentence))
+        if model.control.has_alignments:
+            patch.setattr(model.control, "upsample", length / len(sentence))
         else:
             patch.setattr(model, "canvas", lambda encoded: kept(encoded, torch.tensor([length])))
         generator = NarGenerator([model], BnbDictionary(), options)
@@ -132,7 +133,7 @@ def test_each_canvas_is_as_if_it_were_alone(kind: str, count: int, make_model: M
         for length in wanted_lengths(model, sentence, count):
             hypothesis, on_canvas = alone(model, sentence, length, single)
             written = max(len(hypothesis["tokens"]), 1)
-            mean = float(on_canvas.sum()) / written if model.uses_ctc else hypothesis["score"]
+            mean = float(on_canvas.sum()) / written if model.control.has_alignments else hypothesis["score"]
             text = tuple(token for token in hypothesis["tokens"].tolist() if token > 2)
             if text not in expected or expected[text][0] < mean - 1e-6:
                 expected[text] = (mean, hypothesis)

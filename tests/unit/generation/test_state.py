@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from bnb_fairseq.generation.collapse import kept_by_ctc, kept_on_canvas
 from bnb_fairseq.generation.state import DecodingState, first_state, least_confident, refined, tokens_to_mask
+from bnb_fairseq.modules.collapse import kept_by_ctc, kept_on_canvas
 
 KEPT = partial(kept_on_canvas, blank=1)
 

@@ -41,7 +41,7 @@ def trained(
         model = task.build_model(cfg.model)
         random_parameters(model, 16)
         if name in ("ctc", "sticky"):
-            model.decoder.head.bias.data[[0, 1, 2, 3, 4, model.blank]] -= 4  # words rather than special symbols
+            model.decoder.head.bias.data[[0, 1, 2, 3, 4, model.control.blank]] -= 4  # words rather than special symbols
         cfg.generation.iter_decode_max_iter = 10  # as a training by fairseq-hydra-train has it
         paths[name] = save_checkpoint(folder / f"{name}.pt", cfg, task, model)
     return paths

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.bert_encoder import BertEncoder
+from bnb_fairseq.models.fairseq_layers import encoder_layers
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.bert_encoder import BertEncoder
 
 TOKENS = torch.tensor([[0, 5, 6, 7, 2], [0, 4, 2, 1, 1], [0, 2, 1, 1, 1]])
 LENGTHS = torch.tensor([5, 3, 2])
@@ -18,7 +19,8 @@ LENGTHS = torch.tensor([5, 3, 2])
 def encoder(
     make_dictionary: Callable[[int], BnbDictionary], random_parameters: Callable[[nn.Module, int], None]
 ) -> BertEncoder:
-    module = BertEncoder(make_dictionary(5), LayerSizes(3, 8, 12, 2, 0.1, 0.1, 1e-12), 7)
+    sizes = LayerSizes(3, 8, 12, 2, 0.1, 0.1, 1e-12)
+    module = BertEncoder(make_dictionary(5), sizes, 7, encoder_layers(sizes))
     random_parameters(module, 1)
     return module.eval()
 

@@ -11,10 +11,11 @@ import transformers
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_encoder import BertEncoder, segment_types
-from bnb_fairseq.models.nar_decoder import NarDecoder
+from bnb_fairseq.models.fairseq_layers import decoder_layers, encoder_layers
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.bert_encoder import BertEncoder, segment_types
+from bnb_fairseq.network.nar_decoder import NarDecoder
 from bnb_fairseq.start.bert_checkpoint import BertCheckpoint, open_bert
 from bnb_fairseq.start.bert_import import import_bert, select_layers
 from bnb_fairseq.start.row_matching import SymbolTable, match_rows
@@ -56,7 +57,7 @@ def reference(model: Any, tokens: Tensor, kept: Tensor) -> Any:
 
 
 def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> BertEncoder:
-    encoder = BertEncoder(dictionary, sizes, bert.sizes["positions"])
+    encoder = BertEncoder(dictionary, sizes, bert.sizes["positions"], encoder_layers(sizes))
     import_bert(
         encoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "encoder"
     )
@@ -66,7 +67,8 @@ def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: Lay
 def imported_decoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> NarDecoder:
     """A decoder whose canvas may carry BERT's own embeddings: the latent is multiplied by 1."""
     width = sizes.embed_dim
-    decoder = NarDecoder(dictionary, sizes, width, width, bert.sizes["positions"], 1, project_latent=False)
+    layers = decoder_layers(sizes, width)
+    decoder = NarDecoder(dictionary, sizes, width, bert.sizes["positions"], layers, 1, project_latent=False)
     import_bert(
         decoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "decoder"
     )

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnb_fairseq.models.bnb_transformer import BnbTransformer, NarOutput
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Canvas, Revealed
 from bnb_fairseq.modules.lazy_logits import LazyLogits
+from bnb_fairseq.network.nar_network import NarOutput
 
 MakeModel = Callable[..., BnbTransformer]
 CTC: dict[str, object] = {"length_control": "ctc"}
@@ -45,9 +46,9 @@ def source(sentences: tuple[list[int], ...], extra: int = 0) -> tuple[Tensor, Te
 
 def run(model: BnbTransformer, chosen: list[int], extra: int = 0, gold: bool = True) -> NarOutput:
     tokens, lengths = source(tuple(SENTENCES[i] for i in chosen), extra)
-    targets = None if model.uses_ctc or not gold else torch.tensor([TARGET_LENGTHS[i] for i in chosen])
+    targets = None if model.control.has_alignments or not gold else torch.tensor([TARGET_LENGTHS[i] for i in chosen])
     canvas_tokens = None
-    if model.reads_canvas_tokens and targets is not None:
+    if model.options.canvas_tokens and targets is not None:
         canvas_tokens = (torch.arange(int(targets.max())).expand(len(chosen), -1) * 3 + targets.unsqueeze(1)) % 16
     with torch.no_grad():
         return shown(model, tokens, lengths, targets, canvas_tokens)
@@ -94,7 +95,7 @@ def test_an_upsampling_ratio_that_floating_point_rounds_up(make_model: MakeModel
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_depend_on_every_source_token(kind: str, make_model: MakeModel) -> None:
     model = make_model(**KINDS[kind])
-    targets = None if model.uses_ctc else torch.tensor([4])
+    targets = None if model.control.has_alignments else torch.tensor([4])
     tokens = torch.tensor([[0, 5, 7, 2]])
     with torch.no_grad():
         before = model(tokens, torch.tensor([4]), targets).logits
@@ -112,7 +113,7 @@ def test_canvas_positions_see_each_other_in_both_directions(kind: str, make_mode
     tokens, lengths = source((SENTENCES[3],))
     with torch.no_grad():
         encoded = model.encode(tokens, lengths)
-        canvas = model.canvas(encoded, None if model.uses_ctc else torch.tensor([6]))
+        canvas = model.canvas(encoded, None if model.control.has_alignments else torch.tensor([6]))
         added = torch.zeros(canvas.latent.shape[:2]) if canvas.added is None else canvas.added
         inner = [a for a in range(1, added.size(1) - 1) if not added[0, a]]
         latent = canvas.latent.clone()
@@ -202,7 +203,7 @@ def test_predicted_lengths_fit_the_decoders_positions(make_model: MakeModel) -> 
 @pytest.mark.parametrize(("choice", "blank", "symbols"), [("new", 17, 18), ("pad", 1, 17), ("mask", 16, 17)])
 def test_blank(choice: str, blank: int, symbols: int, make_model: MakeModel) -> None:
     model = make_model(**CTC, ctc_blank=choice)
-    assert model.blank == blank
+    assert model.control.blank == blank
     assert run(model, [1]).logits.size(-1) == symbols
     assert (model.source_pad, model.mask) == (1, 16)
 
@@ -211,7 +212,7 @@ def test_blank(choice: str, blank: int, symbols: int, make_model: MakeModel) -> 
 def test_wanted_positions_are_rows_of_the_whole(kind: str, make_model: MakeModel) -> None:
     model = make_model(**KINDS[kind])
     tokens, lengths = source(SENTENCES)
-    targets = None if model.uses_ctc else torch.tensor(TARGET_LENGTHS)
+    targets = None if model.control.has_alignments else torch.tensor(TARGET_LENGTHS)
     with torch.no_grad():
         whole = model(tokens, lengths, targets).logits.transpose(0, 1)
         predict = torch.rand(whole.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.5
@@ -236,7 +237,7 @@ def test_canvas_tokens_default_to_masks(make_model: MakeModel) -> None:
 def test_a_guess_is_what_the_model_says_when_it_is_shown_nothing(kind: str, make_model: MakeModel) -> None:
     model = make_model(**KINDS[kind])
     tokens, lengths = source(SENTENCES)
-    targets = None if model.uses_ctc else torch.tensor(TARGET_LENGTHS)
+    targets = None if model.control.has_alignments else torch.tensor(TARGET_LENGTHS)
     guesses = []
 
     def reveal(canvas: Canvas, guess: Callable[[], LazyLogits]) -> Revealed:
@@ -253,7 +254,7 @@ def test_a_guess_is_what_the_model_says_when_it_is_shown_nothing(kind: str, make
 def test_a_model_without_canvas_tokens_reads_none(make_model: MakeModel) -> None:
     with_tokens, without = make_model(**LENGTH, canvas_tokens=True), make_model(**LENGTH)
     assert with_tokens.state_dict().keys() == without.state_dict().keys()
-    assert (with_tokens.reads_canvas_tokens, without.reads_canvas_tokens) == (True, False)
+    assert (with_tokens.options.canvas_tokens, without.options.canvas_tokens) == (True, False)
     assert not torch.equal(run(with_tokens, [0]).logits, run(without, [0]).logits)
 
 
@@ -287,7 +288,7 @@ def test_the_longest_source_runs(make_model: MakeModel) -> None:
         longest, _ = model.max_positions()
         output = model(torch.full((1, longest), 5), torch.tensor([longest]))
         assert output.logits.size(0) <= 40
-        assert math.ceil(model.upsample * (longest + 1)) > 40
+        assert math.ceil(model.control.upsample * (longest + 1)) > 40
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -340,7 +341,7 @@ def test_float64_is_kept(make_model: MakeModel) -> None:
 def test_gradients_reach_every_parameter_that_the_logits_depend_on(kind: str, make_model: MakeModel) -> None:
     model = make_model(**KINDS[kind])
     tokens, lengths = source(SENTENCES)
-    output = model(tokens, lengths, None if model.uses_ctc else torch.tensor(TARGET_LENGTHS))
+    output = model(tokens, lengths, None if model.control.has_alignments else torch.tensor(TARGET_LENGTHS))
     loss = output.logits.square().sum()
     if output.posterior is not None and output.posterior.log_variance is not None:
         loss = loss + output.posterior.log_variance.square().sum()

@@ -11,9 +11,9 @@ import transformers
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
-from bnb_fairseq.models.bert_encoder import EncoderOut
 from bnb_fairseq.models.causal_decoder import CausalDecoder, IncrementalState, future_mask
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.bert_encoder import EncoderOut
 from bnb_fairseq.start.bert_checkpoint import open_bert
 from bnb_fairseq.start.bert_import import import_bert
 from bnb_fairseq.start.row_matching import SymbolTable, match_rows

@@ -11,10 +11,11 @@ from torch import nn
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig
-from bnb_fairseq.models.nar_decoder import NarDecoder
+from bnb_fairseq.models.fairseq_layers import decoder_layers
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.latent import Latent
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.nar_decoder import NarDecoder
 
 MakeDictionary = Callable[[int], BnbDictionary]
 MakeModel = Callable[..., BnbTransformer]
@@ -45,7 +46,9 @@ def test_what_comes_of_the_latent_has_the_scale_of_embeddings(
     torch.manual_seed(1)
     sizes = LayerSizes(1, 384, 8, 2, 0.0, 0.0, 1e-12)
     latent = Latent(384, latent_size)
-    decoder = NarDecoder(make_dictionary(3), sizes, 384, latent.output_size, 9, project_latent=latent_size > 0)
+    decoder = NarDecoder(
+        make_dictionary(3), sizes, latent.output_size, 9, decoder_layers(sizes, 384), project_latent=latent_size > 0
+    )
     states = torch.randn(4, 50, 384)
     canvas = Canvas(latent(states).mean, torch.full((4,), 50), torch.zeros(4, 50, dtype=torch.bool), None)
     content = decoder.canvas_content(canvas, None)

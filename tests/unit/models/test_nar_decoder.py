@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.bert_decoder import MaskedWordHead
-from bnb_fairseq.models.nar_decoder import NarDecoder
+from bnb_fairseq.models.fairseq_layers import decoder_layers
 from bnb_fairseq.modules.canvas import Canvas
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.bert_decoder import MaskedWordHead
+from bnb_fairseq.network.nar_decoder import NarDecoder
 
 WIDTH, HEADS, ENCODER_WIDTH, LATENT, EPSILON = 8, 2, 6, 3, 0.05
 SIZES = LayerSizes(2, WIDTH, 12, HEADS, 0.1, 0.1, EPSILON)
@@ -24,7 +25,9 @@ def make_decoder(
 ) -> MakeDecoder:
     def make(extra_symbols: int = 0, project_latent: bool = True) -> NarDecoder:
         latent = LATENT if project_latent else WIDTH
-        decoder = NarDecoder(make_dictionary(4), SIZES, ENCODER_WIDTH, latent, 11, extra_symbols, project_latent)
+        decoder = NarDecoder(
+            make_dictionary(4), SIZES, latent, 11, decoder_layers(SIZES, ENCODER_WIDTH), extra_symbols, project_latent
+        )
         random_parameters(decoder, 2)
         return decoder.double().eval()
 

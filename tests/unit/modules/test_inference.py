@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnb_fairseq import compat
+from bnb_fairseq import torch_compat
+from bnb_fairseq.models.fairseq_layers import decoder_layers, encoder_layers
 from bnb_fairseq.modules import inference
 from bnb_fairseq.modules.inference import InferenceLinear, InferenceStack, KeyValues, Layout
-from bnb_fairseq.modules.layers import LayerSizes, decoder_layers, encoder_layers
+from bnb_fairseq.modules.layers import LayerSizes
 
 SIZES = LayerSizes(3, 16, 24, 4, dropout=0.1, attention_dropout=0.1, layer_norm_eps=0.01)
 ENCODER_WIDTH = 20
@@ -35,6 +36,10 @@ def lively(layers: nn.ModuleList) -> nn.ModuleList:
         for i, parameter in enumerate(layers.parameters()):
             parameter.add_(0.3 * random(*parameter.shape, seed=i))
     return layers.eval()
+
+
+def inference_stack(layers: nn.ModuleList) -> InferenceStack:
+    return InferenceStack([layer.state_dict() for layer in layers], SIZES.attention_heads, SIZES.layer_norm_eps)
 
 
 @pytest.fixture(params=["packed", "plain"])
@@ -84,9 +89,9 @@ def test_linear_follows_to_another_type_and_back(dtype: torch.dtype, kind: str) 
 def test_weights_are_packed_where_the_processor_gains() -> None:
     weight = random(6, 4)
     usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")  # type: ignore[no-untyped-call]
-    assert (compat.pack_weight(weight) is not None) == usable
-    assert compat.pack_weight(weight.half()) is None
-    assert compat.pack_weight(weight.double()) is None
+    assert (torch_compat.pack_weight(weight) is not None) == usable
+    assert torch_compat.pack_weight(weight.half()) is None
+    assert torch_compat.pack_weight(weight.double()) is None
 
 
 @torch.no_grad()
@@ -132,7 +137,7 @@ def test_encoder(padding: str, kind: str) -> None:
     expected = x.transpose(0, 1)
     for layer in layers:
         expected = layer(expected, encoder_padding_mask=beyond)
-    states, kept = InferenceStack(layers)(x, beyond)
+    states, kept = inference_stack(layers)(x, beyond)
     assert close(states, expected.transpose(0, 1).masked_fill(beyond.unsqueeze(-1), 0.0))
     assert kept == []
 
@@ -151,7 +156,7 @@ def test_decoder_that_sees_everything(padding: str, source_padding: str, kind: s
     layers, x, beyond = lively(decoder_layers(SIZES, ENCODER_WIDTH)), random(3, 5, 16), PADDINGS[padding]
     source, hidden = random(5, 3, ENCODER_WIDTH, seed=2), PADDINGS[source_padding].flip(0)
     expected = reference(layers, x, source, hidden, self_attn_padding_mask=beyond)
-    stack = InferenceStack(layers)
+    stack = inference_stack(layers)
     states, _ = stack(x, beyond, stack.read(source, hidden))
     assert close(states, expected.masked_fill(beyond.unsqueeze(-1), 0.0))
 
@@ -162,7 +167,7 @@ def test_decoder_that_sees_the_left(kind: str) -> None:
     source, hidden = random(5, 3, ENCODER_WIDTH, seed=2), PADDINGS["some"]
     future = torch.ones(6, 6, dtype=torch.bool).triu(1)
     expected = reference(layers, x, source, hidden, self_attn_mask=future)
-    stack = InferenceStack(layers)
+    stack = inference_stack(layers)
     memory = stack.read(source, hidden)
     assert close(stack(x, None, memory, causal=True)[0], expected)
     past = None
@@ -174,7 +179,7 @@ def test_decoder_that_sees_the_left(kind: str) -> None:
 
 @torch.no_grad()
 def test_selected_sentences() -> None:
-    stack = InferenceStack(lively(decoder_layers(SIZES, ENCODER_WIDTH)))
+    stack = inference_stack(lively(decoder_layers(SIZES, ENCODER_WIDTH)))
     memory = stack.read(random(5, 3, ENCODER_WIDTH), PADDINGS["some"])
     rows = torch.tensor([2, 0])
     chosen = memory.selected(rows)
@@ -202,7 +207,7 @@ def test_key_values_grow_to_the_right() -> None:
 
 def test_there_are_few_numbers_of_rows() -> None:
     """oneDNN keeps a product for each."""
-    padded = {rows: compat.padded_rows(rows) for rows in range(1, 5000)}
+    padded = {rows: torch_compat.padded_rows(rows) for rows in range(1, 5000)}
     assert all(rows <= more <= rows * 17 / 16 for rows, more in padded.items())
     assert len(set(padded.values())) <= 160
     assert [padded[rows] for rows in (1, 25, 32, 33, 64, 65, 1000)] == [1, 25, 32, 34, 64, 68, 1024]
@@ -212,7 +217,7 @@ def test_there_are_few_numbers_of_rows() -> None:
 def test_rows_that_are_added_do_not_count(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
     weight, bias, x = torch.randn(6, 5), torch.randn(6), torch.randn(*shape, 5)
-    packed = compat.pack_weight(weight)
+    packed = torch_compat.pack_weight(weight)
     if packed is None:
         pytest.skip("oneDNN's layout does not exist here")
-    torch.testing.assert_close(compat.packed_linear(x, packed, bias, gelu=False), F.linear(x, weight, bias))
+    torch.testing.assert_close(torch_compat.packed_linear(x, packed, bias, gelu=False), F.linear(x, weight, bias))

@@ -6,11 +6,10 @@ import torch
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, TransformerEncoderLayerBase
 from torch import nn
 
+from bnb_fairseq.models.fairseq_layers import decoder_layers, encoder_layers
 from bnb_fairseq.modules.layers import (
     BertEmbeddings,
     LayerSizes,
-    decoder_layers,
-    encoder_layers,
     init_bert_weights,
 )
 

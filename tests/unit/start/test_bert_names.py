@@ -7,9 +7,10 @@ import pytest
 import transformers
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.models.bert_encoder import BertEncoder
-from bnb_fairseq.models.nar_decoder import NarDecoder
+from bnb_fairseq.models.fairseq_layers import decoder_layers, encoder_layers
 from bnb_fairseq.modules.layers import LayerSizes
+from bnb_fairseq.network.bert_encoder import BertEncoder
+from bnb_fairseq.network.nar_decoder import NarDecoder
 from bnb_fairseq.start.bert_names import bert_name, our_name
 
 SIZES = LayerSizes(
@@ -81,10 +82,10 @@ def test_models_of_both_libraries_have_the_same_parameters(
     dictionary = make_dictionary(4)  # and <s>, <pad>, </s>, <unk>, <mask>
     ours: Any
     if side == "encoder":
-        ours = BertEncoder(dictionary, SIZES, 16)
+        ours = BertEncoder(dictionary, SIZES, 16, encoder_layers(SIZES))
         theirs = transformers.BertModel(transformers.BertConfig(**CONFIG, max_position_embeddings=16))
     else:
-        ours = NarDecoder(dictionary, SIZES, 8, 3, 16)
+        ours = NarDecoder(dictionary, SIZES, 3, 16, decoder_layers(SIZES, 8))
         config = transformers.BertConfig(
             **CONFIG, max_position_embeddings=16, is_decoder=True, add_cross_attention=True
         )

@@ -48,7 +48,7 @@ def test_exactly_what_a_validation_logs(arguments: list[str], config: Config) ->
     with metrics.aggregate(new_root=True) as logged:
         task.reduce_metrics([logs], criterion)
     shown = {name for name in logged.get_smoothed_values() if not name.startswith("_")}
-    known = logged_metrics(criterion, task.traits)
+    known = logged_metrics(criterion, task.network)
     assert known is not None
     assert known | set(task.validation_metrics()) == shown | {"num_updates"}
 

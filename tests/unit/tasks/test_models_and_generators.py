@@ -42,7 +42,7 @@ def build(config: Config, arguments: list[str], *more: str) -> tuple[Translation
 def test_criterion_that_fits(architecture: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
     assert type(model) is KINDS[architecture]
-    assert (task.traits is not None) == (architecture == "bnb_transformer")
+    assert (task.is_parallel) == (architecture == "bnb_transformer")
     assert isinstance(task.build_criterion(cfg.criterion), BnbLoss) == (architecture == "bnb_transformer")
 
 
@@ -234,7 +234,7 @@ def test_a_text_of_blanks_alone_ends(config: Config) -> None:
     task, cfg, model = build(config, NON_AUTOREGRESSIVE)
     cfg.generation.iter_decode_max_iter = 0
     with torch.no_grad():
-        model.decoder.head.bias[model.blank] = 1e4
+        model.decoder.head.bias[model.control.blank] = 1e4
     task.load_dataset("valid")
     batch = task.dataset("valid").collater([task.dataset("valid")[i] for i in (0, 1)])
     scorer = Scorer(BleuConfig(pad=task.tgt_dict.pad(), eos=task.tgt_dict.eos(), unk=task.tgt_dict.unk()))

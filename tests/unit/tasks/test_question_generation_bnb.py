@@ -14,7 +14,7 @@ from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import load_dictionary
-from bnb_fairseq.models import bert_encoder
+from bnb_fairseq.network import bert_encoder
 from bnb_fairseq.tasks.question_generation_bnb import QuestionGenerationBnbTask
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 

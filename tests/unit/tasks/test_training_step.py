@@ -8,7 +8,7 @@ from fairseq.optim import FairseqOptimizer, build_optimizer
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from bnb_fairseq import compat
+from bnb_fairseq import torch_compat
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from .conftest import BERT2BERT, NON_AUTOREGRESSIVE
@@ -17,7 +17,7 @@ Config = Callable[..., DictConfig]
 ARCHITECTURES = {"bnb_transformer": NON_AUTOREGRESSIVE, "bert2bert": BERT2BERT}
 PRECISION = "--float32-matmul-precision={}"
 needs_bfloat16 = pytest.mark.skipif(
-    not compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16"
+    not torch_compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16"
 )
 
 
@@ -66,7 +66,7 @@ def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(architecture
 def test_otherwise_the_criterion_is_called_as_it_is(
     precision: str, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compat, "_multiplies_bfloat16", lambda: supported)
+    monkeypatch.setattr(torch_compat, "_multiplies_bfloat16", lambda: supported)
     torch.set_float32_matmul_precision(precision)
     criterion = nn.Identity()
-    assert compat.multiplying_in_bfloat16(criterion) is criterion
+    assert torch_compat.multiplying_in_bfloat16(criterion) is criterion

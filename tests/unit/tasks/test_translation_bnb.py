@@ -208,7 +208,7 @@ def test_numbered_parts(implementation: str | None, tmp_path: Path) -> None:
         )
     config = TranslationBnbConfig(data=str(tmp_path), train_subset="train", dataset_impl=implementation)
     task = TranslationBnbTask.setup_task(config)
-    task.traits = None  # an autoregressive model's targets have no [CLS]
+    task.is_parallel = False  # an autoregressive model's targets have no [CLS]
     for combine, length in ((False, 2), (True, 5)):
         task.load_dataset("train", combine=combine)
         dataset = task.dataset("train")

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bnb_fairseq.generation.ctc_beam import ctc_beam_search
 from bnb_fairseq.generation.ngram import NgramScorer
-from bnb_fairseq.models.bnb_transformer import BnbTransformer, Encoded
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Canvas
+from bnb_fairseq.network.encoded import Encoded
 
 SIZES = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
 LoadScript = Callable[..., ModuleType]

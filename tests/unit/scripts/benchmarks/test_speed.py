@@ -92,7 +92,7 @@ def test_balanced_blank(part: Callable[[str], Any], make_model: Callable[..., Bn
     sample = part("workload").make_sample(model.encoder.dictionary, 8, 10)
     for wanted in (6, 15, 30):
         part("fixed_length").balance_blank(model, sample, wanted)
-        blanks = model(**sample["net_input"]).logits.argmax(dim=-1).eq(model.blank).float().mean()
+        blanks = model(**sample["net_input"]).logits.argmax(dim=-1).eq(model.control.blank).float().mean()
         assert float(blanks) == pytest.approx(1 - wanted / 30, abs=0.02)
     with pytest.raises(ValueError, match=r"^--target-tokens must be at most 30, the canvas of a source, but is 31$"):
         part("fixed_length").balance_blank(model, sample, 31)

@@ -1,16 +1,16 @@
 """What the decoders have in common: BERT's embeddings, layers with cross-attention, and the masked-word head."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fairseq.models import FairseqDecoder
 from torch import Tensor, nn
 
-from ..data.dictionary import BnbDictionary
 from ..modules.inference import InferenceLinear, InferenceStack
-from ..modules.layers import BertEmbeddings, LayerSizes, decoder_layers, init_bert_weights
+from ..modules.layers import BertEmbeddings, LayerSizes, init_bert_weights
 from ..modules.lazy_logits import LazyLogits
+from .options import SymbolTable
 
 
 class MaskedWordHead(nn.Module):
@@ -60,31 +60,32 @@ class MaskedWordHead(nn.Module):
         return LazyLogits(states, weight.view_as(weight), self.bias.view_as(self.bias))
 
 
-class BertDecoder(FairseqDecoder):
+class BertDecoder(nn.Module):
     """BERT as a decoder, its output layer tied to its token embeddings or not; subclasses say what it reads.
 
     Args:
         dictionary: the target dictionary.
         sizes: sizes of the layers.
-        encoder_dim: width of the encoder states.
         positions: largest number of positions.
+        layers: with cross-attention, called as fairseq's are; none where the decoder only infers.
         extra_symbols: rows after the dictionary's in the token table.
         tied: off, the output layer has a matrix of its own, which starts as a copy of the token embeddings.
     """
 
     def __init__(
         self,
-        dictionary: BnbDictionary,
+        dictionary: SymbolTable,
         sizes: LayerSizes,
-        encoder_dim: int,
         positions: int,
+        layers: nn.ModuleList,
         extra_symbols: int = 0,
         tied: bool = True,
     ) -> None:
-        super().__init__(dictionary)
+        nn.Module.__init__(self)  # a decoder of fairseq's may stand behind this class
+        self.dictionary: Any = dictionary
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
-        self.layers = decoder_layers(sizes, encoder_dim)
+        self.layers = layers
         self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes, tied)
         self.start_output_layer()
         self.inference: InferenceStack | None = None
@@ -103,9 +104,13 @@ class BertDecoder(FairseqDecoder):
             retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
         """
         if not retain_dropout:
-            self.inference = InferenceStack(self.layers)
+            self.load_layers([layer.state_dict() for layer in self.layers])
             self.layers = nn.ModuleList()
-            self.head.prepare_for_inference(self.embeddings.tokens.weight)
+
+    def load_layers(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take layers that only infer, and prepare the head: for each layer its weights, named as in fairseq's."""
+        self.inference = InferenceStack(weights, self.sizes.attention_heads, self.sizes.layer_norm_eps)
+        self.head.prepare_for_inference(self.embeddings.tokens.weight)
 
     def lazy_logits(self, states: Tensor) -> LazyLogits:
         """Score the vocabulary where the scores are read.

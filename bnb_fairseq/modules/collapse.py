@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..modules.canvas import padding_mask
+from .canvas import padding_mask
 
 
 def kept_by_ctc(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:

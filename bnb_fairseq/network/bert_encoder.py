@@ -1,13 +1,13 @@
-"""BERT as a fairseq encoder, of one sentence or of two segments."""
+"""BERT as an encoder, of one sentence or of two segments."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
-from ..data.dictionary import BnbDictionary
 from ..modules.inference import InferenceStack
-from ..modules.layers import BertEmbeddings, LayerSizes, encoder_layers
+from ..modules.layers import BertEmbeddings, LayerSizes
+from .options import SymbolTable
 
 EncoderOut = dict[str, list[Tensor]]
 
@@ -27,24 +27,31 @@ def segment_types(tokens: Tensor, separator: int, padding: Tensor) -> Tensor:
     return ((ends.cumsum(1) - ends > 0) & ~padding).long()
 
 
-class BertEncoder(FairseqEncoder):
+class BertEncoder(nn.Module):
     """BERT's embeddings and layers; the output has fairseq's form, so that autoregressive decoders can read it.
 
     Args:
         dictionary: the source dictionary.
         sizes: sizes of the layers.
         positions: largest source length.
+        layers: called as fairseq's are; none where the encoder only infers.
         keep_padding: compute the states of padding too when the layers only infer, because something reads them.
     """
 
     def __init__(
-        self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int, keep_padding: bool = False
+        self,
+        dictionary: SymbolTable,
+        sizes: LayerSizes,
+        positions: int,
+        layers: nn.ModuleList,
+        keep_padding: bool = False,
     ) -> None:
-        super().__init__(dictionary)
+        nn.Module.__init__(self)  # an encoder of fairseq's may stand behind this class
+        self.dictionary: Any = dictionary
         self.pad, self.separator = dictionary.pad(), dictionary.eos()
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary), positions, sizes)
-        self.layers = encoder_layers(sizes)
+        self.layers = layers
         self.inference: InferenceStack | None = None
         self._positions = positions
         self._keep_padding = keep_padding
@@ -56,8 +63,13 @@ class BertEncoder(FairseqEncoder):
             retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
         """
         if not retain_dropout:
-            self.inference = InferenceStack(self.layers, self._keep_padding)
+            self.load_layers([layer.state_dict() for layer in self.layers])
             self.layers = nn.ModuleList()
+
+    def load_layers(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take layers that only infer: for each, its weights by their names in fairseq's layer."""
+        sizes = self.sizes
+        self.inference = InferenceStack(weights, sizes.attention_heads, sizes.layer_norm_eps, self._keep_padding)
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor, return_all_hiddens: bool = False) -> EncoderOut:
         """Encode source sentences.
@@ -108,7 +120,3 @@ class BertEncoder(FairseqEncoder):
     def max_positions(self) -> int:
         """Return the largest source length."""
         return self._positions
-
-    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return old checkpoints' parameters under today's names; there is nothing to rename."""
-        return state_dict

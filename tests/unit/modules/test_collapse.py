@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from bnb_fairseq.generation.collapse import compact, kept_by_ctc, kept_on_canvas
+from bnb_fairseq.modules.collapse import compact, kept_by_ctc, kept_on_canvas
 
 B = 9  # the blank
 

@@ -1,0 +1,56 @@
+"""From fairseq's options and models to the generator."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fairseq.models import BaseFairseqModel, FairseqEncoderDecoderModel
+
+from ..data.dictionary import BnbDictionary
+from ..models.bnb_transformer import BnbTransformer
+from .ctc_beam import PrefixScorer
+from .generator import NarGenerator
+from .ngram import NgramScorer, ngram_words
+from .options import generator_options
+from .reranker import Reranker
+from .token_bonus import TokenBonus
+
+
+def build_nar_generator(
+    models: Sequence[BaseFairseqModel], dictionary: BnbDictionary, args: Any, task: Any = None
+) -> NarGenerator:
+    """Build the generator for the checkpoints of ``--path``, at least one of which is non-autoregressive.
+
+    Args:
+        models: the models.
+        dictionary: the target dictionary.
+        args: fairseq's generation config, or a namespace with some of its fields.
+        task: the task's options.
+
+    Returns:
+        The generator.
+
+    Raises:
+        FileNotFoundError: if there is no file ``--ctc-lm-path``.
+        ImportError: if that needs KenLM, which is not installed.
+        ValueError: if the options and the models do not fit each other.
+    """
+    options = generator_options(args, task)
+    reranker, parallel = None, models
+    autoregressive = [not isinstance(model, BnbTransformer) for model in models]
+    if options.rerank and autoregressive == [False, True]:
+        reranker, parallel = Reranker(cast(FairseqEncoderDecoderModel, models[1]), dictionary), models[:1]
+    elif options.rerank or any(autoregressive):
+        kinds = ", ".join("autoregressive" if other else "non-autoregressive" for other in autoregressive)
+        raise ValueError(
+            f"--iter-decode-with-external-reranker and --path must go together: a non-autoregressive checkpoint, then "
+            f"the autoregressive one that reranks; but the option is {'on' if options.rerank else 'off'} and the "
+            f"checkpoints are: {kinds}"
+        )
+    scorer: PrefixScorer | None = None
+    if options.ctc_lm_path is not None:
+        scorer = NgramScorer(
+            options.ctc_lm_path, ngram_words(dictionary), options.ctc_lm_weight, options.ctc_token_bonus
+        )
+    elif options.ctc_token_bonus:
+        scorer = TokenBonus(options.ctc_token_bonus)
+    return NarGenerator(cast(Sequence[BnbTransformer], parallel), dictionary, options, reranker, scorer)

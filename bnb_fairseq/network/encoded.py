@@ -1,0 +1,44 @@
+"""Encoded source sentences, the way from the encoder to the decoder."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..modules.inference import SourceMemory
+from ..modules.latent import Posterior
+
+
+class Encoded(NamedTuple):
+    """Encoded source sentences.
+
+    Attributes:
+        states: S x B x D.
+        padding: B x S, True at padding.
+        lengths: B, true source lengths.
+        posterior: of the latent.
+        memory: the states as the decoder's cross-attention reads them, if the model is prepared for inference.
+    """
+
+    states: Tensor
+    padding: Tensor
+    lengths: Tensor
+    posterior: Posterior
+    memory: SourceMemory | None
+
+    def selected(self, rows: Tensor) -> "Encoded":
+        """Select and repeat sentences.
+
+        Args:
+            rows: N, their indices.
+
+        Returns:
+            N sentences.
+        """
+        mean, log_variance = self.posterior
+        return Encoded(
+            self.states.index_select(1, rows),
+            self.padding.index_select(0, rows),
+            self.lengths.index_select(0, rows),
+            Posterior(mean.index_select(0, rows), None if log_variance is None else log_variance.index_select(0, rows)),
+            None if self.memory is None else self.memory.selected(rows),
+        )
