@@ -1,25 +1,37 @@
-"""BERT-NAR-BERT for fairseq: load it with ``--user-dir bnb_fairseq``.
+"""BERT-NAR-BERT: non-autoregressive sequence-to-sequence models, trained as a plugin of fairseq.
 
-Importing the package registers the tasks ``translation_bnb``, ``question_generation_bnb``, ``pretraining_bnb`` and
-``sentence_prediction_bnb``, the architectures ``bnb_transformer``, ``bert2bert`` and ``bnb_classifier``, the
-``bnb_loss`` criterion and the ``bnb_adam`` optimizer.
+Importing the package imports neither torch nor fairseq. Tasks, architectures, criterion and optimizer are registered by
+``bnb_fairseq.plugin``, which fairseq imports for ``--user-dir bnb_fairseq``.
 
 Shape letters, used throughout: B batch, S source length, T target length, A canvas (alignment) length, D model
-width, Z latent width, V vocabulary.
+width, Z latent width, V vocabulary, K length beam.
 """
 
-# ruff: noqa: E402  (first of all: PyTorch and fairseq are there)
-from .installation import require_host
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
 
-require_host()
-
-from . import classification, compat, criterions, models, optim, tasks
-from .checkpoints import commands
-from .processes import check_command_line
-
-commands.check_command_line()
-check_command_line()
-compat.answer_to_short_name(__path__)
+if TYPE_CHECKING:
+    from .translator import Translation, Translator
 
 __version__ = "0.1.0"
-__all__ = ["classification", "compat", "criterions", "models", "optim", "tasks"]
+__all__ = ["Translation", "Translator"]
+
+
+class _Folders(list[str]):
+    """The package's folders. fairseq looks a user directory up in them, and imports nothing that it finds there."""
+
+    def __contains__(self, folder: object) -> bool:
+        importlib.import_module(f"{__name__}.plugin")
+        return super().__contains__(folder)
+
+
+__path__ = _Folders(__path__)
+if "fairseq" in sys.modules:
+    importlib.import_module(f"{__name__}.plugin")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(f"{__name__}.translator"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

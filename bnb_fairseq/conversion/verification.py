@@ -127,7 +127,7 @@ def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
     encoded = model.encode(inputs["input_ids"], lengths)
     output = model(inputs["input_ids"], lengths)
     log_probs = output.logits.float().log_softmax(dim=-1)  # A x B x V
-    words = words_to_score(inputs["labels"], model.blank).expand(len(log_probs), -1, -1)  # A x B x (1 + T)
+    words = words_to_score(inputs["labels"], model.control.blank).expand(len(log_probs), -1, -1)  # A x B x (1 + T)
     ctc = ctc_loss(log_probs.gather(2, words), inputs["labels"], output.canvas_lengths, label_lengths)
     mean, log_variance = cast(tuple[Tensor, Tensor], encoded.posterior)  # build_model sees to the second
     divergence = kl_to_standard_normal(mean, log_variance).sum(dim=-1) * inside  # B x S

@@ -7,12 +7,10 @@ from fairseq.models import BaseFairseqModel, FairseqEncoderDecoderModel
 
 from ..data.dictionary import BnbDictionary
 from ..models.bnb_transformer import BnbTransformer
-from .ctc_beam import PrefixScorer
 from .generator import NarGenerator
-from .ngram import NgramScorer, ngram_words
 from .options import generator_options
 from .reranker import Reranker
-from .token_bonus import TokenBonus
+from .scorer import build_scorer
 
 
 def build_nar_generator(
@@ -46,11 +44,5 @@ def build_nar_generator(
             f"the autoregressive one that reranks; but the option is {'on' if options.rerank else 'off'} and the "
             f"checkpoints are: {kinds}"
         )
-    scorer: PrefixScorer | None = None
-    if options.ctc_lm_path is not None:
-        scorer = NgramScorer(
-            options.ctc_lm_path, ngram_words(dictionary), options.ctc_lm_weight, options.ctc_token_bonus
-        )
-    elif options.ctc_token_bonus:
-        scorer = TokenBonus(options.ctc_token_bonus)
+    scorer = build_scorer(options, dictionary)
     return NarGenerator(cast(Sequence[BnbTransformer], parallel), dictionary, options, reranker, scorer)

@@ -9,13 +9,13 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from ..data.dictionary import BnbDictionary
+from ..data.subword import Specials
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,20 @@ _in_memory: WeakValueDictionary[FileVersion, NgramModel] = WeakValueDictionary()
 _reading = threading.Lock()
 
 
-def ngram_words(dictionary: BnbDictionary) -> list[str]:
+class Spelled(Protocol):
+    """A vocabulary whose symbols are known as text.
+
+    Attributes:
+        symbols: the symbol of every id.
+    """
+
+    symbols: list[str]
+
+    def specials(self) -> Specials:
+        """Return the special symbols."""
+
+
+def ngram_words(dictionary: Spelled) -> list[str]:
     """Spell a dictionary for an n-gram model.
 
     Args:

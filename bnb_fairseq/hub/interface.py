@@ -15,9 +15,9 @@ from ..generation.hypotheses import Hypothesis
 from ..generation.ngram import file_version
 from ..generation.options import generator_options
 from ..models.bnb_transformer import BnbTransformer
+from ..recent import Recent
 from .checkpoints import Loaded, trained_options
 from .options import BATCHING, HYPOTHESES_ONLY, batch_limits, generation_options
-from .recent import Recent
 from .sentences import check_tokens, listed, shown
 
 logger = logging.getLogger(__name__)

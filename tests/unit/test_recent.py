@@ -3,7 +3,7 @@
 import threading
 import time
 
-from bnb_fairseq.hub.recent import Recent
+from bnb_fairseq.recent import Recent
 
 
 def test_the_last_ones_are_kept() -> None:

@@ -1,0 +1,127 @@
+"""What turns ids of sources into hypotheses: a non-autoregressive network in torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
+from .folder.search import PARALLEL_OPTIONS
+from .folder.vocabulary import Vocabulary, load_vocabulary
+from .generation.generator import NarGenerator
+from .generation.hypotheses import Hypothesis, words_and_ends
+from .generation.options import GeneratorOptions, generator_options
+from .generation.scorer import build_scorer
+from .network.loading import load_network
+from .network.nar_network import NarNetwork
+from .network.options import NetworkOptions
+from .recent import Recent
+from .torch_compat import matmul_precision
+
+GENERATORS = 4  # kept for later calls with the same options
+
+
+class Engine(Protocol):
+    """Translates ids; threads may share it.
+
+    Attributes:
+        source: the source vocabulary.
+        target: the target vocabulary.
+        longest: the longest source, [CLS] and [SEP] counted.
+        options: the options that it reads, with the values of the plainest translation.
+    """
+
+    source: Vocabulary
+    target: Vocabulary
+    longest: int
+    options: Mapping[str, Any]
+
+    def hypotheses(
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+    ) -> list[list[Hypothesis]]:
+        """Translate a batch.
+
+        Args:
+            sources: ids of each source, not empty and not too long.
+            nbest: hypotheses wanted of each.
+            search: options by name; ``ctc_lm_path`` names the language model.
+
+        Returns:
+            For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
+            on the CPU, of words and an end symbol), ``score``.
+
+        Raises:
+            ValueError: if options do not fit the model or each other.
+        """
+
+
+class NarEngine:
+    """A ``bnb_transformer`` in torch.
+
+    Args:
+        network: prepared for inference.
+        source: the source vocabulary.
+        target: the target vocabulary.
+        precision: of matrix products, see ``torch.set_float32_matmul_precision``.
+    """
+
+    options: Mapping[str, Any] = PARALLEL_OPTIONS
+
+    def __init__(self, network: NarNetwork, source: Vocabulary, target: Vocabulary, precision: str = "highest") -> None:
+        self.network, self.source, self.target, self._precision = network, source, target, precision
+        self.longest = network.max_positions()[0]
+        self._generators = Recent(GENERATORS)
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest, device: str, precision: str) -> "NarEngine":
+        """Read a model folder.
+
+        Args:
+            folder: the folder, whose files are those of the manifest.
+            manifest: what ``config.json`` says.
+            device: where the network lies.
+            precision: of matrix products.
+
+        Returns:
+            The engine.
+
+        Raises:
+            ValueError: if a file is damaged or does not fit another.
+        """
+        source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
+        try:
+            weights = load_file(folder / WEIGHTS)
+        except Exception as error:  # the library has an exception of its own, derived from Exception alone
+            raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+        try:
+            options = NetworkOptions.from_json(manifest.network)
+            with matmul_precision(precision):
+                network = load_network(options, source, target, weights).to(device)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        return cls(network, source, target, precision)
+
+    def hypotheses(  # noqa: D102
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+    ) -> list[list[Hypothesis]]:
+        options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
+        with torch.inference_mode(), matmul_precision(self._precision):
+            found = generator.generate([self.network], {"net_input": self._batch(sources)})
+        silent = (self.target.bos(), self.target.pad(), self.target.eos())
+        texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
+        return [[next(texts) for _ in one] for one in found]
+
+    def _build(self, options: GeneratorOptions) -> NarGenerator:
+        return NarGenerator([self.network], self.target, options, scorer=build_scorer(options, self.target))
+
+    def _batch(self, sources: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        device = self.network.decoder.embeddings.tokens.weight.device
+        longest = max(map(len, sources))
+        rows = [[*source, *[self.source.pad()] * (longest - len(source))] for source in sources]
+        lengths = torch.tensor([len(source) for source in sources], device=device)
+        return {"src_tokens": torch.tensor(rows, device=device), "src_lengths": lengths}

@@ -1,0 +1,174 @@
+"""The vocabulary of one side of a model folder: raw text to ids and back, by the tokenizer that lies in the folder."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints.files import require_file
+from ..data.spaces import Spaces
+from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer
+from ..data.wordpiece import WordPiece, read_tokenizer
+
+SEGMENT_BREAK = "\t"  # between the segments of a line, where the task has two
+WORDPIECE, SENTENCEPIECE, PLAIN = "tokenizer.json", "sentencepiece.model", "dict.txt"
+SPACES = "spaces.tsv"
+PLAIN_SPECIALS = Specials(bos="<s>", pad="<pad>", eos="</s>", unk="<unk>", mask="<mask>")
+
+
+class Vocabulary(ABC):
+    """Symbols with their ids, and how text is split into them; ids equal those of the dictionary in the data-bin folder.
+
+    Attributes:
+        symbols: the symbol of every id.
+    """
+
+    def __init__(self, symbols: Sequence[str], specials: Specials) -> None:
+        self.symbols = list(symbols)
+        self._specials = specials
+        self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self._bos, self._pad, self._eos, self._unk, self._mask = (self._ids[symbol] for symbol in specials)
+        self._silent = {self._bos, self._pad, self._eos, self._mask}
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def bos(self) -> int:
+        """Return the id of [CLS]."""
+        return self._bos
+
+    def pad(self) -> int:
+        """Return the id of [PAD]."""
+        return self._pad
+
+    def eos(self) -> int:
+        """Return the id of [SEP]."""
+        return self._eos
+
+    def unk(self) -> int:
+        """Return the id of [UNK]."""
+        return self._unk
+
+    def mask(self) -> int:
+        """Return the id of [MASK]."""
+        return self._mask
+
+    def specials(self) -> Specials:
+        """Return the special symbols as text."""
+        return self._specials
+
+    def encode(self, line: str, has_segments: bool = False) -> list[int]:
+        """Turn a line into ids, [CLS] in front and [SEP] behind each segment.
+
+        Args:
+            line: raw text.
+            has_segments: a tab ends a segment; else it is white space.
+
+        Returns:
+            The ids.
+        """
+        segments = line.split(SEGMENT_BREAK) if has_segments else [line]
+        return [self._bos, *(i for segment in segments for i in (*self.split(segment.strip()), self._eos))]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Turn ids into detokenised text, special symbols left out."""
+        return self.join([self.symbols[token] for token in tokens if token not in self._silent])
+
+    def words(self, tokens: Sequence[int]) -> list[int]:
+        """Number the words that the tokens belong to, from 0: a special symbol is a word of its own."""
+        numbers: list[int] = []
+        for token in tokens:
+            starts = token in self._silent or self.starts_word(self.symbols[token])
+            numbers.append(numbers[-1] + starts if numbers else 0)
+        return numbers
+
+    @abstractmethod
+    def split(self, text: str) -> list[int]:
+        """Split raw text into ids, without special symbols."""
+
+    @abstractmethod
+    def join(self, symbols: Sequence[str]) -> str:
+        """Join symbols into text, special ones left out."""
+
+    @abstractmethod
+    def starts_word(self, symbol: str) -> bool:
+        """Return whether a symbol begins a word."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer in its own standard file, and what goes with it, into a folder."""
+
+
+class SubwordVocabulary(Vocabulary):
+    """WordPiece or SentencePiece.
+
+    Args:
+        tokenizer: the tokenizer; its order of symbols gives the ids.
+    """
+
+    def __init__(self, tokenizer: SubwordTokenizer) -> None:
+        super().__init__(tokenizer.symbols, BERT_SPECIALS)
+        self.tokenizer = tokenizer
+
+    def split(self, text: str) -> list[int]:  # noqa: D102
+        return self.tokenizer.encode(text)
+
+    def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
+        return self.tokenizer.decode(symbols) if symbols else ""
+
+    def starts_word(self, symbol: str) -> bool:  # noqa: D102
+        return self.tokenizer.surface(symbol).word_initial
+
+    def save(self, folder: Path) -> None:  # noqa: D102
+        if isinstance(self.tokenizer, WordPiece):
+            (folder / WORDPIECE).write_text(self.tokenizer.json(), encoding="utf-8")
+            self.tokenizer.spaces.save(folder / SPACES)
+        else:
+            self.tokenizer.save(folder / SENTENCEPIECE)
+
+
+class PlainVocabulary(Vocabulary):
+    """Words of text that others have split at spaces.
+
+    Args:
+        symbols: in the order of their ids, the special ones among them.
+        specials: the special symbols.
+    """
+
+    def split(self, text: str) -> list[int]:  # noqa: D102
+        return [self._ids.get(word, self._unk) for word in text.split()]
+
+    def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
+        return " ".join(symbols)
+
+    def starts_word(self, symbol: str) -> bool:  # noqa: D102
+        return True
+
+    def save(self, folder: Path) -> None:  # noqa: D102
+        (folder / PLAIN).write_text("".join(f"{symbol}\n" for symbol in self.symbols), encoding="utf-8", newline="\n")
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """Read the vocabulary that ``save`` wrote.
+
+    Args:
+        folder: ``source`` or ``target`` of a model folder.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        ValueError: if a file is missing or damaged.
+    """
+    if (folder / WORDPIECE).is_file():
+        tokenizer = WordPiece(read_tokenizer(folder / WORDPIECE), str(folder / WORDPIECE))
+        tokenizer.spaces, tokenizer.has_own_spaces = Spaces.load(require_file(folder / SPACES)), True
+        return SubwordVocabulary(tokenizer)
+    if (folder / SENTENCEPIECE).is_file():
+        return SubwordVocabulary(SentencePiece(require_file(folder / SENTENCEPIECE)))
+    path = require_file(folder / PLAIN)
+    symbols = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    missing = sorted(set(PLAIN_SPECIALS) - set(symbols))
+    if missing or len(set(symbols)) != len(symbols):
+        fault = f"lacks {', '.join(missing)}" if missing else "has a symbol twice"
+        raise ValueError(f"{path}: must have each symbol once, and the special ones, but {fault}")
+    return PlainVocabulary(symbols, PLAIN_SPECIALS)

@@ -1,0 +1,52 @@
+"""What the prefix beam search judges texts by, beside the model."""
+
+import torch
+from torch import Tensor
+
+from .ctc_beam import PrefixScorer
+from .ngram import NgramScorer, Spelled, ngram_words
+from .options import GeneratorOptions
+
+
+class TokenBonus:
+    """Adds the same to a text for each of its tokens: CTC by itself leaves out what it is unsure of.
+
+    Args:
+        bonus: what a token adds.
+    """
+
+    def __init__(self, bonus: float) -> None:
+        self.bonus = bonus
+
+    def start(self) -> int:
+        """Return the state of the empty text; all texts have the same."""
+        return 0
+
+    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Score each next token: the bonus, B x K x k; see ``PrefixScorer``."""
+        return torch.full(wanted.shape, self.bonus, device=wanted.device), states.unsqueeze(2).expand_as(wanted)
+
+    def finish(self, states: Tensor) -> Tensor:
+        """Score the end of texts, which adds nothing: states B x K -> B x K, float32."""
+        return torch.zeros(states.shape, device=states.device)
+
+
+def build_scorer(options: GeneratorOptions, dictionary: Spelled) -> PrefixScorer | None:
+    """Build the scorer that the options of a search ask for.
+
+    Args:
+        options: the options.
+        dictionary: the target vocabulary.
+
+    Returns:
+        The scorer; None if they ask for none.
+
+    Raises:
+        FileNotFoundError: if there is no file ``--ctc-lm-path``.
+        ImportError: if that needs KenLM, which is not installed.
+        ValueError: if the file is no n-gram model over the vocabulary.
+    """
+    if options.ctc_lm_path is not None:
+        words = ngram_words(dictionary)
+        return NgramScorer(options.ctc_lm_path, words, options.ctc_lm_weight, options.ctc_token_bonus)
+    return TokenBonus(options.ctc_token_bonus) if options.ctc_token_bonus else None

@@ -1,0 +1,84 @@
+"""From the weights of a checkpoint to a network that only infers, without fairseq."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..modules.layers import LayerSizes
+from .nar_network import NarNetwork
+from .options import NetworkOptions, SymbolTable
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+MOST_NAMED = 5  # tensors in a message
+
+
+def layer_shapes(sizes: LayerSizes, encoder_dim: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's weights by their names in fairseq's layer.
+
+    Args:
+        sizes: of the layers.
+        encoder_dim: width of the states that cross-attention reads; None: the layer has none.
+
+    Returns:
+        Shapes by name.
+    """
+    width, inner = sizes.embed_dim, sizes.ffn_embed_dim
+    shapes: dict[str, tuple[int, ...]] = {}
+    for attention, read in (("self_attn", width), *([("encoder_attn", encoder_dim)] if encoder_dim else [])):
+        for name in ATTENTION:
+            shapes[f"{attention}.{name}.weight"] = (width, read if name in ("k_proj", "v_proj") else width)
+            shapes[f"{attention}.{name}.bias"] = (width,)
+        shapes |= {f"{attention}_layer_norm.{kind}": (width,) for kind in ("weight", "bias")}
+    shapes |= {"fc1.weight": (inner, width), "fc1.bias": (inner,), "fc2.weight": (width, inner), "fc2.bias": (width,)}
+    return shapes | {f"final_layer_norm.{kind}": (width,) for kind in ("weight", "bias")}
+
+
+def load_network(
+    options: NetworkOptions, source: SymbolTable, target: SymbolTable, weights: Mapping[str, Tensor]
+) -> NarNetwork:
+    """Build a network that only infers.
+
+    Args:
+        options: what it is built from.
+        source: the source vocabulary.
+        target: the target vocabulary.
+        weights: of a ``bnb_transformer``, by their names in its checkpoint; they become float32.
+
+    Returns:
+        The network, on the weights' device.
+
+    Raises:
+        ValueError: naming weights that are missing, unknown, or of another shape.
+    """
+    with torch.device("meta"):
+        network = NarNetwork(options, source, target, nn.ModuleList(), nn.ModuleList())
+    width = options.encoder.embed_dim
+    sides = {"encoder": (options.encoder, None), "decoder": (options.decoder, width)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for side, (sizes, read) in sides.items():
+        if sizes.layers > len(weights):
+            raise ValueError(f"{side}.layers must be the number of layers in the weights, but is {sizes.layers}")
+        for i in range(sizes.layers):
+            shapes |= {f"{side}.layers.{i}.{name}": shape for name, shape in layer_shapes(sizes, read).items()}
+    _check(shapes, weights)
+    own = {name: weights[name].float() for name in network.state_dict()}
+    network.load_state_dict(own, assign=True)
+    for side, (sizes, read) in sides.items():
+        names = layer_shapes(sizes, read)
+        layers = [{name: weights[f"{side}.layers.{i}.{name}"].float() for name in names} for i in range(sizes.layers)]
+        getattr(network, side).load_layers(layers)
+    return network.requires_grad_(False).eval()
+
+
+def _check(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+    problems = [f"{name} is missing" for name in shapes if name not in weights]
+    problems += [f"{name} is unknown" for name in weights if name not in shapes]
+    problems += [
+        f"{name} must be {shape}, but is {tuple(weights[name].shape)}"
+        for name, shape in shapes.items()
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    if problems:
+        more = [f"{len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
+        raise ValueError(f"the weights do not fit the options: {'; '.join([*problems[:MOST_NAMED], *more])}")
