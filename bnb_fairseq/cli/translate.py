@@ -75,8 +75,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--too-long",
         choices=[ERROR, COPY, EMPTY],
         default=ERROR,
-        help="for a line that the model cannot read in full, write: error, an empty line, and end with status 1; copy, the "
-        f"source; empty, an empty line (default: {ERROR})",
+        help="if the model cannot read a line: error writes an empty line and ends with status 1, copy writes the "
+        f"source, empty writes an empty line (default: {ERROR})",
     )
     add("--glossary", type=Path, metavar="FILE", help="lines of a source term, a tab, and its translation")
     add = parser.add_argument_group("search").add_argument

@@ -39,9 +39,9 @@ def test_no_white_space_between_sentences() -> None:
 
 
 def test_a_sentence_that_does_not_fit() -> None:
-    with pytest.raises(TooLongError, match="^a sentence of the text has 4 tokens, but the model reads at most 3$"):
+    with pytest.raises(TooLongError, match=r"^a sentence of the text has 4 tokens, but the model reads at most 3$"):
         split("One two. One two three. One two three four. One two.", words, 3)
-    with pytest.raises(TooLongError, match="^the text has 1,200 tokens, but the model reads at most 1,000$"):
+    with pytest.raises(TooLongError, match=r"^the text has 1,200 tokens, but the model reads at most 1,000$"):
         split("word " * 1200, words, 1000)
 
 
