@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from . import forms
 from .forms import Translated
-from .lines import Decoder, Source, windows
+from .lines import Decoder, Source, on_one_line, windows
 
 ERROR, COPY, EMPTY = "error", "copy", "empty"  # --too-long
 STANDS_FOR = {ERROR: "an empty line", COPY: "the source text", EMPTY: "an empty line"}
@@ -74,7 +74,7 @@ class Counts:
         said, broken = [], self.decoder
         if broken.broken:
             of_lines = f"{broken.broken_lines:,} of {self.lines:,} lines"
-            said.append(f"{of_lines} had bytes that are not UTF-8; U+FFFD replaced them {broken.broken:,} times")
+            said.append(f"{of_lines} had bytes that are not UTF-8; U+FFFD in their place: {broken.broken:,}")
         if self.untranslated:
             of_lines = f"{self.untranslated:,} of {self.lines:,} lines could not be translated"
             reason = "" if too_long == ERROR else f"; the first: {self.first}"
@@ -126,7 +126,7 @@ def translate_lines(
 
 def _count(error: str, counts: Counts, say: Callable[[str], object] | None) -> None:
     """Count a line that has no translation, and say why."""
-    reason = f"line {counts.lines + 1}: {error}"
+    reason = on_one_line(f"line {counts.lines + 1}: {error}")
     counts.untranslated += 1
     counts.first = counts.first or reason
     if say is not None:

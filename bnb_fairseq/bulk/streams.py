@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ..checkpoints.writing import staging
 
@@ -242,9 +242,11 @@ def _compress(path: Path, ending: str) -> IO[bytes]:
     if ending == ".zst":
         import zstandard
 
-        stream: Any = zstandard.open(path, "wb")
-    elif ending == ".gz":
-        stream = gzip.GzipFile(filename=path, mode="wb", compresslevel=GZIP_LEVEL, mtime=0)
-    else:
-        stream = {".bz2": bz2.open, ".xz": lzma.open}.get(ending, open)(path, "wb")
-    return stream
+        return zstandard.open(path, "wb")
+    if ending == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(filename=path, mode="wb", compresslevel=GZIP_LEVEL, mtime=0))
+    if ending == ".bz2":
+        return bz2.open(path, "wb")
+    if ending == ".xz":
+        return lzma.open(path, "wb")
+    return path.open("wb")

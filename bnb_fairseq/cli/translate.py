@@ -10,7 +10,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -49,18 +49,8 @@ def finite(text: str) -> float:
 finite.__name__ = "float"
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: the arguments; the process's own by default.
-
-    Returns:
-        The arguments.
-    """
-    parser = argparse.ArgumentParser(
-        prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add FOLDER and the options."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the exported model")
     add = parser.add_argument_group("text").add_argument
     add("--input", type=Path, metavar="FILE", help="file to read (default: standard input)")
@@ -93,51 +83,47 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--batch-tokens", type=at_least(1), metavar="N", help="tokens of a batch, padding included (default: automatic)"
     )
-    add(
+    windows = parser.add_mutually_exclusive_group().add_argument
+    windows(
         "--window",
         type=at_least(1),
         default=WINDOW,
         metavar="N",
         help="lines that are read ahead and sorted by length; fewer if no more are there yet (default: %(default)s)",
     )
-    add("--flush", action="store_true", help="translate and write line by line")
+    windows("--flush", action="store_true", help="translate and write line by line")
     add("--progress", action=argparse.BooleanOptionalAction, help="show lines per second (default: at a terminal)")
-    arguments = parser.parse_args(argv)
-    given = [f"--{name.replace('_', '-')}" for name in SEARCH if getattr(arguments, name) is not None]
-    if arguments.search == "none" and given:
-        parser.error(f"--search none must stand without {', '.join(given)}")
-    if arguments.flush and arguments.window != WINDOW:
-        parser.error(f"--flush is a window of one line and must stand without --window {arguments.window}")
-    return arguments
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Check files before the model is loaded.
+def find_faults(arguments: argparse.Namespace) -> list[str]:
+    """Check options and files before the model is loaded.
 
     Args:
         arguments: the command line.
 
-    Raises:
-        ValueError: naming every option that does not fit.
+    Returns:
+        What is wrong with each option that does not fit.
     """
-    problems = []
+    faults = []
     if not arguments.folder.is_dir():
-        problems.append(f"FOLDER must be a folder of an exported model, but there is none at {arguments.folder}")
+        faults.append(f"FOLDER must be a folder of an exported model, but there is none at {arguments.folder}")
+    given = [f"--{name.replace('_', '-')}" for name in SEARCH if getattr(arguments, name) is not None]
+    if arguments.search == "none" and given:
+        faults.append(f"--search none must stand without {', '.join(given)}")
     for option, path, stream in (
         ("--input", arguments.input, sys.stdin),
         ("--output", arguments.output, sys.stdout),
     ):
         if path is None and stream is None:
-            problems.append(f"{option} must be given where the standard {option[2:]} is closed")
+            faults.append(f"{option} must be given where the standard {option[2:]} is closed")
         elif path is not None and (package := missing_package(path)):
-            problems.append(f"{option} {path} needs the package {package} (pip install {package}), but it is missing")
+            faults.append(f"{option} {path} needs the package {package} (pip install {package}), but it is missing")
     source, output = arguments.input, arguments.output
     if source is not None and (source.is_dir() or not source.exists()):
-        problems.append(f"--input must be a file, but {'a folder' if source.is_dir() else 'nothing'} is at {source}")
+        faults.append(f"--input must be a file, but {'a folder' if source.is_dir() else 'nothing'} is at {source}")
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        problems.append(f"--output must be a file in a folder that exists, but is {output}")
-    if problems:
-        raise ValueError("; ".join(problems))
+        faults.append(f"--output must be a file in a folder that exists, but is {output}")
+    return faults
 
 
 def read_glossary(path: Path) -> dict[str, str]:
@@ -215,7 +201,6 @@ def run(arguments: argparse.Namespace) -> int:
         OSError: if something cannot be written.
         ValueError: if anything does not fit.
     """
-    check(arguments)
     settings = make_settings(arguments)
 
     from tqdm import tqdm
@@ -225,8 +210,8 @@ def run(arguments: argparse.Namespace) -> int:
     def say(line: str) -> None:
         tqdm.write(f"{PROG}: {line}", file=sys.stderr)  # above the bar, if there is one
 
-    translator = Translator.load(arguments.folder, arguments.engine, arguments.device, arguments.threads)
     with open_input(arguments.input) as source, open_output(arguments.output) as output:
+        translator = Translator.load(arguments.folder, arguments.engine, arguments.device, arguments.threads)
         shown = wants_progress(arguments, source, output)
         with tqdm(total=source.count_lines() if shown else None, unit=" lines", disable=not shown) as bar:
             counts = translate_lines(translator, source, output, settings, say, bar.update)
@@ -260,7 +245,14 @@ def _die_of(number: signal.Signals) -> None:
 def main() -> None:
     """Translate; an error is one line."""
     with one_line_errors(PROG, ValueError, OSError, ImportError), quiet_signals():
-        raise SystemExit(run(parse_arguments()))
+        parser = argparse.ArgumentParser(
+            prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        add_options(parser)
+        arguments = parser.parse_args()
+        if faults := find_faults(arguments):
+            raise ValueError("; ".join(faults))
+        raise SystemExit(run(arguments))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,14 @@ def test_jsonl(nbest: int) -> None:
 
 def test_jsonl_of_an_error() -> None:
     (line,) = lines(JSONL, 7, BAD, "the source", 1)
-    row = {"text": "the source", "score": None, "tokens": [], "confidence": [], "alignment": [], "error": "too\nlong"}
+    row: dict[str, object] = {
+        "text": "the source",
+        "score": None,
+        "tokens": [],
+        "confidence": [],
+        "alignment": [],
+        "error": "too\nlong",
+    }
     assert json.loads(line) == row
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bnb_fairseq.bulk.lines import LINE_BREAKS, Decoder, on_one_line, windows
 
-PARTS = (
+PARTS = [
     b"\n",
     b"\r\n",
     b"\r",
@@ -20,8 +20,8 @@ PARTS = (
     b"a",
     b" ",
     b"",
-)
-PARTS += ("\N{REPLACEMENT CHARACTER}".encode(), "ä".encode(), b"word")
+]
+PARTS += ["\N{REPLACEMENT CHARACTER}".encode(), "ä".encode(), b"word"]
 
 
 class Chunks:

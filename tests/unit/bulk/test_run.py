@@ -81,4 +81,4 @@ def test_broken_bytes_are_said_once() -> None:
     _, written, said, counts = translate(b"a\xff\xff\nb\n\xe2\x80c", Settings())
     assert written == ["A\ufffd\ufffd", "B", "\ufffdC"]
     assert said == []
-    assert counts.remarks(ERROR) == ["2 of 3 lines had bytes that are not UTF-8; U+FFFD replaced them 3 times"]
+    assert counts.remarks(ERROR) == ["2 of 3 lines had bytes that are not UTF-8; U+FFFD in their place: 3"]

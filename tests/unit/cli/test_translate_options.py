@@ -1,5 +1,6 @@
 """How the options of ``bnb-translate`` reach the translator, and what is imported before."""
 
+import argparse
 import subprocess
 import sys
 import types
@@ -15,8 +16,14 @@ from ..bulk import fake_translator
 from ..bulk.fake_translator import FakeTranslator
 
 
+def parse(*words: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    translate.add_options(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
 def settings(*words: object) -> Settings:
-    return translate.make_settings(translate.parse_arguments(["model", *map(str, words)]))
+    return translate.make_settings(parse("model", *words))
 
 
 def test_the_folder_decides_by_default() -> None:
@@ -81,7 +88,7 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: p
     (tmp_path / "model").touch()
     (tmp_path / "in").write_bytes(b"a\n")
     words = [tmp_path, "--input", tmp_path / "in", "--engine", "onnx", "--device", "cuda", "--threads", 2, "--nbest", 2]
-    assert translate.run(translate.parse_arguments(list(map(str, words)))) == 0
+    assert translate.run(parse(*words)) == 0
     assert made[0].loaded == (tmp_path, "onnx", "cuda", 2)
     assert made[0].options == {"nbest": 2}
     assert capfdbinary.readouterr().out == b"0 ||| A ||| -0.250000\n0 ||| A1 ||| -1.000000\n"
@@ -90,10 +97,9 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: p
 def test_zstandard_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     (tmp_path / "in.zst").touch()
-    arguments = translate.parse_arguments([str(tmp_path), "--input", f"{tmp_path}/in.zst"])
-    said = r"^--input .*in\.zst needs the package zstandard \(pip install zstandard\), but it is missing$"
-    with pytest.raises(ValueError, match=said):
-        translate.check(arguments)
+    faults = translate.find_faults(parse(tmp_path, "--input", tmp_path / "in.zst"))
+    path = tmp_path / "in.zst"
+    assert faults == [f"--input {path} needs the package zstandard (pip install zstandard), but it is missing"]
 
 
 def test_nothing_slow_is_imported_before_the_arguments_are_checked(tmp_path: Path) -> None:
