@@ -59,6 +59,14 @@ class Engine(Protocol):
         """
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a model folder; a ValueError if they are damaged."""
+    try:
+        return load_file(folder / WEIGHTS)
+    except Exception as error:  # the library has an exception of its own, derived from Exception alone
+        raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
 class NarEngine:
     """A ``bnb_transformer`` in torch.
 
@@ -93,10 +101,7 @@ class NarEngine:
             ValueError: if a file is damaged or does not fit another.
         """
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
-        try:
-            weights = load_file(folder / WEIGHTS)
-        except Exception as error:  # the library has an exception of its own, derived from Exception alone
-            raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+        weights = read_weights(folder)
         try:
             options = NetworkOptions.from_json(manifest.network)
             with matmul_precision(precision):

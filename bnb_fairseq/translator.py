@@ -80,10 +80,10 @@ class Translator:
     def load(
         cls,
         model: str | os.PathLike[str],
-        data: str | os.PathLike[str] | None = None,
         engine: Literal["auto", "torch"] = "auto",
         device: str = "cpu",
         threads: int | None = None,
+        data: str | os.PathLike[str] | None = None,
         precision: str = "highest",
     ) -> "Translator":
         """Load a model.
@@ -91,10 +91,10 @@ class Translator:
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
                 checkpoint, with ``data``.
-            data: the data-bin folder of a checkpoint; None for a model folder.
             engine: what computes; ``auto`` chooses.
             device: ``cpu`` or ``cuda``.
             threads: of the processor, for the whole process; None: torch's own choice.
+            data: the data-bin folder of a checkpoint; None for a model folder.
             precision: of matrix products, see ``torch.set_float32_matmul_precision``.
 
         Returns:

@@ -16,7 +16,7 @@ PLAIN_SPECIALS = Specials(bos="<s>", pad="<pad>", eos="</s>", unk="<unk>", mask=
 
 
 class Vocabulary(ABC):
-    """Symbols with their ids, and how text is split into them; ids equal those of the dictionary in the data-bin folder.
+    """Symbols with their ids, those of the data-bin folder's dictionary, and how text is split into them.
 
     Attributes:
         symbols: the symbol of every id.

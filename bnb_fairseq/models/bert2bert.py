@@ -8,6 +8,7 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, register_
 from ..data.dictionary import BnbDictionary
 from ..modules.layers import LayerSizes
 from ..network.bert_encoder import BertEncoder
+from ..network.options import AutoregressiveOptions
 from ..problems import Problems
 from .causal_decoder import CausalDecoder
 from .config import (
@@ -62,7 +63,12 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
     Args:
         encoder: the encoder.
         decoder: the decoder.
+
+    Attributes:
+        options: what it was built from.
     """
+
+    options: AutoregressiveOptions
 
     def __init__(self, encoder: HostedEncoder, decoder: CausalDecoder) -> None:
         super().__init__(encoder, decoder)
@@ -89,17 +95,25 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
         require_sizes(cfg, problems)
         require_freezable(cfg, problems)
         problems.raise_if_any()
-        sizes = layer_sizes(cfg, "encoder")
-        encoder = HostedEncoder(task.source_dictionary, sizes, int(cfg.encoder_positions or 0))
-        decoder = CausalDecoder(
-            task.target_dictionary,
+        options = AutoregressiveOptions(
+            layer_sizes(cfg, "encoder"),
             layer_sizes(cfg, "decoder"),
-            sizes.embed_dim,
+            int(cfg.encoder_positions or 0),
             int(cfg.decoder_positions or 0),
-            tied=not cfg.untie_output,
+            bool(cfg.untie_output),
         )
-        model = cls(encoder, decoder)
+        model = cls.of_options(options, task.source_dictionary, task.target_dictionary)
         freeze(model, cfg.freeze)
+        return model
+
+    @classmethod
+    def of_options(cls, options: AutoregressiveOptions, source: BnbDictionary, target: BnbDictionary) -> "Bert2Bert":
+        """Build a model with random weights between two dictionaries."""
+        encoder = HostedEncoder(source, options.encoder, options.encoder_positions)
+        width, tied = options.encoder.embed_dim, not options.untie_output
+        decoder = CausalDecoder(target, options.decoder, width, options.decoder_positions, tied)
+        model = cls(encoder, decoder)
+        model.options = options
         return model
 
 

@@ -73,10 +73,35 @@ class NetworkOptions:
         Raises:
             ValueError: naming the fields that are missing, unknown or of another type.
         """
-        found = dict(values)
-        for side in ("encoder", "decoder"):
-            found[side] = LayerSizes(**checked(LayerSizes, found.get(side), f"{side}."))
-        return cls(**checked(cls, found, ""))
+        return cls(**with_sizes(cls, values))
+
+
+@dataclass(frozen=True)
+class AutoregressiveOptions:
+    """Options of a ``bert2bert``; the names are those of ``NetworkOptions``."""
+
+    encoder: LayerSizes
+    decoder: LayerSizes
+    encoder_positions: int
+    decoder_positions: int
+    untie_output: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as ``from_json`` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "AutoregressiveOptions":
+        """Read plain values; a ValueError names the fields that are missing, unknown or of another type."""
+        return cls(**with_sizes(cls, values))
+
+
+def with_sizes(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Check the values of a dataclass whose ``encoder`` and ``decoder`` are ``LayerSizes``; see ``checked``."""
+    found = dict(values)
+    for side in ("encoder", "decoder"):
+        found[side] = LayerSizes(**checked(LayerSizes, found.get(side), f"{side}."))
+    return checked(kind, found, "")
 
 
 def checked(kind: type[Any], values: Any, prefix: str) -> dict[str, Any]:

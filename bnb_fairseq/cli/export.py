@@ -1,0 +1,98 @@
+"""Write a model folder: all that translating with a trained model needs, without fairseq.
+
+    bnb-export --checkpoint checkpoint_best.pt --data data-bin --lm lm.arpa --search search.json --output model
+
+The folder holds the weights, the vocabularies, the options of the search and a model card. It is written whole or not
+at all. `bnb-translate FOLDER` and `Translator.load(FOLDER)` read it.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import one_line_errors
+
+NAME = "bnb-export"
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line, by default the process's own."""
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of bnb_transformer or bert2bert")
+    add("--data", type=Path, required=True, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write, new or empty")
+    add("--lm", type=Path, metavar="FILE", help="n-gram model of the search (default: none)")
+    add(
+        "--search",
+        default="{}",
+        metavar="FILE|JSON",
+        help="options that translation uses unless told otherwise: the file that bnb-tune wrote, or JSON such as "
+        "'{\"ctc_beam\": 10}' (default: one pass)",
+    )
+    add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the stored weights")
+    add("--name", default="", help="name of the model (default: the folder's)")
+    add("--license", metavar="ID", help="licence of the model, such as mit (default: not stated)")
+    add("--description", metavar="TEXT", help="what the model is and was trained on, for its card")
+    return parser.parse_args(argv)
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """Read ``--search``.
+
+    Args:
+        text: a JSON object, or the file that holds one.
+
+    Returns:
+        The options.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is no such object.
+    """
+    source = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+    try:
+        options = json.loads(source)
+    except ValueError as error:
+        raise ValueError(f"--search must be JSON or a file of it, but is {text!r}: {error}") from error
+    if not isinstance(options, dict):
+        raise ValueError(f"--search must be a JSON object, but is {text!r}")
+    return options
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
+    faults = []
+    if not arguments.data.is_dir():
+        faults.append(f"--data must be a folder made by fairseq-preprocess, but is {arguments.data}")
+    if not arguments.checkpoint.is_file():
+        faults.append(f"--checkpoint must be a file, but there is none at {arguments.checkpoint}")
+    if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
+        faults.append(f"--output must be a new or empty folder, but {arguments.output} is not")
+    if faults:
+        raise ValueError("; ".join(faults))
+    search = read_options(arguments.search)
+
+    from ..hub.export import Described, export
+
+    described = Described(arguments.name, arguments.license, arguments.description)
+    export(
+        *(arguments.checkpoint, arguments.data, arguments.output, search),
+        *(arguments.lm, arguments.dtype, described),
+    )
+    for path in sorted(path for path in arguments.output.rglob("*") if path.is_file()):
+        print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
+
+
+def main() -> None:
+    """Run; an error is one line."""
+    with one_line_errors(NAME, ValueError, OSError, ImportError):
+        run(parse_arguments())
+
+
+if __name__ == "__main__":
+    main()

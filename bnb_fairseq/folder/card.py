@@ -1,0 +1,76 @@
+"""``README.md`` of a model folder: a model card in the form of the HuggingFace hub."""
+
+from pathlib import Path
+
+from .manifest import CARD, WEIGHTS, Manifest
+
+SCORES = "## Scores"
+NO_SCORES = "None yet. `bnb-score FOLDER --card` fills them in."
+TASKS = {"translation_bnb": "translation", "question_generation_bnb": "text2text-generation"}
+
+
+def write_card(folder: Path, manifest: Manifest, licence: str | None, description: str | None) -> None:
+    """Write the card of a folder whose other files are there.
+
+    Args:
+        folder: the model folder.
+        manifest: what ``config.json`` says.
+        licence: of the model, by the hub's identifier; None: it is not known.
+        description: of the model and its training data; None: there is none.
+    """
+    languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
+    name = manifest.name or folder.name
+    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    front = ["---", *(["language:", *(f"- {language}" for language in languages)] if languages else [])]
+    front += [f"license: {licence}"] if licence else []
+    front += ["library_name: bnb_fairseq", f"pipeline_tag: {TASKS.get(manifest.task, 'translation')}"]
+    front += ["tags:", f"- {manifest.architecture}", "- non-autoregressive" * (manifest.architecture != "bert2bert")]
+    encoder, decoder = manifest.network["encoder"], manifest.network["decoder"]
+    sizes = f"{encoder['layers']} encoder and {decoder['layers']} decoder layers of width {decoder['embed_dim']}"
+    body = f"""
+# {name}
+
+{description or "No description was given."}
+
+| | |
+|---|---|
+| architecture | `{manifest.architecture}`, {sizes} |
+| task | `{manifest.task}`{f", {' to '.join(languages)}" if languages else ""} |
+| licence | {licence or "not stated"} |
+| size | {total:.1f} MB, weights {megabytes:.1f} MB |
+
+## Use
+
+```bash
+pip install bnb_fairseq
+bnb-translate {name} < input.txt > output.txt
+```
+
+```python
+from bnb_fairseq import Translator
+
+translator = Translator.load("{name}")
+print(translator.translate(["..."])[0].text)
+```
+
+{SCORES}
+
+{NO_SCORES}
+"""
+    lines = [line for line in front if line]
+    (folder / CARD).write_text("\n".join([*lines, "---"]) + "\n" + body, encoding="utf-8")
+
+
+def fill_scores(folder: Path, scores: str) -> None:
+    """Put scores into the card, in place of those that are there.
+
+    Args:
+        folder: the model folder.
+        scores: Markdown.
+    """
+    path = folder / CARD
+    before, _, behind = path.read_text(encoding="utf-8").partition(f"{SCORES}\n")
+    rest = behind.partition("\n## ")
+    tail = f"\n## {rest[2]}" if rest[1] else ""
+    path.write_text(f"{before.rstrip()}\n\n{SCORES}\n\n{scores.strip()}\n{tail}", encoding="utf-8")

@@ -1,0 +1,147 @@
+"""Translators for what needs fairseq: checkpoints with their data-bin folder, and folders of autoregressive models."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.dataclass.configs import GenerationConfig
+
+from ..checkpoints.reader import load_models
+from ..data.dictionary import BnbDictionary, SubwordDictionary
+from ..engines import NarEngine, read_weights
+from ..folder.manifest import SOURCE, TARGET, Manifest
+from ..folder.search import AUTOREGRESSIVE_OPTIONS
+from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
+from ..generation.hypotheses import Hypothesis
+from ..models.bert2bert import Bert2Bert
+from ..models.bnb_transformer import BnbTransformer
+from ..network.options import AutoregressiveOptions
+from ..tasks.config import TranslationBnbConfig
+from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
+from ..tasks.text_to_text import TextToTextTask
+from ..tasks.translation_bnb import TranslationBnbTask
+from ..translator import Translator
+
+TASKS = {"translation_bnb": TranslationBnbTask, "question_generation_bnb": QuestionGenerationBnbTask}
+NO_VALIDATION = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
+
+
+class FairseqEngine:
+    """Autoregressive models, which fairseq's SequenceGenerator searches; one thread at a time.
+
+    Args:
+        task: has the dictionaries.
+        models: prepared for inference.
+        cuda: whether they lie on a GPU.
+    """
+
+    options: Mapping[str, Any] = AUTOREGRESSIVE_OPTIONS
+
+    def __init__(self, task: TextToTextTask, models: Sequence[Any], cuda: bool) -> None:
+        self._task, self._models, self._cuda = task, list(models), cuda
+        self.source, self.target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
+        limits = [task.max_positions(), *(model.max_positions() for model in models)]
+        self.longest: int = utils.resolve_max_positions(*limits)[0]
+        self._translating = threading.Lock()
+
+    def hypotheses(  # noqa: D102
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+    ) -> list[list[Hypothesis]]:
+        if search["beam"] < nbest:
+            raise ValueError(f"nbest must be at most beam, {search['beam']}, but is {nbest}")
+        tokens = [torch.tensor(source[1:]) for source in sources]  # the data set puts [CLS] in front
+        dataset = self._task.build_dataset_for_inference(tokens, list(map(len, tokens)))
+        sample = dataset.collater([dataset[i] for i in range(len(tokens))])
+        with self._translating:
+            generator = self._task.build_generator(self._models, SimpleNamespace(**{**_DEFAULTS, **search}))
+            sample = utils.move_to_cuda(sample) if self._cuda else sample
+            found = self._task.inference_step(generator, self._models, sample)
+        return [[_on_cpu(hypothesis) for hypothesis in one[:nbest]] for one in found]
+
+
+_DEFAULTS = vars(GenerationConfig())
+
+
+def _on_cpu(hypothesis: Hypothesis) -> Hypothesis:
+    return {**hypothesis, **{name: hypothesis[name].cpu() for name in ("tokens", "positional_scores")}}
+
+
+def vocabulary_of(dictionary: BnbDictionary) -> Vocabulary:
+    """Return a dictionary of a data-bin folder as the vocabulary of a model folder."""
+    if isinstance(dictionary, SubwordDictionary):
+        return SubwordVocabulary(dictionary.tokenizer)
+    return PlainVocabulary(dictionary.symbols, dictionary.specials())
+
+
+def dictionary_of(vocabulary: Vocabulary) -> BnbDictionary:
+    """Return the vocabulary of a model folder as a dictionary of fairseq."""
+    if isinstance(vocabulary, SubwordVocabulary):
+        return SubwordDictionary(vocabulary.tokenizer)
+    dictionary = BnbDictionary()
+    for symbol in vocabulary.symbols[dictionary.nspecial :]:
+        dictionary.add_symbol(symbol)
+    dictionary.add_mask()
+    if dictionary.symbols != vocabulary.symbols:
+        raise ValueError("the symbols must begin with fairseq's special ones, in their order")
+    return dictionary
+
+
+def load_checkpoint(path: Path, data: Path, device: str) -> Translator:
+    """Load a checkpoint of a text-to-text task.
+
+    Args:
+        path: the checkpoint.
+        data: data-bin folder with its dictionaries.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        What translates, with one pass or, for an autoregressive model, beam 5.
+
+    Raises:
+        ValueError: if it is no such checkpoint, or the folder lacks its dictionaries.
+    """
+    (model,), task = load_models([path], {"data": str(data), **NO_VALIDATION})
+    if not isinstance(task, TextToTextTask):
+        raise ValueError(f"{path} must be of a task that writes text, but is of {type(task).__name__}")
+    model.to(device)
+    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+    languages = str(getattr(task.cfg, "source_lang", None) or "")
+    if isinstance(model, BnbTransformer):
+        source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
+        return Translator(NarEngine(model, source, target), languages, str(task.cfg._name))
+    return Translator(FairseqEngine(task, [model], device == "cuda"), languages, str(task.cfg._name))
+
+
+def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> FairseqEngine:
+    """Read the model folder of a ``bert2bert``.
+
+    Args:
+        folder: the folder.
+        manifest: what ``config.json`` says.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ValueError: if a file is damaged or does not fit another.
+    """
+    if manifest.task not in TASKS:
+        raise ValueError(f"{folder}: task must be one of {', '.join(TASKS)}, but is {manifest.task!r}")
+    source, target = (dictionary_of(load_vocabulary(folder / side)) for side in (SOURCE, TARGET))
+    config = TranslationBnbConfig(source_lang=manifest.source_lang, target_lang=manifest.target_lang)
+    task = TASKS[manifest.task](config, source, target)
+    model = Bert2Bert.of_options(AutoregressiveOptions.from_json(manifest.network), source, target)
+    weights = {name: tensor.float() for name, tensor in read_weights(folder).items()}
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: the weights do not fit the options: {' '.join(str(error).split())}") from error
+    task.is_parallel = False
+    model.to(device)
+    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+    return FairseqEngine(task, [model], device == "cuda")
