@@ -18,7 +18,7 @@ class Source(Protocol):
     """Where bytes come from."""
 
     def chunks(self) -> Iterable[bytes]:
-        """Return the bytes in order, in chunks that are not empty."""
+        """Return the bytes in order, in chunks."""
 
     def is_ready(self) -> bool:
         """Return whether the next chunk, or the end, is there without waiting."""

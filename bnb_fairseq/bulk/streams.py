@@ -49,7 +49,7 @@ class Input:
         """Return the bytes in order, decompressed.
 
         Yields:
-            bytes: At least one.
+            bytes: Some, or none.
 
         Raises:
             ValueError: if the file cannot be read, or is damaged.
@@ -105,8 +105,7 @@ def _decompress_zstd(file: IO[bytes]) -> Iterator[bytes]:
         whole, compressed = frame.eof, frame.unused_data
         if whole:
             frame = zstandard.ZstdDecompressor().decompressobj()
-        if chunk:
-            yield chunk
+        yield chunk
         compressed = compressed or file.read(CHUNK)
     if not whole:
         raise EOFError("the compressed file ends in the middle of a frame")

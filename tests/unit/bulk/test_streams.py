@@ -126,14 +126,3 @@ def test_a_pipe_with_a_name_is_written_at_once(tmp_path: Path) -> None:
         assert os.read(reader, 100) == b"a\n"
     os.close(reader)
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
-    with open_output(Path(os.devnull)) as output:
-        output.write(["a"])
-    assert Path(os.devnull).is_char_device()
-
-
-def test_a_full_disk_is_named() -> None:
-    with (
-        pytest.raises(OSError, match=r"^--output /dev/full cannot be written: .*No space left on device$"),
-        open_output(Path("/dev/full")) as output,
-    ):
-        output.write(["a"])

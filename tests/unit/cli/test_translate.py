@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -134,6 +135,7 @@ def test_progress(folder: Path, tmp_path: Path) -> None:
 def test_progress_at_a_terminal(folder: Path, outputs: Sequence[str], shown: bool) -> None:
     """Unless the text is shown there, too."""
     terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (24, 80))  # a bar needs some width
     streams = {"stdout": subprocess.DEVNULL, **dict.fromkeys(outputs, end)}
     done = subprocess.run([*LINE, str(folder)], input=b"a\n", check=True, timeout=PATIENCE, **streams)  # type: ignore[call-overload]
     assert done.returncode == 0
