@@ -33,7 +33,7 @@ METAVARS = {int: "INT", float: "FLOAT"}
 HEAD = """# Options
 
 `python -m bnb_fairseq.options --markdown` generates this page. `python -m bnb_fairseq.options bnb_loss` prints the
-options of one part in a terminal. `fairseq-train --help` prints none of them: it ends before fairseq adds the options of
+options of one part in a terminal. `fairseq-train --help` prints none of them: it ends before fairseq adds those of
 a task, a model, a criterion and an optimizer.
 
 On a command line, write `--ctc-beam 10`. In a config of `fairseq-hydra-train`, set the field of its part: `ctc_beam` of
