@@ -54,8 +54,8 @@ def read_panels(page: str) -> list[Panel]:
         elif not line.startswith("|"):
             columns = []
         elif columns and not line.startswith("| ---"):
-            found = [(CELL.fullmatch(cells[i]), name) for i, name in columns]
-            curve = [(int(cell[2] or name), 1000 / float(cell[1])) for cell, name in found if cell is not None]
+            timed = [(CELL.fullmatch(cells[i]), name) for i, name in columns]
+            curve = [(int(cell[2] or name), 1000 / float(cell[1])) for cell, name in timed if cell is not None]
             panels[-1].curves[cells[0]] = sorted(curve)
     if not panels:
         raise ValueError("--draw needs a page with the benchmark's tables, but it has none")
