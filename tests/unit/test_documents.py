@@ -1,4 +1,4 @@
-"""Links in the Markdown files: every relative one leads to a file, and its anchor to a heading there."""
+"""Markdown files: links lead to a file and to a heading in it; source files that are named exist."""
 
 import re
 from collections import Counter
@@ -60,6 +60,12 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     wrong = "[x](no.md) ![p](no.png) [y](other.md#none) [z](#same)\n`[c](code.md)`\n"
     (tmp_path / "page.md").write_text(good + wrong, encoding="utf-8")
     assert broken(tmp_path / "page.md") == ["no.md", "no.png", "other.md#none", "#same"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_source_files_exist(page: Path) -> None:
+    named = re.findall(r"`((?:[\w-]+/)+[a-z_]+\.(?:py|sh))`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not any((place / name).exists() for place in (ROOT, ROOT / "bnb_fairseq"))] == []
 
 
 def test_index_lists_every_result() -> None:
