@@ -1,8 +1,7 @@
 """Print the options of the package: ``python -m bnb_fairseq.options``, or with names such as ``bnb_loss`` behind it.
 
-``--help`` of fairseq's commands shows none of them: it is printed before fairseq adds the options of a task, a model, a
-criterion and an optimizer. All are read from the dataclasses, so hydra knows them by the same names: ``--ctc-beam`` of
-a task is ``task.ctc_beam``.
+``--help`` of fairseq's commands prints none of them: it ends before fairseq adds the options of a task, a model, a
+criterion and an optimizer. Hydra uses the same names: ``--ctc-beam`` of a task is ``task.ctc_beam``.
 """
 
 import argparse
@@ -33,12 +32,12 @@ GENERATION = (  # fairseq's options of generation that a non-autoregressive mode
 METAVARS = {int: "INT", float: "FLOAT"}
 HEAD = """# Options
 
-Written by `python -m bnb_fairseq.options --markdown`. `python -m bnb_fairseq.options bnb_loss` prints those of one part
-in a terminal. `fairseq-train --help` shows none of them: fairseq prints it before it adds the options of a task, a
-model, a criterion and an optimizer.
+`python -m bnb_fairseq.options --markdown` generates this page. `python -m bnb_fairseq.options bnb_loss` prints the
+options of one part in a terminal. `fairseq-train --help` prints none of them: it ends before fairseq adds those of
+a task, a model, a criterion and an optimizer.
 
-On a command line an option is `--ctc-beam 10`. In a config of `fairseq-hydra-train` it is a field of its part:
-`ctc_beam` of `task`. A switch is off unless it is given.
+On a command line, write `--ctc-beam 10`. In a config of `fairseq-hydra-train`, set the field of its part: `ctc_beam` of
+`task`. Switches are off by default.
 """
 
 
@@ -134,7 +133,7 @@ def markdown(found: Sequence[Part]) -> str:
         lines = [f"## `{part.title}`", ""]
         if part.kind == "generation":
             lines[0] = "## Generation"
-            lines += ["fairseq's own options that a non-autoregressive model reads ([decoding](decoding.md)).", ""]
+            lines += ["Of fairseq's options, a non-autoregressive model reads these ([decoding](decoding.md)).", ""]
         if base is not None:
             lines += [f"The options of `{base.names[0]}`{_but(base, shared)}{', and:' if own else '.'}", ""]
         if own:
@@ -162,7 +161,7 @@ def _nearest(part: Part, earlier: Iterable[Part]) -> tuple[Part | None, set[str]
 
 def _but(base: Part, shared: set[str]) -> str:
     missing = [_names(action).partition(", ")[0] for action in base.actions if _row(action) not in shared]
-    return f" but for {', '.join(missing)}" if missing else ""
+    return f" except {', '.join(missing)}" if missing else ""
 
 
 def _names(action: Action) -> str:

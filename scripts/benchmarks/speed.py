@@ -2,7 +2,8 @@
 
 Every system translates the same random sentences of one length into outputs of one length, in turns, at several batch
 sizes: this project's models, with refinement and search too, the autoregressive baseline, fairseq's own models,
-CTranslate2, and the bare forward pass as the floor. Prints a table; writes table.md, speed.json and speed.png.
+CTranslate2, and the bare forward pass as the floor. Prints a table; writes table.md, speed.json and speed.png. The
+picture shows at most six systems. --draw makes it from tables that are there, and measures nothing.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from timing.clock import largest_batch, peak_memory, time_in_turns
 from timing.families import FAMILIES
-from timing.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
+from timing.picture import draw
+from timing.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, table
 from timing.systems import System
 from timing.workload import PRECISIONS, Workload, make_workload
 
@@ -80,6 +82,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
     parser.add_argument("--memory-batch", type=int, default=32, help="for peak memory; 0: not measured")
     parser.add_argument("--output", type=Path, default=Path("benchmark"), help="folder for table, JSON and picture")
+    files = ("TABLES.md", "PICTURE.png")
+    parser.add_argument("--draw", nargs=2, type=Path, metavar=files, help="draw tables that were saved, and end")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # what the child processes run
     options = parser.parse_args(arguments)
     for name, value in PRESETS[options.preset]._asdict().items():
@@ -218,12 +222,13 @@ def report(results: Sequence[Result], options: argparse.Namespace) -> str:
     text += [TIMED, *notes, MEMORY.format(batch=options.memory_batch), ""]
     for result in results:
         text += [f"### {result.size}, {result.precision}", "", table(result), ""]
+    page = "\n".join(text)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "table.md").write_text("\n".join(text), encoding="utf-8")
+    (options.output / "table.md").write_text(page, encoding="utf-8")
     saved = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     (options.output / "speed.json").write_text(as_json(results, {**about, "options": saved}), encoding="utf-8")
-    picture(results, options.output / "speed.png")
-    return "\n".join(text)
+    draw(page, options.output / "speed.png")
+    return page
 
 
 def main() -> None:
@@ -231,6 +236,10 @@ def main() -> None:
     options = parse()
     for name in ("bnb_fairseq", "fairseq", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if options.draw is not None:
+        with one_line_errors("speed", ValueError, OSError):
+            draw(options.draw[0].read_text(encoding="utf-8"), options.draw[1])
+        return
     torch.set_num_threads(options.threads)
     lengths = (options.source_tokens, options.target_tokens)
     with one_line_errors("speed", ValueError, subprocess.CalledProcessError):

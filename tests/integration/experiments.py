@@ -87,7 +87,7 @@ def lines(block: str) -> Iterator[Line]:
     for variable, first in LOOP.findall(block):
         block = re.sub(rf'"?\${variable}\b"?', first, block)
     for line in filter(OURS.match, block.replace("\\\n", " ").splitlines()):
-        words = [word for word in shlex.split(line, comments=True) if word != "&"]
+        words = [word for word in shlex.split(line, comments=True) if word not in ("&", "2>&1")]
         while ASSIGNMENT.match(words[0]):
             words = words[1:]
         output = words[-1] if words[-2] == ">" else None

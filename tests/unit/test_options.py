@@ -53,7 +53,7 @@ def test_page() -> None:
         "| `--lang`, `-l` | TEXT |  | language |",
         "",
     ]
-    assert large.splitlines()[2] == "The options of `small` but for `--share`, and:"
+    assert large.splitlines()[2] == "The options of `small` except `--share`, and:"
     assert [line.split()[1] for line in large.splitlines() if line.startswith("| `")] == ["`--share`", "`--depth`"]
     assert model.splitlines()[0] == "`--arch m`"
     assert len(model.splitlines()) == len(small.splitlines()) - 1

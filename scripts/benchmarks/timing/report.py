@@ -1,8 +1,7 @@
-"""The benchmark's table, JSON and picture."""
+"""The benchmark's table and JSON."""
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .clock import Timing
@@ -19,7 +18,6 @@ SEARCHED = (
     "or fewer: their model is counted on random text, a bonus for tokens makes up for its love of short texts, and "
     "each batch looks all of them up anew."
 )
-MARKERS = "osD^v<>PX"
 MEMORY = "Peak memory: a process of its own that loads the system and translates a batch of {batch}, all counted."
 
 
@@ -127,35 +125,3 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
         for row in result.rows
     ]
     return json.dumps({"settings": settings, "systems": records}, indent=1)
-
-
-def picture(results: Sequence[Result], path: Path) -> None:
-    """Draw latency and throughput over batch size, one row of panels a size.
-
-    Args:
-        results: the sizes.
-        path: PNG file.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(len(results), 2, figsize=(14, 5.5 * len(results)), squeeze=False)
-    colours = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]
-    for line, result in zip(panels, results, strict=True):
-        for i, row in enumerate(result.rows):
-            timings = sorted((timing for timing in row.timings.values() if timing is not None), key=lambda t: t.batch)
-            style = ":" if row.system.startswith("floor") else "--" if row.system.startswith("CTr") else "-"
-            look = {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": row.system}
-            sizes = [timing.batch for timing in timings]
-            line[0].plot(sizes, [1000 * t.median() for t in timings], style, markersize=4, **look)
-            line[1].plot(sizes, [t.batch / t.median() for t in timings], style, markersize=4, **look)
-        for panel, label in zip(line, ("milliseconds for the batch", "sentences per second"), strict=True):
-            panel.set(xscale="log", yscale="log", xlabel="batch size", ylabel=label)
-            panel.set_title(f"{result.size}, {result.precision}")
-            panel.grid(alpha=0.3, which="both")
-        line[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

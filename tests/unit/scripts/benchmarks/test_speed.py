@@ -14,6 +14,8 @@ import torch
 
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
+from ....conftest import ROOT
+
 SIZES = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 24, "attention_heads": 2, "positions": 40}
 LoadScript = Callable[..., ModuleType]
 
@@ -208,9 +210,61 @@ def test_json_holds_every_run(part: Callable[[str], Any]) -> None:
     assert written["systems"][2]["batches"]["1"] is None
 
 
-def test_picture(part: Callable[[str], Any], tmp_path: Path) -> None:
-    part("report").picture(results(part), tmp_path / "speed.png")
+PAGE = """
+## Speed
+
+| one pass is so many times as fast as | batch 1 |
+|---|---:|
+| other | 7.3 |
+
+### tiny, float32
+
+| system | passes | batch 8: ms/sentence | sentences/s | ratio | batch largest: ms/sentence | sentences/s | ratio |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| bnb | 1 | 20.0 ±50% | 50.0 | 2.5 | 2.5 ±0% (64) | 400.0 | 16.0 |
+| too large | 1 | 50.0 ±0% | 20.0 | 1.0 | - | - | - |
+
+| another | 3 |
+"""
+
+
+def test_picture_s_curves_are_those_of_the_tables(part: Callable[[str], Any]) -> None:
+    (panel,) = part("picture").read_panels(PAGE)
+    assert panel.title == "tiny, float32"
+    assert panel.curves == {"bnb": [(8, 50.0), (64, 400.0)], "too large": [(8, 20.0)]}
+    written = "### tiny, float32\n\n" + part("report").table(results(part)[0])
+    curves = part("picture").read_panels(written)[0].curves
+    assert curves == {"bnb": [(1, 50.0), (64, 1000 / 7.8)], "bert2bert, beam 5": [(1, 2.0), (32, 8.0)], "too large": []}
+
+
+def test_picture_shows_six_systems_the_usual_ones_first(part: Callable[[str], Any]) -> None:
+    usual = part("picture").FIRST
+    assert part("picture").choose(["a", *reversed(usual), "b"]) == list(usual)
+    assert part("picture").choose(["a", *usual[4:], "b", "c", "d", "e"]) == [*usual[4:], "a", "b", "c", "d"]
+
+
+def test_usual_systems_of_a_picture_are_measured(part: Callable[[str], Any]) -> None:
+    """And stand in the tables of the documentation, one panel each."""
+    page = (ROOT / "docs" / "results" / "speed-cpu.md").read_text(encoding="utf-8")
+    panels = part("picture").read_panels(page)
+    assert [panel.title for panel in panels] == ["Six layers of width 384, float32", "bert-base, float32"]
+    for panel in panels:
+        assert set(part("picture").FIRST) <= set(panel.curves)
+        assert [batch for batch, _ in panel.curves["bnb ctc, one pass"]] == [1, 8, 32, 64]
+
+
+def test_draw(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "page.md").write_text(PAGE, encoding="utf-8")
+    line = ["speed.py", "--draw", str(tmp_path / "page.md"), str(tmp_path / "speed.png")]
+    monkeypatch.setattr("sys.argv", line)
+    benchmark.main()
     assert (tmp_path / "speed.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "page.md").write_text("no table", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"^speed: --draw needs"):
+        benchmark.main()
+    (tmp_path / "page.md").unlink()
+    with pytest.raises(SystemExit, match=r"^speed: .*page\.md"):
+        benchmark.main()
 
 
 def test_presets_can_be_overridden(benchmark: ModuleType) -> None:
