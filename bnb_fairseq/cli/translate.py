@@ -174,6 +174,8 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.search == "none":
         options["search"] = "none"
+    if arguments.jsonl:
+        options["alignment"] = True
     if arguments.glossary is not None:
         options["glossary"] = read_glossary(arguments.glossary)
     form = forms.JSONL if arguments.jsonl else forms.NBEST if arguments.nbest > 1 else forms.PLAIN

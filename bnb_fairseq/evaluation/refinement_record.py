@@ -13,6 +13,7 @@ from ..generation.generator import NarGenerator
 from ..generation.options import GeneratorOptions
 from ..generation.state import DecodingState, least_confident, tokens_to_mask
 from ..models.bnb_transformer import BnbTransformer
+from ..network.nar_network import NarNetwork
 
 BLANK = "·"
 
@@ -91,7 +92,7 @@ def hidden_before(states: Sequence[DecodingState], refinements: int) -> list[Ten
 
 
 @torch.no_grad()
-def source_attention(model: BnbTransformer, source: Mapping[str, Tensor], shown: Tensor | None, layer: int) -> Tensor:
+def source_attention(model: NarNetwork, source: Mapping[str, Tensor], shown: Tensor | None, layer: int) -> Tensor:
     """Run the decoder as it is, one layer of it asked for its cross-attention.
 
     Args:
@@ -159,7 +160,7 @@ def record(
     )
 
 
-def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
+def _pass(model: NarNetwork, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
     """Read one sentence's canvas; what CTC's blank is to a CTC model, [PAD] is to one trained with AXE."""
     blank, kept = model.control.blank, model.control.kept(state.tokens, state.lengths)[0]
     tokens, scores = state.tokens[0], state.scores[0]
