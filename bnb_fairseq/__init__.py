@@ -8,18 +8,13 @@ Shape letters, used throughout: B batch, S source length, T target length, A can
 width, Z latent width, V vocabulary.
 """
 
-# ruff: noqa: E402  (first of all: PyTorch and fairseq are there)
-from .installation import require_host
+import sys
+from pathlib import Path
 
-require_host()
-
-from . import classification, compat, criterions, models, optim, tasks
-from .checkpoints import commands
-from .processes import check_command_line
-
-commands.check_command_line()
-check_command_line()
-compat.answer_to_short_name(__path__)
+_program = Path((sys.argv or [""])[0]).name
+# Its own commands import the registration once they have read their options: `bnb-NAME --help` answers at once.
+if not (_program.startswith("bnb-") and (Path(__file__).parent / "cli" / f"{_program[4:]}.py").is_file()):
+    from .registration import classification, compat, criterions, models, optim, tasks
 
 __version__ = "0.1.0"
 __all__ = ["classification", "compat", "criterions", "models", "optim", "tasks"]

@@ -5,21 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .bootstrap import Significance, compare_bleu
+from .columns import DEFAULT, METRICS, TESTED, TESTED_MEANS
 from .markdown import cell, table
-from .means import TESTED_MEANS, MeanFigures, measure_means
+from .means import MeanFigures, measure_means
 from .runs import Run
 from .scores import repetition, score
 from .systems import COPY, REFERENCE
-
-# The columns of each metric that can be asked for.
-METRICS = {
-    "bleu": ("BLEU", "mean ± 95%", "p"),
-    "chrf": ("chrF",),
-    "rouge": ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L mean ± 95%", "p of ROUGE-L"),
-    "meteor": ("METEOR", "METEOR mean ± 95%", "p of METEOR"),
-}
-DEFAULT = ("bleu", "chrf")
-TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L", "meteor": "METEOR"}  # metrics with a bootstrap, and what it is of
 
 
 class Speed(NamedTuple):

@@ -16,7 +16,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from .comparison import TESTED, Figures
+from .columns import TESTED
+from .comparison import Figures
 
 LABEL_WIDTH = 30  # characters
 DISTANCES = (7, 14, 22, 32, 44, 58, 74)  # points between a label and what it names

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 from .bootstrap import Significance, compare_means
 from .systems import COPY
 
-TESTED_MEANS = {"rouge": "rougeL", "meteor": "meteor"}  # metrics of this kind, and which of their means is tested
-
 
 class MeanFigures(NamedTuple):
     """Such a metric, or several of one kind, of a system.

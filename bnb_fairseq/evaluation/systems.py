@@ -1,6 +1,5 @@
 """The systems of a comparison, as they stand on the command line."""
 
-import argparse
 import json
 import os
 import re
@@ -46,7 +45,7 @@ def parse_system(text: str) -> System:
         The system.
 
     Raises:
-        ArgumentTypeError: if it does not have this form.
+        ValueError: if it does not have this form.
     """
     name, equals, rest = text.partition("=")
     name = name.strip()
@@ -55,12 +54,12 @@ def parse_system(text: str) -> System:
     except ValueError:  # nothing behind the =, or a quotation without its end
         equals, checkpoint, options = "", "", []
     if not equals or not re.search(r"\w", name) or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
+        raise ValueError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
     refuse_reserved(name)
     if options and not options[0].startswith("-"):
-        raise argparse.ArgumentTypeError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
+        raise ValueError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
     if taken := FIXED & {option.split("=")[0] for option in options}:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))} must be left to this command, but is in {text!r}")
+        raise ValueError(f"{', '.join(sorted(taken))} must be left to this command, but is in {text!r}")
     return System(name, checkpoint, tuple(options))
 
 
@@ -74,7 +73,7 @@ def find_outputs(text: str) -> list[tuple[str, Path]]:
         Names and output files.
 
     Raises:
-        ArgumentTypeError: if it is neither.
+        ValueError: if it is neither.
     """
     folder = Path(text)
     if folder.is_dir():
@@ -82,32 +81,25 @@ def find_outputs(text: str) -> list[tuple[str, Path]]:
         try:
             names = list(json.loads(record.read_text(encoding="utf-8"))["runs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise argparse.ArgumentTypeError(
+            raise ValueError(
                 f"a folder must be one that bnb-score checkpoints has filled, but {record} has no runs ({error!r})"
             ) from error
         return [(name, folder / output_file(name)) for name in names]
     name, equals, file = (part.strip() for part in text.partition("="))
     if not (name and name.isprintable() and equals and file):
-        raise argparse.ArgumentTypeError(f"must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is {text!r}")
+        raise ValueError(f"must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is {text!r}")
     refuse_reserved(name)
     return [(name, Path(file))]
 
 
 def refuse_reserved(name: str) -> None:
-    """See that no system is called like another row of the table.
+    """Refuse the names of other rows of the table.
 
     Args:
         name: the system's.
 
     Raises:
-        ArgumentTypeError: if it is.
+        ValueError: if it is.
     """
     if name in (COPY, REFERENCE):
-        raise argparse.ArgumentTypeError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")
-
-
-def positive(text: str) -> int:
-    """Read a number of the command line that must be 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but is {text!r}")
-    return int(text)
+        raise ValueError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")

@@ -52,7 +52,7 @@ def data_bin(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> None:
-    ngram.run(ngram.parse_arguments([str(argument) for argument in arguments]))
+    ngram.COMMAND.execute([str(argument) for argument in arguments])
 
 
 def test_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_options_that_cannot_be(text: Path, data_bin: Path, tmp_path: Path) -> N
     message = error(text, "--order", 7, "--min-count", 0, "--output", tmp_path / "no" / "x.arpa")
     assert message == (
         "--order must be from 1 to 6, but is 7; --min-count must be at least 1, but is 0; "
-        f"--output must be a file in a folder that exists, but is {tmp_path / 'no' / 'x.arpa'}"
+        f"--output must lie in a folder that exists, but {tmp_path / 'no'} is none"
     )
     folder = f"must be a part of {data_bin} (dev, train), but is"
     assert error(data_bin, "--subset", "test", "--valid", "x", "--output", output) == (
@@ -155,7 +155,7 @@ def test_options_that_cannot_be(text: Path, data_bin: Path, tmp_path: Path) -> N
 def test_without_kenlm(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the perplexity needs it."""
     monkeypatch.setitem(sys.modules, "kenlm", None)
-    with pytest.raises(ValueError, match=r"^--valid needs KenLM \(pip install kenlm\), but it is not installed$"):
+    with pytest.raises(ValueError, match=r"^--valid needs KenLM.*pip install kenlm"):
         run(text, "--valid", text, "--output", text.with_name("x.arpa"))
     assert not text.with_name("x.arpa").exists()
     run(text, "--output", text.with_name("x.arpa"))

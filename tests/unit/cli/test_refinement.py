@@ -83,7 +83,7 @@ def test_what_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     line = [str(tmp_path / "x"), "--path", str(tmp_path / "no.pt"), "--iter-decode-max-iter", "-1"]
     wrong = [
         f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/x",
-        "--iter-decode-max-iter must not be negative, but is -1",
+        "--iter-decode-max-iter must be at least 0, but is -1",
     ]
     for html, fault in (
         (tmp_path / "no" / "a.html", f"--html must lie in a folder that exists, but {tmp_path}/no is none"),
@@ -135,6 +135,7 @@ def test_what_does_not_fit_the_model(
 
 
 def test_files_and_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dict.xx.txt").touch()
     line = [str(tmp_path), "--html", str(tmp_path / "a.html"), "--path", str(tmp_path / "no.pt")]
     missing = f"--path {tmp_path}/no.pt: must be a checkpoint of fairseq, but there is no such file"
     refuse(monkeypatch, [*line, "--sentence", TEXT], missing)

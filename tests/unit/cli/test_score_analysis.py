@@ -150,7 +150,7 @@ def test_folder_of_a_comparison(main: Main, folder: Path, run_score: Main) -> No
         (["lost"], "SYSTEM: OUTPUT of a b must be a file, but is lost/a-b.txt"),
         (["x=right", "--source", "old"], "--source must be a file, but is old"),
         (["x=right", "--train-text", "no"], "--train-text must be a file, but is no"),
-        (["x=right", "--buckets", "0"], "--buckets: must be a whole number of at least 1, but is '0'"),
+        (["x=right", "--buckets", "0"], "--buckets must be at least 1, but is 0"),
         (["x=right", "--length-of", "target"], "--length-of: invalid choice: 'target'"),
         (
             ["x=right", "--source", "train"],

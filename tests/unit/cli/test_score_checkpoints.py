@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.cli import score
+from bnb_fairseq.cli import score_runs
 from bnb_fairseq.evaluation import runs
 from bnb_fairseq.evaluation.systems import parse_system
 
@@ -112,9 +112,9 @@ def test_what_makes_a_command_another_one(main: Main, folder: Path) -> None:
 
 
 def test_machines_are_told_apart(main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
+    monkeypatch.setattr(score_runs, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
     main("bad=bad.pt")
-    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
+    monkeypatch.setattr(score_runs, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
     assert "CPU first, threads 2\n\nCPU second, threads 1\n\n" in main("bad=bad.pt", "good=good.pt")
     content = json.loads((folder / "out" / "quality.json").read_text(encoding="utf-8"))
     assert [content["runs"][name]["threads"] for name in ("bad", "good")] == [2, 1]
@@ -180,12 +180,9 @@ def test_sentences_left_out(main: Main, folder: Path, write: Write) -> None:
         (["x=good.pt", "--source", "no.en"], "--source must be a file, but is no.en"),
         (["x=good.pt", "--output", "good.pt"], "--output must be a folder, but is good.pt"),
         (["x=good.pt", "--user-dir", "no"], "--user-dir must be a folder, but is no"),
-        (["x=good.pt", "--bootstrap", "0"], "--bootstrap: must be a whole number of at least 1, but is '0'"),
-        (
-            ["x=good.pt", "--bootstrap-seed", "-1"],
-            "--bootstrap-seed: must be a whole number of at least 1, but is '-1'",
-        ),
-        (["x=good.pt", "--batch-size", "1.5"], "--batch-size: must be a whole number of at least 1, but is '1.5'"),
+        (["x=good.pt", "--bootstrap", "0"], "--bootstrap must be at least 1, but is 0"),
+        (["x=good.pt", "--bootstrap-seed", "-1"], "--bootstrap-seed must be at least 1, but is -1"),
+        (["x=good.pt", "--batch-size", "1.5"], "--batch-size: invalid int value: '1.5'"),
         (
             ["x=good.pt", "--source", "short.en"],
             "--source and --reference must have the same number of lines, but --source short.en has 1, --reference t",
@@ -206,7 +203,7 @@ def test_all_faults_at_once(main: Main, refused: Refused, folder: Path, monkeypa
     (folder / "data").rename(folder / "moved")
     monkeypatch.setattr(runs, "GENERATE", Path("bin/fairseq-generate"))
     assert refused(main, "x=a.pt", "--baseline", "y", "--picture", "x.txt").split("; ") == [
-        "DATA_BIN must be a folder, but is data",
+        "DATA_BIN must be a folder made by fairseq-preprocess, but is data",
         "SYSTEM: every checkpoint must be a file, but these are missing: a.pt",
         "fairseq must be installed for the Python that runs this, but there is no bin/fairseq-generate",
         "--reference must be a file, but is text.de",
