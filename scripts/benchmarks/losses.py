@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timing.clock import synchronise
 from torch import Tensor
 
 from bnb_fairseq.criterions.canvas_loss import CanvasLoss
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.evaluation.clock import synchronise
 from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.losses.packing import Packing
 from bnb_fairseq.modules.canvas import Revealed

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from timing.clock import largest_batch, peak_memory, time_in_turns
 from timing.families import FAMILIES
+from timing.memory import job, largest_batch, peak_memory
 from timing.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, picture, table
 from timing.systems import System
 from timing.workload import PRECISIONS, Workload, make_workload
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.clock import time_in_turns
 from bnb_fairseq.evaluation.machine import describe_machine
 
 REAL_BERT = Path("demo/bert")
@@ -183,9 +184,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
         ]
         fitting = [i for i, batch in enumerate(batches) if batch]
         timings = time_in_turns(
-            [systems[i] for i in fitting],
-            [batches[i] for i in fitting],
-            tokens,
+            [job(systems[i], batches[i], tokens) for i in fitting],
             workload.device,
             options.runs,
             lambda text, column=column: say(f"{workload.name} {workload.precision}, batch {column}: {text}"),  # type: ignore[misc]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .clock import Timing
+from bnb_fairseq.evaluation.clock import Timing
+
 from .systems import REFERENCE
 
 TIMED = (
@@ -65,7 +66,7 @@ def ratio(row: Row, reference: Row | None, column: str) -> float | None:
     mine, other = row.timings.get(column), None if reference is None else reference.timings.get(column)
     if mine is None or other is None:
         return None
-    return (other.median() / other.batch) / (mine.median() / mine.batch)
+    return mine.speed() / other.speed()
 
 
 def table(result: Result) -> str:
@@ -96,10 +97,10 @@ def table(result: Result) -> str:
 def _cells(timing: Timing | None, times: float | None, column: str) -> list[str]:
     if timing is None:
         return ["-", "-", "-"]
-    size = "" if column == str(timing.batch) else f" ({timing.batch})"
-    each = 1000 * timing.median() / timing.batch
-    speed = timing.batch / timing.median()
-    return [f"{each:.1f} ±{100 * timing.spread():.0f}%{size}", f"{speed:.1f}", "-" if times is None else f"{times:.1f}"]
+    size = "" if column == str(timing.sentences) else f" ({timing.sentences})"
+    each = 1000 * timing.median() / timing.sentences
+    cells = [f"{each:.1f} ±{100 * timing.spread():.0f}%{size}", f"{timing.speed():.1f}"]
+    return [*cells, "-" if times is None else f"{times:.1f}"]
 
 
 def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
@@ -119,7 +120,7 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
             "system": row.system,
             "peak_memory_mb": row.memory,
             "batches": {
-                column: timing and {"batch": timing.batch, "seconds": timing.seconds, **timing.outcome._asdict()}
+                column: timing and {"batch": timing.sentences, "seconds": timing.seconds, **timing.outcome._asdict()}
                 for column, timing in row.timings.items()
             },
         }
@@ -145,12 +146,13 @@ def picture(results: Sequence[Result], path: Path) -> None:
     colours = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]
     for line, result in zip(panels, results, strict=True):
         for i, row in enumerate(result.rows):
-            timings = sorted((timing for timing in row.timings.values() if timing is not None), key=lambda t: t.batch)
+            found = [timing for timing in row.timings.values() if timing is not None]
+            timings = sorted(found, key=lambda timing: timing.sentences)
             style = ":" if row.system.startswith("floor") else "--" if row.system.startswith("CTr") else "-"
             look = {"color": colours[i % len(colours)], "marker": MARKERS[i % len(MARKERS)], "label": row.system}
-            sizes = [timing.batch for timing in timings]
+            sizes = [timing.sentences for timing in timings]
             line[0].plot(sizes, [1000 * t.median() for t in timings], style, markersize=4, **look)
-            line[1].plot(sizes, [t.batch / t.median() for t in timings], style, markersize=4, **look)
+            line[1].plot(sizes, [t.speed() for t in timings], style, markersize=4, **look)
         for panel, label in zip(line, ("milliseconds for the batch", "sentences per second"), strict=True):
             panel.set(xscale="log", yscale="log", xlabel="batch size", ylabel=label)
             panel.set_title(f"{result.size}, {result.precision}")
