@@ -57,6 +57,7 @@ def command(name: str, setting: Setting, checkpoint: Path) -> list[object]:
 def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     """A short job for a command of the package or a script, in a folder of its own."""
     path = [setting.data_bin, "--path", checkpoint, "--cpu"]
+    quick = ["--batch-sizes", 8, "--runs", 1, "--sentences", 8]
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
@@ -66,18 +67,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "bnb-refinement": [*path, "--html", "page.html"],
         "bnb-score": ["texts", "x=output", "--source", "text", "--reference", "text", "--bootstrap", 10],
-        "bnb-speed": [
-            checkpoint,
-            "--data",
-            setting.data_bin,
-            "--cpu",
-            "--batch-sizes",
-            8,
-            "--runs",
-            1,
-            "--sentences",
-            8,
-        ],
+        "bnb-speed": [checkpoint, "--data", setting.data_bin, "--cpu", *quick],
         "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")
