@@ -1,7 +1,6 @@
 """The folder that ``bnb-distill`` fills.
 
-What stands in it under its own name is complete: files and folders are written under a name that ends in ``.partial``
-and then renamed, so that the process may be killed at any moment.
+Files and folders in it are complete or not there, so that the process may be killed at any moment.
 
 ==========================  ========================================================================================
 ``run.json``                what has to stay the same for the run to go on
@@ -24,8 +23,9 @@ from typing import Any, NamedTuple
 from fairseq.data import indexed_dataset
 from torch import Tensor
 
+from ..checkpoints.writing import PARTIAL, staging
+
 Options = Mapping[str, str | int | float | None]
-PARTIAL = ".partial"
 
 
 class Shard(NamedTuple):
@@ -123,6 +123,8 @@ def open_output(folder: Path, options: Options) -> Iterator["Output"]:
         except BlockingIOError:
             raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
         _claim(folder, options)
+        for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"shards/{PARTIAL}*")]:  # by a process that was killed
+            shutil.rmtree(left)
         yield Output(folder)
     finally:
         os.close(lock)
@@ -137,14 +139,14 @@ def _claim(folder: Path, options: Options) -> None:
             changes = ", ".join(f"{name} is {options.get(name)} here, {earlier.get(name)} there" for name in names)
             raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
         return
-    strange = sorted(path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL))
+    strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
     if strange:
         raise ValueError(
             f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
             f"run.json"
         )
-    with _complete(record) as partial:
-        partial.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    with staging(folder) as lent:
+        (lent / record.name).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
 
 
 class Output:
@@ -190,8 +192,10 @@ class Output:
         Raises:
             OSError: if there is no room.
         """
-        with _complete(self.shard(shard)) as partial:
-            partial.mkdir(parents=True)
+        final = self.shard(shard)
+        with staging(final.parent) as lent:
+            partial = lent / final.name
+            partial.mkdir()
             builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
             for tokens in translations.tokens:
                 builder.add_item(tokens)
@@ -200,7 +204,7 @@ class Output:
             (partial / "text").write_text(text, encoding="utf-8", newline="\n")
             about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
             (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(self.shard(shard), ignore_errors=True)  # a damaged one
+            shutil.rmtree(final, ignore_errors=True)  # a damaged one
 
     def assemble(self, shards: Sequence[Shard], data: DataBin) -> tuple[int, int]:
         """Join the shards to the distilled text and data-bin folder.
@@ -215,18 +219,17 @@ class Output:
         Raises:
             OSError: if there is no room.
         """
-        text = self._folder / f"{data.subset}.{data.target_lang}"
-        with _complete(text) as partial, partial.open("wb") as joined:
+        text = f"{data.subset}.{data.target_lang}"
+        with staging(self._folder) as lent, (lent / text).open("wb") as joined:
             for shard in shards:
                 joined.write((self.shard(shard) / "text").read_bytes())
-        with _complete(self.data_bin) as partial:
+        with staging(self._folder) as lent:
+            partial = lent / self.data_bin.name
             partial.mkdir()
             distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
+            replaced = (*distilled, f"{data.target}.txt")  # the last: raw text of what is replaced
             for path in sorted(data.folder.iterdir()):
-                if path.is_file() and path.name not in (
-                    *distilled,
-                    f"{data.target}.txt",
-                ):  # raw text of what is replaced
+                if path.is_file() and path.name not in replaced:
                     shutil.copyfile(path, partial / path.name)
             builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
             for shard in shards:
@@ -235,23 +238,3 @@ class Output:
             os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
         reports = [json.loads((self.shard(shard) / "shard.json").read_text(encoding="utf-8")) for shard in shards]
         return sum(report["kept"] for report in reports), sum(report["unknown"] for report in reports)
-
-
-@contextmanager
-def _complete(final: Path) -> Iterator[Path]:
-    """Lend a path, of which nothing is left, for what becomes ``final``; an OSError leaves nothing half done."""
-    partial = final.with_name(final.name + PARTIAL)
-    _remove(partial)  # what a killed process left there
-    try:
-        yield partial
-        partial.replace(final)
-    except OSError as error:
-        _remove(partial)
-        raise OSError(f"--output: {final} cannot be written: {error}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
