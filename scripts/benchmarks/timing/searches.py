@@ -8,7 +8,6 @@ And how many n-grams are looked up depends on how alike the texts of a beam are.
 
 import math
 import tempfile
-from argparse import Namespace
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,13 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.generator import NarGenerator, build_nar_generator
+from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 from bnb_fairseq.generation.options import GeneratorOptions
-from bnb_fairseq.tasks.config import TranslationBnbConfig
 
-from .systems import System, bnb_model, generate, make_task, ready
+from .systems import System, decode, generate, our_system
 from .workload import Workload, make_sample
 
 REFINEMENTS, CANVASES, BEAM = 4, 5, 10
@@ -31,42 +29,21 @@ TEXT_SENTENCES, TEXT_SEED = 4000, 2  # of what the n-gram model is counted on
 
 
 def ctc_search(workload: Workload) -> Iterator[System]:
-    """Refinement, several canvases and beam search under CTC, all with the model that refinement needs.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "ctc", refines=True), workload)
-    refining = Namespace(iter_decode_max_iter=REFINEMENTS, iter_decode_force_max_iter=True)
-    generator = task.build_generator([model], refining)
-    yield generate(f"bnb ctc, {REFINEMENTS} refinements", task, model, generator, workload, 1 + REFINEMENTS)
-    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
-    yield generate(f"bnb ctc, {CANVASES} canvases", task, model, generator, workload, 1)
-    config = TranslationBnbConfig(ctc_beam=BEAM)
-    generator = build_nar_generator([model], task.target_dictionary, Namespace(), config)
-    yield generate(f"bnb ctc, beam {BEAM}", task, model, generator, workload, 1)
+    """Refinement, several canvases and beam search under CTC, all with the model that refinement needs."""
+    task, model = our_system(workload, "ctc", refines=True)
+    refining = {"iter_decode_max_iter": REFINEMENTS, "iter_decode_force_max_iter": True}
+    yield decode(f"bnb ctc, {REFINEMENTS} refinements", task, model, workload, 1 + REFINEMENTS, **refining)
+    yield decode(f"bnb ctc, {CANVASES} canvases", task, model, workload, 1, iter_decode_with_beam=CANVASES)
+    yield decode(f"bnb ctc, beam {BEAM}", task, model, workload, 1, ctc_beam=BEAM)
     scorer = random_ngrams(task.target_dictionary, workload.target_tokens)
     generator = NarGenerator([model], task.target_dictionary, GeneratorOptions(ctc_beam=BEAM), scorer=scorer)
     yield generate(f"bnb ctc, beam {BEAM}, {ORDER}-gram", task, model, generator, workload, 1)
 
 
 def several_lengths(workload: Workload) -> Iterator[System]:
-    """Several canvases under length control.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The system.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "length", refines=False), workload)
-    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
-    yield generate(f"bnb length, {CANVASES} lengths", task, model, generator, workload, 1)
+    """Several canvases under length control."""
+    task, model = our_system(workload, "length")
+    yield decode(f"bnb length, {CANVASES} lengths", task, model, workload, 1, iter_decode_with_beam=CANVASES)
 
 
 class ForgetfulScorer(NgramScorer):

@@ -173,57 +173,48 @@ def floor(name: str, task: TranslationBnbTask, model: BnbTransformer, workload: 
     return System(name, task.source_dictionary, translate)
 
 
-def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
-    """One pass under a length control, and its floor.
-
-    Args:
-        workload: the setting.
-        length_control: ``ctc`` or ``length``.
-
-    Yields:
-        The systems.
-    """
+def our_system(
+    workload: Workload, length_control: str, refines: bool = False, fast: bool = True
+) -> tuple[TranslationBnbTask, BnbTransformer]:
+    """Build a task and a non-autoregressive model, ready to translate; see ``bnb_model`` and ``ready``."""
     task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, length_control, refines=False), workload)
-    generator = task.build_generator([model], Namespace())
-    yield generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
+    return task, ready(bnb_model(workload, task, length_control, refines), workload, fast)
+
+
+def decode(
+    name: str, task: TranslationBnbTask, model: BaseFairseqModel, workload: Workload, passes: int | None, **options: Any
+) -> System:
+    """Make a system that decodes with these options; ``passes`` as in ``generate``."""
+    return generate(name, task, model, task.build_generator([model], Namespace(**options)), workload, passes)
+
+
+def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
+    """One pass under a length control, ``ctc`` or ``length``, and its floor."""
+    task, model = our_system(workload, length_control)
+    yield decode(f"bnb {length_control}, one pass", task, model, workload, 1)
     yield floor(f"floor of bnb {length_control}", task, model, workload)
 
 
 def one_pass_on_fairseq_layers(workload: Workload) -> Iterator[System]:
-    """One pass with the layers that training uses.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The system.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
-    yield generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
+    """One pass with the layers that training uses."""
+    yield decode("bnb ctc, fairseq's layers", *our_system(workload, "ctc", fast=False), workload, 1)
 
 
 def refinement(workload: Workload) -> Iterator[System]:
-    """One and four refinement passes under length control.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "length", refines=True), workload)
-    for refinements in (1, 4):
-        options = Namespace(iter_decode_max_iter=refinements, iter_decode_force_max_iter=True)
-        name = f"bnb length, {refinements} refinement{'s'[: refinements > 1]}"
-        yield generate(name, task, model, task.build_generator([model], options), workload, 1 + refinements)
+    """One and four refinement passes under length control."""
+    task, model = our_system(workload, "length", refines=True)
+    for passes in (1, 4):
+        name = f"bnb length, {passes} refinement{'s'[: passes > 1]}"
+        options = {"iter_decode_max_iter": passes, "iter_decode_force_max_iter": True}
+        yield decode(name, task, model, workload, 1 + passes, **options)
 
 
-def _beam(task: TranslationBnbTask, model: BaseFairseqModel, beam: int, workload: Workload) -> Any:
+def _both_beams(name: str, task: TranslationBnbTask, model: BaseFairseqModel, workload: Workload) -> Iterator[System]:
+    """Greedy decoding and beam 5 of an autoregressive model, all outputs of one length."""
     steps = workload.target_tokens - 1  # without the end symbol
-    return task.build_generator([model], Namespace(beam=beam, min_len=steps, max_len_a=0.0, max_len_b=steps))
+    for search, beam in (("greedy", 1), ("beam 5", 5)):
+        options = {"beam": beam, "min_len": steps, "max_len_a": 0.0, "max_len_b": steps}
+        yield decode(f"{name}, {search}", task, model, workload, None, **options)
 
 
 def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, fast: bool = True) -> Iterator[System]:
@@ -241,8 +232,7 @@ def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, 
     task = make_task(workload.dictionary(), workload)
     config = Bert2BertConfig(_name="bert2bert", decoder_layers=decoder_layers)
     model = ready(_our_model(config, task, workload), workload, fast)
-    yield generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield generate(f"{name}, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    yield from _both_beams(name, task, model, workload)
 
 
 def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
@@ -285,31 +275,14 @@ def fairseq_model(args: Namespace, task: TranslationBnbTask) -> BaseFairseqModel
 
 
 def transformer(workload: Workload) -> Iterator[System]:
-    """Run fairseq's autoregressive Transformer, greedy and with a beam.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
+    """Build fairseq's autoregressive Transformer, greedy and with a beam."""
     task = make_task(plain_dictionary(workload.symbols), workload)
     model = ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
-    yield generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    yield from _both_beams("transformer", task, model, workload)
 
 
 def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iterator[System]:
-    """One of fairseq's own non-autoregressive models.
-
-    Args:
-        workload: the setting.
-        architecture: its name.
-        refinements: passes after the first.
-
-    Yields:
-        The system.
-    """
+    """One of fairseq's own non-autoregressive models, with so many passes after the first."""
     task = make_task(plain_dictionary(workload.symbols), workload)
     model = fairseq_model(fairseq_arguments(architecture, workload), task)
     sample = make_sample(task.source_dictionary, BALANCING, workload.source_tokens)
