@@ -1,4 +1,4 @@
-"""What ``bnb-score`` refuses before anything is read."""
+"""Checks of the options of ``bnb-score``, before anything is read."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence

@@ -63,20 +63,9 @@ class Row(NamedTuple):
 
 
 def load(option: str, path: Path, data_bin: Path, part: str, device: str) -> Loaded:
-    """Load a checkpoint and a part of the data.
+    """Load a checkpoint, which ``option`` names in errors, and a part of a data-bin folder.
 
-    Args:
-        option: names the checkpoint in errors.
-        path: the checkpoint.
-        data_bin: data-bin folder.
-        part: name of the part.
-        device: ``cpu`` or ``cuda``.
-
-    Returns:
-        Both.
-
-    Raises:
-        ValueError: if the checkpoint is damaged or does not fit the data.
+    Raises a ValueError if the checkpoint is damaged or does not fit the data.
     """
     try:
         (model,), task = load_models([path], {"data": str(data_bin), **SEARCH_OPTIONS})
@@ -110,15 +99,8 @@ def systems_of(loaded: Loaded, searches: Searches) -> Iterator[System]:
 def choose_sentences(checkpoints: Sequence[Loaded], wanted: int) -> list[int]:
     """Choose sentences at even distances in the data, of those that every checkpoint can read.
 
-    Args:
-        checkpoints: with the same data.
-        wanted: number of sentences.
-
-    Returns:
-        Their numbers, the shortest sentence first, as fairseq-generate sorts them; fewer if there are no more.
-
-    Raises:
-        ValueError: if no sentence fits.
+    Returns at most ``wanted`` numbers, the shortest sentence first, as fairseq-generate sorts them; raises a ValueError
+    if no sentence fits.
     """
     dataset = checkpoints[0].dataset
     longest = min(loaded.model.max_positions()[0] for loaded in checkpoints)
@@ -161,19 +143,7 @@ def measure(
     runs: int,
     say: Callable[[str], None],
 ) -> list[Row]:
-    """Time every system at every batch size.
-
-    Args:
-        systems: the systems.
-        sentences: numbers of the sentences.
-        batch_sizes: sentences in a batch.
-        device: ``cpu`` or ``cuda``.
-        runs: counted calls of each.
-        say: receives lines of progress.
-
-    Returns:
-        A row for each batch size and system.
-    """
+    """Time every system at every batch size, all with the same sentences; ``say`` receives lines of progress."""
     rows = []
     for batch in batch_sizes:
         made = {system.loaded.option: make_batches(system.loaded.dataset, sentences, batch) for system in systems}
@@ -187,15 +157,10 @@ def measure(
 
 
 def ratio(first: Timing, other: Timing) -> tuple[float, float]:
-    """Compare the speed of two systems that were timed in turns.
+    """Return the speed of a system over that of the first, and its spread.
 
-    Args:
-        first: the one whose speed is the unit.
-        other: timed as often, with the same sentences.
-
-    Returns:
-        How many times as many sentences per second the other translates: the median over the runs, each against the
-        same run of the first, and half the distance between the lowest and the highest as a share of it.
+    It is the median over the runs, each against the same run of the first; the spread is half the distance between the
+    lowest and the highest as a share of the median.
     """
     ratios = [mine / others for mine, others in zip(first.seconds, other.seconds, strict=True)]
     return statistics.median(ratios), spread(ratios)

@@ -1,4 +1,4 @@
-"""The systems of a comparison, as they stand on the command line."""
+"""The systems of a comparison as a command line names them."""
 
 import json
 import os
@@ -13,7 +13,7 @@ RECORD = "quality.json"  # in the folder of a comparison
 
 
 class System(NamedTuple):
-    """A system to compare: checkpoint as ``--path`` takes it, and its own options of fairseq-generate."""
+    """A system to compare: its checkpoint as ``--path`` takes it, and its own options of fairseq-generate."""
 
     name: str
     checkpoint: str
@@ -21,31 +21,24 @@ class System(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Name of the file that its output is kept in."""
+        """Name of its output file."""
         return output_file(self.name)
 
     @property
     def checkpoints(self) -> list[Path]:
-        """Files of the checkpoint; fairseq takes an ensemble as names with colons between them."""
+        """Files of the checkpoint: an ensemble is names with colons between them."""
         return [Path(file) for file in self.checkpoint.split(os.pathsep)]
 
 
 def output_file(name: str) -> str:
-    """Name the file that the output of the system with this name is kept in."""
+    """Return the name of a system's output file."""
     return re.sub(r"[^\w.+-]+", "-", name).strip("-.") + ".txt"
 
 
 def parse_system(text: str) -> System:
-    """Read one SYSTEM of the command line.
+    """Read a SYSTEM: ``NAME=CHECKPOINT`` and options, quoted as in a shell.
 
-    Args:
-        text: ``NAME=CHECKPOINT`` and options, quoted as in a shell.
-
-    Returns:
-        The system.
-
-    Raises:
-        ValueError: if it does not have this form.
+    Raises a ValueError if the text has another form.
     """
     name, equals, rest = text.partition("=")
     name = name.strip()
@@ -64,16 +57,9 @@ def parse_system(text: str) -> System:
 
 
 def find_outputs(text: str) -> list[tuple[str, Path]]:
-    """Read one SYSTEM that was translated before.
+    """Return names and output files of a SYSTEM: ``NAME=OUTPUT``, or a folder of ``bnb-score checkpoints``.
 
-    Args:
-        text: ``NAME=OUTPUT``, or a folder of ``bnb-score checkpoints``.
-
-    Returns:
-        Names and output files.
-
-    Raises:
-        ValueError: if it is neither.
+    Raises a ValueError if the text is neither.
     """
     folder = Path(text)
     if folder.is_dir():
@@ -93,13 +79,6 @@ def find_outputs(text: str) -> list[tuple[str, Path]]:
 
 
 def refuse_reserved(name: str) -> None:
-    """Refuse the names of other rows of the table.
-
-    Args:
-        name: the system's.
-
-    Raises:
-        ValueError: if it is.
-    """
+    """Refuse the names of other rows of the table with a ValueError."""
     if name in (COPY, REFERENCE):
         raise ValueError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")

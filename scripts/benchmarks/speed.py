@@ -33,13 +33,7 @@ VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
 
 
 class Preset(NamedTuple):
-    """How much is measured.
-
-    Attributes:
-        sizes: BERT directories or ``bert-base``.
-        batches: batch sizes.
-        runs: counted calls of each system.
-    """
+    """Sizes (BERT directories or ``bert-base``), batch sizes, and counted calls of each system."""
 
     sizes: list[str]
     batches: list[str]
@@ -53,14 +47,7 @@ PRESETS = {
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        arguments: of the command line; None: the process's own.
-
-    Returns:
-        The options, the preset's values filled in.
-    """
+    """Parse a command line (None: the process's own) and fill in the preset's values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
@@ -109,20 +96,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 def say(text: str) -> None:
-    """Show progress."""
+    """Show progress with the time of day."""
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
 def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, System]]:
-    """Build the systems of a setting, one after the other.
-
-    Args:
-        workload: the setting.
-        families: keys of ``FAMILIES``.
-
-    Yields:
-        Family and system.
-    """
+    """Build the systems of these ``FAMILIES``, one after the other; yield family and system."""
     for family in families:
         if family.startswith("ctranslate2") and workload.precision != "float32":
             continue
@@ -137,17 +116,7 @@ def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, Sy
 
 
 def measure_memory(family: str, system: str, workload: Workload, options: argparse.Namespace) -> float | None:
-    """Measure a system's peak memory in a process that holds nothing else.
-
-    Args:
-        family: its family.
-        system: its name.
-        workload: the setting.
-        options: of the command line.
-
-    Returns:
-        MB; None if the process failed.
-    """
+    """Measure a system's peak memory in MB in a process of its own; None if the process failed."""
     command = [sys.executable, __file__, "--memory-of", system, "--systems", family]
     command += ["--sizes", workload.name, "--precisions", workload.precision, "--device", workload.device]
     for name in ("source_tokens", "target_tokens", "threads", "memory_batch"):
@@ -161,15 +130,7 @@ def measure_memory(family: str, system: str, workload: Workload, options: argpar
 
 
 def measure(workload: Workload, options: argparse.Namespace) -> Result:
-    """Measure every system of a setting.
-
-    Args:
-        workload: the setting.
-        options: of the command line.
-
-    Returns:
-        The figures.
-    """
+    """Measure every system of a setting."""
     built = list(build(workload, options.systems))
     systems = [system for _, system in built]
     names = [(family, system.name) for family, system in built]
@@ -200,15 +161,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
 
 
 def report(results: Sequence[Result], options: argparse.Namespace) -> str:
-    """Write table, JSON and picture.
-
-    Args:
-        results: the settings that are measured so far.
-        options: of the command line.
-
-    Returns:
-        The table with its heading.
-    """
+    """Write table, JSON and picture of the results so far; return the table with its heading."""
     about = describe_machine(options.device, VERSIONS)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     lengths = f"{options.source_tokens} source tokens, {options.target_tokens} target tokens"

@@ -16,31 +16,12 @@ FIRST_LARGEST = 64
 
 
 def job(system: System, batch: int, tokens: int) -> Job:
-    """Make the work of translating a batch.
-
-    Args:
-        system: the system.
-        batch: sentences.
-        tokens: tokens of a source.
-
-    Returns:
-        The work; the batch lies on the CPU.
-    """
+    """Return the job of translating a batch of sentences of so many tokens, which is on the CPU."""
     return Job(batch, partial(system.translate, make_sample(system.dictionary, batch, tokens)))
 
 
 def largest_batch(system: System, tokens: int, device: str, limit: int) -> int:
-    """Double the batch until the device's memory is full or a limit is reached.
-
-    Args:
-        system: the system.
-        tokens: tokens of a source.
-        device: ``cpu`` or ``cuda``; on a CPU only the limit stops it.
-        limit: largest number of sentences.
-
-    Returns:
-        The largest number of sentences that fitted.
-    """
+    """Double the batch until a GPU's memory is full or the limit is reached; return the largest that fitted."""
     fitted, batch = 0, min(FIRST_LARGEST, limit)
     while batch <= limit:
         if device == "cuda":

@@ -25,13 +25,7 @@ MEMORY = "Peak memory: a process of its own that loads the system and translates
 
 
 class Row(NamedTuple):
-    """One system's figures.
-
-    Attributes:
-        system: its name.
-        timings: by column; None where it could not run.
-        memory: MB, None if not measured.
-    """
+    """A system's timings by column, None where it could not run; and its memory in MB, None if not measured."""
 
     system: str
     timings: dict[str, Timing | None]
@@ -39,13 +33,7 @@ class Row(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One size in one precision.
-
-    Attributes:
-        size: its name.
-        precision: of the weights.
-        rows: the systems.
-    """
+    """Figures of all systems of one size in one precision of the weights."""
 
     size: str
     precision: str
@@ -53,16 +41,7 @@ class Result(NamedTuple):
 
 
 def ratio(row: Row, reference: Row | None, column: str) -> float | None:
-    """How many times as many sentences per second a system translates as the reference.
-
-    Args:
-        row: the system.
-        reference: the reference's row.
-        column: batch size.
-
-    Returns:
-        The ratio: of the medians; None if either did not run.
-    """
+    """Return a system's median sentences/s over the reference's in a column; None if either did not run."""
     mine, other = row.timings.get(column), None if reference is None else reference.timings.get(column)
     if mine is None or other is None:
         return None
@@ -70,14 +49,7 @@ def ratio(row: Row, reference: Row | None, column: str) -> float | None:
 
 
 def table(result: Result) -> str:
-    """Lay out one size as a Markdown table.
-
-    Args:
-        result: its figures.
-
-    Returns:
-        The table: for each batch size milliseconds a sentence with their spread, sentences a second, and the ratio.
-    """
+    """Return a table in Markdown: for each batch size ms/sentence with the spread, sentences/s, and the ratio."""
     columns = list(result.rows[0].timings)
     head = ["system", "passes", "peak MB"]
     for column in columns:
@@ -104,15 +76,7 @@ def _cells(timing: Timing | None, times: float | None, column: str) -> list[str]
 
 
 def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
-    """Write everything down, every run's seconds too.
-
-    Args:
-        results: the sizes.
-        settings: hardware, versions and options.
-
-    Returns:
-        JSON text.
-    """
+    """Return JSON with every run's seconds; ``settings`` are hardware, versions and options."""
     records = [
         {
             "size": result.size,
@@ -131,12 +95,7 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
 
 
 def picture(results: Sequence[Result], path: Path) -> None:
-    """Draw latency and throughput over batch size, one row of panels a size.
-
-    Args:
-        results: the sizes.
-        path: PNG file.
-    """
+    """Draw latency and throughput over batch size into a PNG file, a row of panels for each result."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,8 @@
-"""This project's models when several texts compete: refinement under CTC, several canvases, prefix beam search.
+"""Searches of this project's models: refinement under CTC, several canvases, prefix beam search.
 
-Scores decide what is written, but hardly how long that takes: all passes are made, and a beam keeps as many texts, and
-reads as many symbols, under flat distributions as under peaked ones. Two things are peculiar to random weights. A model
-under CTC that is shown its own tokens no longer predicts the blank, so that refinement fills nearly the whole canvas.
-And how many n-grams are looked up depends on how alike the texts of a beam are.
+The time hardly depends on the scores: all passes are made, and a beam keeps as many texts and reads as many symbols
+under flat distributions as under peaked ones. Random weights differ in two ways: refinement under CTC fills nearly the
+whole canvas, and the number of n-grams looked up depends on how alike the texts of a beam are.
 """
 
 import math
@@ -47,32 +46,19 @@ def several_lengths(workload: Workload) -> Iterator[System]:
 
 
 class ForgetfulScorer(NgramScorer):
-    """Looks up everything anew for each batch.
-
-    The benchmark translates the same sentences again and again, whose n-grams would otherwise all be known.
-    """
+    """Looks up every n-gram anew for each batch, since the benchmark translates the same sentences again and again."""
 
     def start(self) -> int:
-        """Return the state of the empty text; the search calls it once a batch."""
+        """Return the state of the empty text; called once a batch."""
         self.forget()
         return super().start()
 
 
 def random_ngrams(dictionary: BnbDictionary, tokens: int) -> ForgetfulScorer:
-    """Count an n-gram model on random sentences.
+    """Train an n-gram model on random sentences of so many tokens, special symbols counted.
 
-    Each token gets a bonus, as much as the model takes from a random word on average: otherwise the empty text would
-    be the best, and look-ups those of short texts.
-
-    Args:
-        dictionary: of their words.
-        tokens: of a sentence, its two special symbols counted.
-
-    Returns:
-        What judges texts by it.
-
-    Raises:
-        ModuleNotFoundError: if KenLM is not installed.
+    Each token gets the bonus that a random word loses on average; otherwise the empty text would be the best. Raises a
+    ModuleNotFoundError if KenLM is not installed.
     """
     import_module("kenlm")  # before anything is counted
     spelt = ngram_words(dictionary)
