@@ -1,6 +1,6 @@
 """Average the parameters of several checkpoints of one training into a new checkpoint of fairseq.
 
-The new checkpoint has no optimizer state; all else in it is that of the best one. It is complete or not there.
+The new checkpoint has no optimizer state; all else is taken from the best one. It is written completely or not at all.
 """
 
 import sys

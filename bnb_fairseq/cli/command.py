@@ -92,7 +92,7 @@ def refuse(faults: Sequence[str]) -> None:
 
 
 def reading(read: Callable[[str], Value]) -> Callable[[str], Value]:
-    """Make a type of argparse of a function; argparse shows the message of no ValueError."""
+    """Wrap a function for ``type=`` of argparse, which hides the message of a ValueError."""
 
     def checked(text: str) -> Value:
         try:

@@ -1,7 +1,7 @@
 """Convert checkpoints between the published BERT-NAR-BERT code, fairseq and HuggingFace's transformers.
 
 A seed checkpoint is a folder as the published code saves it: config.json with pytorch_model.bin or model.safetensors.
-What is written is complete or not there.
+Files are written completely or not at all.
 """
 
 import sys

@@ -60,7 +60,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("--max-len-a", type=float, default=0.0, metavar="A", help="with B: most tokens of a translation (default: 0)")
     add("--max-len-b", type=int, default=200, metavar="B", help="A x longest source of the batch + B (default: 200)")
     add("--lenpen", type=float, default=1.0, metavar="L", help="length penalty: > 1 favours long outputs (default: 1)")
-    add("--iter-decode-max-iter", type=int, default=0, metavar="N", help="refinements of a non-autoregressive teacher")
+    add("--iter-decode-max-iter", type=int, default=0, metavar="N", help="refinement passes (default: 0)")
     add("--max-tokens", type=int, metavar="N", help="tokens in a batch with padding (default: 12000, or --batch-size)")
     add_batch_size(parser, None)
     add("--max-source-positions", type=int, metavar="N", help="tokens of the longest source (default: the teacher's)")

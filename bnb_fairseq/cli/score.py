@@ -1,9 +1,9 @@
-r"""Score translations of a test set: quality, speed, whether a difference may be chance, and where systems differ.
+r"""Score translations of a test set: quality, speed, significance of differences, and where systems differ.
 
-    bnb-score texts "NAME=OUTPUT" ...         what fairseq-generate wrote: samples, and the table of scores
+    bnb-score texts "NAME=OUTPUT" ...         samples and scores of outputs of fairseq-generate
     bnb-score checkpoints DATA_BIN "NAME=CHECKPOINT [OPTIONS]" ...
-                                              translate first, each system once a round, then the same table
-    bnb-score analysis "NAME=OUTPUT" ...      where systems lose: by length, n-gram, frequency of words, kind of fault
+                                              translate with each system in turns, then the same scores
+    bnb-score analysis "NAME=OUTPUT" ...      where systems lose: by length, n-gram, word frequency, kind of fault
 
 All need --source and --reference, the raw texts. `bnb-score COMMAND --help` lists options and columns.
 """
@@ -28,30 +28,29 @@ repetition %  share of tokens (13a) that equal their left neighbour in the same 
 sentences/s   as fairseq-generate prints it: generation only
 ratio         of sentences/s to the baseline's
 
---metrics chooses the columns in the middle: bleu, chrf (both by default), rouge and meteor:
+--metrics chooses the columns in the middle: bleu and chrf (the default), rouge, meteor:
 
-ROUGE-1/2/L   F1 of rouge-score, percent, the mean over the sentences; with a mean ± 95% and p of ROUGE-L of its own
-METEOR        NLTK's, percent, the mean over the sentences, likewise; left out where WordNet is not installed
+ROUGE-1/2/L   F1 of rouge-score, percent, mean over sentences; with mean ± 95% and p of ROUGE-L
+METEOR        NLTK's, percent, mean over sentences, likewise; left out where WordNet is not installed
 
---picture draws BLEU over sentences/s, or ROUGE-L or METEOR where --metrics has no bleu.
+--picture draws BLEU over sentences/s; without bleu among --metrics, ROUGE-L or METEOR.
 """
-TEXTS = f"""Score what fairseq-generate wrote, and show samples. Copying the source is scored, too.
+TEXTS = f"""Score outputs of fairseq-generate, and show samples. The copied source is scored, too.
 
 A SYSTEM is NAME=OUTPUT, or the folder of `bnb-score checkpoints`, which holds several.
 {COLUMNS}"""
 CHECKPOINTS = rf"""Compare checkpoints on one test set.
 
-A SYSTEM is NAME=CHECKPOINT, with options of fairseq-generate behind it where it needs some:
+A SYSTEM is NAME=CHECKPOINT, followed by its own options of fairseq-generate, if any:
 
     bnb-score checkpoints data-bin --source text/test.en --reference text/test.de --output quality \
         "ctc=run-ctc/checkpoint_best.pt" "bert2bert, beam 5=run-b2b/checkpoint_best.pt --beam 5 --max-len-b 100"
 
-fairseq-generate runs for one system after the other. Its output stays in the output folder, and is used again while
-its command, the checkpoint and the data are the same. quality.md there holds what is printed, quality.json its figures.
+The command runs fairseq-generate for each system and keeps the outputs in the output folder. It reuses an output while
+command, checkpoint and data are the same. quality.md has the printed report, quality.json its figures.
 
-With --speed-rounds N every system runs N times in turns, round after round. The first output is scored; sentences/s is
-the median of the rounds ± half the distance between the slowest and the fastest, in percent. Rounds that were measured
-before are used again, too.
+With --speed-rounds N every system runs N times in turns. The first output is scored; sentences/s is the median of the
+rounds ± half the distance between the slowest and the fastest, in percent. Earlier rounds are reused, too.
 {COLUMNS}"""
 ANALYSIS = r"""Show where one system loses against another.
 
@@ -60,14 +59,14 @@ A SYSTEM is NAME=OUTPUT of fairseq-generate, or the folder of `bnb-score checkpo
     bnb-score analysis quality "old=output.txt" --source text/test.en --reference text/test.de \
         --train-text text/train.de
 
-Printed are tables in Markdown with a column for each system. Tokens and words are those of sacrebleu's 13a, upper and
-lower case told apart.
+The command prints tables in Markdown with a column for each system. Tokens and words are sacrebleu's 13a,
+case-sensitive.
 
 by length       BLEU and length ratio of sentences of similar length, in buckets of about equal numbers of sentences
 parts of BLEU   precisions of 1- to 4-grams (sacrebleu's, smoothed where nothing matches) and the brevity penalty; and
-                by which factor each of them moves BLEU away from the baseline's: their product is the ratio of BLEUs
-recall          of the references' words, by how often they stand in the training text; a word that stands in a
-                reference n times and in its translation m times is found min(n, m) times
+                the factor that each adds: the product of the factors is the ratio of BLEU to the baseline's
+recall          of the references' words, by their frequency in the training text; a word that is n times in a
+                reference and m times in its translation counts as found min(n, m) times
 shares          tokens that equal their left neighbour in the same sentence; sentences that are empty, have exactly the
                 reference's tokens, or less than 80% or more than 125% as many
 """

@@ -7,6 +7,8 @@ import pytest
 from bnb_fairseq.cli.tune import COMMAND, make_settings
 from bnb_fairseq.evaluation.tuning import Outcome, Setting, table
 
+from ...says import check_faults
+
 
 def test_every_combination_once(tmp_path: Path) -> None:
     line = [str(tmp_path), "--path", "x.pt", "--ctc-beam", "4", "2", "--ctc-lm-path", "lm", "--ctc-token-bonus", "1"]
@@ -21,12 +23,13 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     line = [str(tmp_path / "no"), "--path", "x.pt", "--batch-size", "0", "--ctc-beam", "3", "0", "--ctc-lm-path", "lm"]
     with pytest.raises(ValueError) as caught:
         COMMAND.execute(line)
-    assert str(caught.value).split("; ") == [
-        f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/no",
-        "--batch-size must be at least 1, but is 0",
-        "--ctc-beam must be at least 1, but is 0",
-        "--ctc-lm-path and --ctc-lm-weight must be given together, but are lm and None",
+    faults = [
+        f"DATA_BIN ... a folder made by fairseq-preprocess ... {tmp_path}/no",
+        "--batch-size ... at least 1 ... 0",
+        "--ctc-beam ... at least 1 ... 0",
+        "--ctc-lm-path and --ctc-lm-weight ... given together ... lm and None",
     ]
+    check_faults(caught.value, faults)
 
 
 def test_the_best_comes_first_with_its_options() -> None:
