@@ -1,0 +1,162 @@
+"""Confidence: how far a model's probabilities tell which tokens are right and which lines are good.
+
+A token's confidence is its probability, the exponential of its positional score. A token is right if it belongs to the
+longest common subsequence of its line and the reference, both in symbols of the target vocabulary: a non-autoregressive
+output has no alignment of its own with the reference, and a comparison place by place would call all tokens behind a
+missing one wrong. So a right word in another order than the reference's counts as wrong, and so does a synonym.
+
+A generator gives the probability of the chosen token alone. A temperature would need all of them; so confidences are
+calibrated by Platt's method (1999): the logistic function of a line in their logit, which keeps their order.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.chrf import CHRF
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import spearmanr
+
+BINS = 15
+SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, where the logit is infinite
+
+Floats = NDArray[np.float64]
+
+
+class Platt(NamedTuple):
+    """A calibration: probability -> logistic(slope x logit(probability) + intercept). Slope 1, intercept 0: none."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def calibrated(self, confidences: Sequence[float] | Floats) -> Floats:
+        """Calibrate probabilities.
+
+        Args:
+            confidences: N.
+
+        Returns:
+            N, in the same order of size.
+        """
+        return np.asarray(expit(self.slope * _logits(confidences) + self.intercept))
+
+
+def right_tokens(tokens: Sequence[int], reference: Sequence[int]) -> list[bool]:
+    """Mark the tokens of an output that belong to the longest common subsequence with its reference.
+
+    Args:
+        tokens: N ids, without special symbols.
+        reference: ids.
+
+    Returns:
+        N; of several subsequences of the same length the one whose tokens stand furthest to the left.
+    """
+    longest = [[0] * (len(reference) + 1) for _ in range(len(tokens) + 1)]  # of what begins at two places
+    for i in reversed(range(len(tokens))):
+        for j in reversed(range(len(reference))):
+            if tokens[i] == reference[j]:
+                longest[i][j] = longest[i + 1][j + 1] + 1
+            else:
+                longest[i][j] = max(longest[i + 1][j], longest[i][j + 1])
+    right, j = [], 0
+    for i, token in enumerate(tokens):
+        place = next((k for k in range(j, len(reference)) if reference[k] == token), None)
+        belongs = place is not None and longest[i + 1][place + 1] + 1 == longest[i][j]
+        right.append(belongs)
+        if place is not None and belongs:
+            j = place + 1
+    return right
+
+
+def calibration_error(confidences: Sequence[float] | Floats, right: Sequence[bool], bins: int = BINS) -> float:
+    """Compute the expected calibration error over bins of equal mass (Guo et al. 2017; Nguyen and O'Connor 2015).
+
+    Args:
+        confidences: probabilities of N tokens.
+        right: N, which of them are right.
+        bins: into how many parts of nearly equal size the sorted tokens are cut.
+
+    Returns:
+        Mean over tokens of the distance between their bin's mean confidence and its share of right tokens, 0 to 1.
+
+    Raises:
+        ValueError: if there are no tokens.
+    """
+    values, truths = _checked(confidences, right)
+    order = np.argsort(values, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return float(sum(len(part) * abs(values[part].mean() - truths[part].mean()) for part in parts) / len(values))
+
+
+def fit_platt(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> Platt:
+    """Fit a calibration to tokens of a validation part, by maximum likelihood.
+
+    As Platt does, the aims are not 1 and 0 but (n + 1) / (n + 2) for n right tokens and 1 / (m + 2) for m wrong ones,
+    so that there is a finite solution even where a threshold divides them.
+
+    Args:
+        confidences: probabilities of N tokens.
+        right: N, which of them are right.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        ValueError: if there are no right or no wrong tokens, or right tokens are less confident than wrong ones, so
+            that no increasing function fits.
+    """
+    values, truths = _checked(confidences, right)
+    logits, count = _logits(values), truths.sum()
+    if not 0 < count < len(truths):
+        raise ValueError(f"some tokens must be right and some wrong, but of {len(truths)} {int(count)} are right")
+    aims = np.where(truths > 0, (count + 1) / (count + 2), 1 / (len(truths) - count + 2))
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        scores = parameters[0] * logits + parameters[1]
+        errors = expit(scores) - aims
+        mean = np.mean(np.logaddexp(0, scores) - aims * scores)
+        return float(mean), np.array([np.mean(errors * logits), np.mean(errors)])
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    if slope <= 0:
+        raise ValueError(f"right tokens must be more confident than wrong ones, but the fitted slope is {slope:.3f}")
+    return Platt(float(slope), float(intercept))
+
+
+def line_confidence(scores: Sequence[float] | Floats) -> float:
+    """Return the mean log-probability of a line's tokens; -inf for a line without any."""
+    return float(np.mean(scores)) if len(scores) else -math.inf
+
+
+def rank_correlation(confidences: Sequence[float], translations: Sequence[str], references: Sequence[str]) -> float:
+    """Compare the order of lines by confidence with their order by quality.
+
+    Args:
+        confidences: of N lines, as ``line_confidence`` gives them.
+        translations: N texts.
+        references: N texts.
+
+    Returns:
+        Spearman's rank correlation of the confidence with sacrebleu's sentence chrF, -1 to 1; NaN where one of them is
+        the same for all lines.
+    """
+    chrf = CHRF()
+    pairs = zip(translations, references, strict=True)
+    quality = [chrf.sentence_score(translation, [reference]).score for translation, reference in pairs]
+    return float(spearmanr(confidences, quality).statistic)
+
+
+def _logits(confidences: Sequence[float] | Floats) -> Floats:
+    return np.asarray(logit(np.clip(np.asarray(confidences, np.float64), SMALLEST, 1 - SMALLEST)))
+
+
+def _checked(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> tuple[Floats, Floats]:
+    values, truths = np.asarray(confidences, np.float64), np.asarray(right, np.float64)
+    if values.shape != truths.shape or not values.size:
+        raise ValueError(
+            f"confidences and marks must be of the same tokens, at least one, but are {values.size} and {truths.size}"
+        )
+    return values, truths
