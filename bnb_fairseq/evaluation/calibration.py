@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.chrf import CHRF
-from scipy.optimize import minimize
-from scipy.special import expit, logit
-from scipy.stats import spearmanr
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.special import expit, logit  # type: ignore[import-untyped]
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 BINS = 15
 SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, where the logit is infinite

@@ -44,12 +44,12 @@ class AskedSymbols(NamedTuple):
 
     Attributes:
         tokens: N x n ids, all different within a position, -1 for none.
-        count: how many to add at most, the most probable ones.
+        most: how many to add at most, the most probable ones.
         floor: log-probability below which none is added.
     """
 
     tokens: Tensor
-    count: int
+    most: int
     floor: float
 
     def on_positions(self, positions: Tensor) -> "AskedSymbols":
@@ -121,6 +121,6 @@ def _with_asked(best: BestSymbols, asked: AskedSymbols, scores: Tensor) -> BestS
     """Put the asked symbols, with scores N x n, behind the best ones."""
     there = (asked.tokens.unsqueeze(2) == best.tokens.unsqueeze(1)).any(dim=2)
     dropped = there | (asked.tokens < 0) | (scores < asked.floor)
-    scores, order = scores.masked_fill(dropped, float("-inf")).topk(min(asked.count, scores.size(1)), dim=1)
+    scores, order = scores.masked_fill(dropped, float("-inf")).topk(min(asked.most, scores.size(1)), dim=1)
     tokens = asked.tokens.gather(1, order).masked_fill(scores == float("-inf"), 0)
     return BestSymbols(torch.cat([best.scores, scores], dim=1), torch.cat([best.tokens, tokens], dim=1), best[2])

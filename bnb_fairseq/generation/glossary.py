@@ -7,7 +7,7 @@ with ``file``. A target term ``Datei*`` asks for a word that begins with ``Datei
 import unicodedata
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,21 @@ def split_words(text: str) -> list[str]:
         run = "".join(characters)
         pieces += [run] if inside else [character for character in run if not character.isspace()]
     return pieces
+
+
+def spellings(symbols: Sequence[str], silent: Collection[str], surface: Callable[[str], tuple[str, bool]]) -> list[str]:
+    """Spell a vocabulary.
+
+    Args:
+        symbols: of every id.
+        silent: special symbols, which are not printed.
+        surface: of an ordinary symbol, its characters and whether it begins a word.
+
+    Returns:
+        The characters of every id, a space in front where it begins a word; empty for special symbols.
+    """
+    surfaces = (("", False) if symbol in silent else surface(symbol) for symbol in symbols)
+    return [f"{SPACE * begins}{text}" for text, begins in surfaces]
 
 
 class SourceTerm(NamedTuple):
@@ -97,8 +112,7 @@ class Glossary:
     Args:
         terms: source term -> target term.
         encode: splits text into ids of the target vocabulary.
-        spellings: characters of every id, a space in front where it begins a word; empty for a symbol that is not
-            printed.
+        spellings: characters of every id, as the function of this name gives them.
 
     Attributes:
         targets: the different translations.

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit, logit  # type: ignore[import-untyped]
 
 from bnb_fairseq.evaluation.calibration import (
     Platt,

@@ -174,7 +174,8 @@ def test_combined_with_a_token_bonus(glossary: Glossary) -> None:
 
 def test_states_are_below_the_number_given(glossary: Glossary) -> None:
     scorer = scorer_of(glossary, *SOURCES)
-    reached, states = set(), {scorer.start()}
+    reached: set[int] = set()
+    states = {scorer.start()}
     while states - reached:
         reached |= states
         column = torch.tensor(sorted(reached)).expand(len(SOURCES), -1)
