@@ -64,7 +64,14 @@ class Scored(NamedTuple):
 
 
 class Translated(NamedTuple):
-    """A translation: text, ids, their log-probabilities, and the mean share that each has in the text's."""
+    """A translation.
+
+    Attributes:
+        text: as a reader sees it.
+        tokens: ids, without special symbols.
+        scores: log-probability of each.
+        share: the text's log-probability divided by the number of all its tokens.
+    """
 
     text: str
     tokens: list[int]
@@ -172,17 +179,21 @@ class Translator:
     def best_alignments(self, part: Part) -> list[Translated]:
         """Translate without a search, as ``fairseq-generate`` does, in the order of the part."""
         generator = self._task.build_generator([self.model], GenerationConfig(iter_decode_max_iter=0))
-        special = {self.target.index(symbol) for symbol in self.target.specials()} - {self.target.unk()}
         found: dict[int, Translated] = {}
         for batch in part.batches:
             hypotheses = self._task.inference_step(generator, [self.model], batch)
             for number, (best, *_) in zip(batch["id"].tolist(), hypotheses, strict=True):
-                pairs = zip(best["tokens"].tolist(), best["positional_scores"].tolist(), strict=True)
-                written = [pair for pair in pairs if pair[0] not in special]
-                tokens, scores = [token for token, _ in written], [score for _, score in written]
-                text = self.target.text(best["tokens"], UNKNOWN)
-                found[number] = Translated(text, tokens, scores, sum(scores) / max(1, len(scores)))
+                found[number] = self._written(best["tokens"], best["positional_scores"], None)
         return [found[i] for i in range(len(part.sources))]
+
+    def _written(self, tokens: Tensor, scores: Tensor, share: float | None) -> Translated:
+        """Leave out special symbols, which a model writes around its text; no share: the scores' mean."""
+        special = {self.target.index(symbol) for symbol in self.target.specials()} - {self.target.unk()}
+        pairs = zip(tokens.tolist(), scores.tolist(), strict=True)
+        written = [pair for pair in pairs if pair[0] not in special]
+        mean = sum(score for _, score in written) / max(1, len(written))
+        text = self.target.text(tokens, UNKNOWN)
+        return Translated(text, [i for i, _ in written], [x for _, x in written], mean if share is None else share)
 
     def translate(
         self, batches: Sequence[Scored], part: Part, search: Search, glossary: Glossary | None, bonus: float
@@ -211,9 +222,8 @@ class Translator:
             scores = token_scores(symbols, lengths, tokens, counts)
             shares = texts.ctc_scores[:, 0] / counts.clamp(min=1)
             for i, number in enumerate(numbers):
-                own = tokens[i, : counts[i]]
-                text = self.target.text(own, UNKNOWN)
-                found[number] = Translated(text, own.tolist(), scores[i, : counts[i]].tolist(), float(shares[i]))
+                own = slice(int(counts[i]))
+                found[number] = self._written(tokens[i, own], scores[i, own], float(shares[i]))
         seconds = time.perf_counter() - begun
         return [found[i] for i in range(len(part.sources))], seconds
 
