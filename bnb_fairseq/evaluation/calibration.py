@@ -9,39 +9,17 @@ A generator gives the probability of the chosen token alone. A temperature would
 calibrated by Platt's method (1999): the logistic function of a line in their logit, which keeps their order.
 """
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sacrebleu.metrics.chrf import CHRF
 from scipy.optimize import minimize  # type: ignore[import-untyped]
-from scipy.special import expit, logit  # type: ignore[import-untyped]
+from scipy.special import expit  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
+from ..generation.confidence import Floats, Platt, logits
+
 BINS = 15
-SMALLEST = 1e-6  # probabilities are kept this far from 0 and 1, where the logit is infinite
-
-Floats = NDArray[np.float64]
-
-
-class Platt(NamedTuple):
-    """A calibration: probability -> logistic(slope x logit(probability) + intercept). Slope 1, intercept 0: none."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def calibrated(self, confidences: Sequence[float] | Floats) -> Floats:
-        """Calibrate probabilities.
-
-        Args:
-            confidences: N.
-
-        Returns:
-            N, in the same order of size.
-        """
-        return np.asarray(expit(self.slope * _logits(confidences) + self.intercept))
 
 
 def right_tokens(tokens: Sequence[int], reference: Sequence[int]) -> list[bool]:
@@ -109,26 +87,21 @@ def fit_platt(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> P
             that no increasing function fits.
     """
     values, truths = _checked(confidences, right)
-    logits, count = _logits(values), truths.sum()
+    known, count = logits(values), truths.sum()
     if not 0 < count < len(truths):
         raise ValueError(f"some tokens must be right and some wrong, but of {len(truths)} {int(count)} are right")
     aims = np.where(truths > 0, (count + 1) / (count + 2), 1 / (len(truths) - count + 2))
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
-        scores = parameters[0] * logits + parameters[1]
+        scores = parameters[0] * known + parameters[1]
         errors = expit(scores) - aims
         mean = np.mean(np.logaddexp(0, scores) - aims * scores)
-        return float(mean), np.array([np.mean(errors * logits), np.mean(errors)])
+        return float(mean), np.array([np.mean(errors * known), np.mean(errors)])
 
     slope, intercept = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     if slope <= 0:
         raise ValueError(f"right tokens must be more confident than wrong ones, but the fitted slope is {slope:.3f}")
     return Platt(float(slope), float(intercept))
-
-
-def line_confidence(scores: Sequence[float] | Floats) -> float:
-    """Return the mean log-probability of a line's tokens; -inf for a line without any."""
-    return float(np.mean(scores)) if len(scores) else -math.inf
 
 
 def rank_correlation(confidences: Sequence[float], translations: Sequence[str], references: Sequence[str]) -> float:
@@ -147,10 +120,6 @@ def rank_correlation(confidences: Sequence[float], translations: Sequence[str], 
     pairs = zip(translations, references, strict=True)
     quality = [chrf.sentence_score(translation, [reference]).score for translation, reference in pairs]
     return float(spearmanr(confidences, quality).statistic)
-
-
-def _logits(confidences: Sequence[float] | Floats) -> Floats:
-    return np.asarray(logit(np.clip(np.asarray(confidences, np.float64), SMALLEST, 1 - SMALLEST)))
 
 
 def _checked(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> tuple[Floats, Floats]:

@@ -17,7 +17,9 @@ from .term_automaton import BORDER, build_automaton
 logger = logging.getLogger(__name__)
 
 DEFAULT_BONUS = 2.0
-MOST_COUNTS = 1 << 24  # combinations of found terms: of 24 terms that are asked for once, each is found or not
+# Combinations of found terms: of 24 terms that are asked for once, each is found or not. Times the nodes of an
+# automaton (at most a few thousand) and the states of an n-gram model this is far below 2^63.
+MOST_COUNTS = 1 << 24
 NO_SYMBOL = -1
 
 

@@ -20,17 +20,10 @@ import numpy as np
 from quality.translating import Part, Search, Translated, Translator, make_scorer
 
 from bnb_fairseq.cli.errors import one_line_errors
-from bnb_fairseq.evaluation.calibration import (
-    Floats,
-    Platt,
-    calibration_error,
-    fit_platt,
-    line_confidence,
-    rank_correlation,
-    right_tokens,
-)
+from bnb_fairseq.evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
 from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.evaluation.markdown import table
+from bnb_fairseq.generation.confidence import Floats, Platt, line_confidence
 
 HEAD = (
     *("decoding", "tokens", "right", "mean confidence", "ECE", "ECE calibrated"),
