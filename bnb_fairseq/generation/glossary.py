@@ -7,7 +7,7 @@ with ``file``. A target term ``Datei*`` asks for a word that begins with ``Datei
 import unicodedata
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -44,19 +44,40 @@ def split_words(text: str) -> list[str]:
     return pieces
 
 
-def spellings(symbols: Sequence[str], silent: Collection[str], surface: Callable[[str], tuple[str, bool]]) -> list[str]:
-    """Spell a vocabulary.
+class SpeltVocabulary:
+    """The characters of every symbol of a target vocabulary; one serves many glossaries.
 
     Args:
         symbols: of every id.
         silent: special symbols, which are not printed.
         surface: of an ordinary symbol, its characters and whether it begins a word.
 
-    Returns:
-        The characters of every id, a space in front where it begins a word; empty for special symbols.
+    Attributes:
+        spellings: characters of every id, a space in front where it begins a word; empty for special symbols.
+        characters: all that occur.
+        spelt: V x longest spelling, int32, 1 + index of each character; 0 behind the last.
     """
-    surfaces = (("", False) if symbol in silent else surface(symbol) for symbol in symbols)
-    return [f"{SPACE * begins}{text}" for text, begins in surfaces]
+
+    def __init__(
+        self, symbols: Sequence[str], silent: Collection[str], surface: Callable[[str], tuple[str, bool]]
+    ) -> None:
+        surfaces = (("", False) if symbol in silent else surface(symbol) for symbol in symbols)
+        self.spellings = [f"{SPACE * begins}{text}" for text, begins in surfaces]
+        self.characters = sorted(set().union(*self.spellings))
+        numbers = {character: 1 + i for i, character in enumerate(self.characters)}
+        longest = max(map(len, self.spellings), default=0)
+        rows = [[*map(numbers.__getitem__, spelling), *[0] * (longest - len(spelling))] for spelling in self.spellings]
+        self.spelt = torch.tensor(rows, dtype=torch.int32).view(len(rows), longest)
+        self._sorted = sorted((spelling, i) for i, spelling in enumerate(self.spellings) if spelling)
+
+    def beginning_with(self, text: str) -> list[int]:
+        """List the ids whose spelling begins with a text."""
+        found = []
+        for spelling, i in islice(self._sorted, bisect_left(self._sorted, (text, -1)), None):
+            if not spelling.startswith(text):
+                break
+            found.append(i)
+        return found
 
 
 class SourceTerm(NamedTuple):
@@ -112,7 +133,7 @@ class Glossary:
     Args:
         terms: source term -> target term.
         encode: splits text into ids of the target vocabulary.
-        spellings: characters of every id, as the function of this name gives them.
+        vocabulary: the target vocabulary.
 
     Attributes:
         targets: the different translations.
@@ -124,9 +145,10 @@ class Glossary:
         ValueError: if a term is empty, or the target vocabulary cannot write it; lists the first five.
     """
 
-    def __init__(self, terms: Mapping[str, str], encode: Callable[[str], list[int]], spellings: Sequence[str]) -> None:
-        self._encode, self.spellings = encode, spellings
-        self._sorted = sorted((spelling, i) for i, spelling in enumerate(spellings) if spelling.strip())
+    def __init__(
+        self, terms: Mapping[str, str], encode: Callable[[str], list[int]], vocabulary: SpeltVocabulary
+    ) -> None:
+        self._encode, self._vocabulary = encode, vocabulary
         self.targets: list[TargetTerm] = []
         self._begun_by: dict[str, list[SourceTerm]] = defaultdict(list)
         self._stems: dict[str, list[SourceTerm]] = defaultdict(list)
@@ -142,10 +164,8 @@ class Glossary:
         letters = sorted({character for target in self.targets for character in target.spelling})
         self.alphabet = {character: FIRST_LETTER + i for i, character in enumerate(letters)}
         self.outside = [False, False, True, *(not in_word(character) for character in letters)]
-        longest = max(map(len, spellings), default=0)
-        padding = [NO_CHARACTER] * longest
-        spelt = [[*self._classes(spelling), *padding][:longest] for spelling in spellings]
-        self.spelt = torch.tensor(spelt, dtype=torch.int16).view(len(spellings), longest)
+        kinds = torch.tensor([NO_CHARACTER, *self._classes(vocabulary.characters)], dtype=torch.int16)
+        self.spelt = kinds[vocabulary.spelt.long()]
 
     def _add(self, source: str, target: str, known: dict[tuple[str, bool], int]) -> None:
         words = split_words(source.removesuffix(STAR))
@@ -163,11 +183,12 @@ class Glossary:
 
     def _target(self, stem: str, inflected: bool) -> TargetTerm:
         symbols = self._encode(stem)
-        pieces = [self.spellings[i] for i in symbols]
+        spellings = self._vocabulary.spellings
+        pieces = [spellings[i] for i in symbols]
         if not symbols or "" in pieces:
             raise ValueError("must be one that the target vocabulary can write")
         spelling = "".join(pieces).strip(SPACE)
-        bracketed = [i for i in self._encode(f"({stem}") if (text := self.spellings[i].strip()) and text in spelling]
+        bracketed = [i for i in self._encode(f"({stem}") if (text := spellings[i].strip()) and text in spelling]
         asked = [*symbols, *bracketed]
         if inflected:
             asked += self._longer(["".join(pieces[i:]) for i in range(len(pieces))])
@@ -175,13 +196,8 @@ class Glossary:
 
     def _longer(self, rests: Sequence[str]) -> list[int]:
         """List symbols that write the rest of a term and more: ``Dateien`` for ``Datei*``."""
-        found: list[tuple[int, int]] = []
-        for rest in rests:
-            for spelling, i in islice(self._sorted, bisect_left(self._sorted, (rest, -1)), None):
-                if not spelling.startswith(rest):
-                    break
-                found.append((len(spelling), i))
-        return [i for _, i in sorted(found)[:LONGER_SYMBOLS]]
+        found = [i for rest in rests for i in self._vocabulary.beginning_with(rest)]
+        return sorted(found, key=lambda i: (len(self._vocabulary.spellings[i]), i))[:LONGER_SYMBOLS]
 
     def find(self, text: str) -> dict[int, int]:
         """Find the terms of a source text, from left to right, the longest first; none overlap.
@@ -210,7 +226,7 @@ class Glossary:
         ranked = [(rank, term) for term in candidates if (rank := term.fit(words)) is not None]
         return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
-    def _classes(self, text: str) -> list[int]:
+    def _classes(self, text: Iterable[str]) -> list[int]:
         """Return the class of each character."""
         return [
             self.alphabet.get(character, OTHER_IN_WORD if in_word(character) else OTHER_OUTSIDE) for character in text

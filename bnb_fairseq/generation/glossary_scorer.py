@@ -16,7 +16,9 @@ from .term_automaton import BORDER, build_automaton
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_BONUS = 2.0
+DEFAULT_BONUS = 6.0
+DEFAULT_FLOOR = -12.0  # log-probability of a term's symbol, below which the search does not read it
+MOST_ADDED = 10  # symbols of terms that the search reads at a position, beside the best ones
 # Combinations of found terms: of 24 terms that are asked for once, each is found or not. Times the nodes of an
 # automaton (at most a few thousand) and the states of an n-gram model this is far below 2^63.
 MOST_COUNTS = 1 << 24

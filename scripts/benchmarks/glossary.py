@@ -23,6 +23,7 @@ from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.evaluation.markdown import table
 from bnb_fairseq.evaluation.scores import score
 from bnb_fairseq.generation.glossary import Glossary
+from bnb_fairseq.generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED
 
 HEAD = ("bonus", "rendered", "share", "BLEU", "chrF", "length ratio", "search, ms a sentence")
 VERSIONS = ("torch", "numpy", "sacrebleu")
@@ -45,8 +46,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--part", default="valid", help="part of the data to translate (default: valid)")
     add("--terms", type=int, default=50, metavar="N", help="terms of the glossary, at most (default: 50)")
     add("--bonus", type=float, nargs="+", default=[0.5, 1, 2, 3, 4], metavar="B", help="bonuses for each symbol")
-    add("--floor", type=float, default=-12.0, metavar="L", help="log-probability that a term's symbol needs to be read")
-    add("--added", type=int, default=10, metavar="N", help="symbols of terms read at each position (default: 10)")
+    add("--floor", type=float, default=DEFAULT_FLOOR, metavar="L", help="log-probability that a term's symbol needs")
+    add("--added", type=int, default=MOST_ADDED, metavar="N", help="symbols of terms read at each position, at most")
     add("--ctc-beam", type=int, default=10, metavar="N", help="texts kept (default: 10)")
     add("--ctc-beam-symbols", type=int, default=10, metavar="N", help="symbols read at each position (default: 10)")
     add("--ctc-lm-path", metavar="FILE", help="n-gram model (default: none)")

@@ -13,7 +13,7 @@ from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.evaluation.loading import load_non_autoregressive
 from bnb_fairseq.generation.best_symbols import AskedSymbols, BestSymbols, best_symbols
 from bnb_fairseq.generation.ctc_beam import PrefixScorer, ctc_beam_search
-from bnb_fairseq.generation.glossary import Glossary, spellings
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 from bnb_fairseq.generation.glossary_scorer import Combined, GlossaryScorer
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 from bnb_fairseq.generation.token_bonus import TokenBonus
@@ -138,8 +138,8 @@ class Translator:
 
     def glossary(self, terms: Mapping[str, str]) -> Glossary:
         """Make a glossary for the target dictionary."""
-        spelt = spellings(self.target.symbols, self.target.specials(), self.target.surface)
-        return Glossary(terms, self.symbols, spelt)
+        vocabulary = SpeltVocabulary(self.target.symbols, self.target.specials(), self.target.surface)
+        return Glossary(terms, self.symbols, vocabulary)
 
     @torch.no_grad()
     def scored(self, part: Part, search: Search, glossary: Glossary | None) -> list[Scored]:

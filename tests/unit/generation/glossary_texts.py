@@ -1,9 +1,9 @@
 """A tiny vocabulary, its tokenizer, and the bonus of a text found with regular expressions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from bnb_fairseq.generation.glossary import Glossary
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 
 # 0 is a symbol that is not printed; the others make words of a and b, and a bracket.
 SPELLINGS = ["", " a", " b", "a", "b", " ab", " ba", "ab", "(", " ", "-", " abab"]
@@ -21,7 +21,12 @@ def encode(text: str) -> list[int]:
 
 
 def make_glossary(terms: Mapping[str, str]) -> Glossary:
-    return Glossary(terms, encode, SPELLINGS)
+    return Glossary(terms, encode, spelt(SPELLINGS))
+
+
+def spelt(spellings: Sequence[str]) -> SpeltVocabulary:
+    """Take the spellings for the symbols."""
+    return SpeltVocabulary(spellings, [""], lambda symbol: (symbol.removeprefix(" "), symbol.startswith(" ")))
 
 
 def occurrences(text: str, spelling: str, inflected: bool) -> int:

@@ -7,14 +7,14 @@ import pytest
 
 from bnb_fairseq.generation.glossary import Glossary, read_glossary, split_words
 
-from .glossary_texts import SPELLINGS, encode, make_glossary
+from .glossary_texts import SPELLINGS, encode, make_glossary, spelt
 
 LETTERS = ["", *(f" {letter}" for letter in "ABCDEFGH")]
 
 
 def found(terms: Mapping[str, str], text: str) -> dict[str, int]:
     """Look for terms whose translations are single letters."""
-    glossary = Glossary(terms, lambda target: [LETTERS.index(f" {target[-1]}")], LETTERS)
+    glossary = Glossary(terms, lambda target: [LETTERS.index(f" {target[-1]}")], spelt(LETTERS))
     return {glossary.targets[number].spelling: count for number, count in glossary.find(text).items()}
 
 

@@ -8,7 +8,7 @@ import torch
 
 from bnb_fairseq.data.bert_tokenizer import load_wordpiece
 from bnb_fairseq.data.subword import BERT_SPECIALS, SentencePiece, SubwordTokenizer
-from bnb_fairseq.generation.glossary import Glossary, spellings
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 from bnb_fairseq.generation.glossary_scorer import GlossaryScorer
 
 TEXT = ["Datei öffnen", "Alle Dateien (Datei) im Dateinamen", "Die Eindatei, ein Plug-in, Plug-ins", "Zwischenablage"]
@@ -40,6 +40,10 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return load_wordpiece(f"{folder}:lower_case={str(pieces is not PIECES).lower()},strip_accents=false")
 
 
+def spell(tokenizer: SubwordTokenizer) -> SpeltVocabulary:
+    return SpeltVocabulary(tokenizer.symbols, BERT_SPECIALS, tokenizer.surface)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "found"),
     [
@@ -61,8 +65,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     ],
 )
 def test_terms_in_sentences(tokenizer: SubwordTokenizer, source: str, target: str, found: list[str]) -> None:
-    spelt = spellings(tokenizer.symbols, BERT_SPECIALS, tokenizer.surface)
-    glossary = Glossary(TERMS, tokenizer.encode, spelt)
+    glossary = Glossary(TERMS, tokenizer.encode, spell(tokenizer))
     scorer = GlossaryScorer(glossary, [glossary.find(source)], 1.0)
     start, end = (tokenizer.symbols.index(symbol) for symbol in (BERT_SPECIALS.bos, BERT_SPECIALS.eos))
     ids = tokenizer.encode(target)
@@ -77,15 +80,16 @@ def test_terms_in_sentences(tokenizer: SubwordTokenizer, source: str, target: st
 
 
 def test_spellings(tokenizer: SubwordTokenizer) -> None:
-    spelt = spellings(tokenizer.symbols, BERT_SPECIALS, tokenizer.surface)
+    spelt = spell(tokenizer).spellings
     assert all(not spelt[tokenizer.symbols.index(symbol)] for symbol in BERT_SPECIALS)
     joined = "".join(spelt[i] for i in tokenizer.encode("Alle Dateien"))
     assert joined.casefold() == " alle dateien"
 
 
 def test_every_symbol_that_may_write_a_longer_word_is_read(tokenizer: SubwordTokenizer) -> None:
-    spelt = spellings(tokenizer.symbols, BERT_SPECIALS, tokenizer.surface)
-    glossary = Glossary(TERMS, tokenizer.encode, spelt)
+    vocabulary = spell(tokenizer)
+    spelt = vocabulary.spellings
+    glossary = Glossary(TERMS, tokenizer.encode, vocabulary)
     (number,) = glossary.find("files")
     read = {spelt[i] for i in glossary.targets[number].asked}
     ids = tokenizer.encode("Dateien")

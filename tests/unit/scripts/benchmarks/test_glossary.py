@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from bnb_fairseq.generation.glossary import Glossary
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 
 LoadScript = Callable[..., ModuleType]
 
@@ -32,7 +32,8 @@ def test_consistent_terms(benchmark: ModuleType) -> None:
 
 def test_rendered_terms(benchmark: ModuleType) -> None:
     letters = ["", "(", *"Dateins"]
-    glossary = Glossary({"file": "Datei*", "disk": "s"}, lambda text: list(map(letters.index, text)), letters)
+    vocabulary = SpeltVocabulary(letters, [""], lambda symbol: (symbol, False))
+    glossary = Glossary({"file": "Datei*", "disk": "s"}, lambda text: list(map(letters.index, text)), vocabulary)
     sources = ["file file disk", "file", "window"]
     texts = ["Dateien Dateien Dateien", "Eindatei", "Datei"]
     assert benchmark.rendered(glossary, sources, texts) == (2, 4)
