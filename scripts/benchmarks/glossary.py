@@ -3,8 +3,8 @@ r"""Measure a glossary: how many of its terms are rendered as asked, and what th
     python scripts/benchmarks/glossary.py data-bin --path checkpoint_best.pt --text demo/text --part valid \
         --ctc-lm-path lm.arpa --ctc-lm-weight 0.4 --ctc-token-bonus 2 --bonus 0.5 1 2 4
 
-The terms are chosen from the training part: nouns that most of their sentences render alike, those with the most
-consistent renderings that occur in the part. A term is rendered if a word of the output begins with the rendering, once
+Without --glossary the terms are chosen from the training part: nouns that most of their sentences render alike, those
+with the most consistent renderings that occur in the part. A term is rendered if a word of the output begins with the rendering, once
 for each occurrence in the source. Standard output gets a table, one row for each bonus.
 """
 
@@ -22,7 +22,7 @@ from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.evaluation.markdown import table
 from bnb_fairseq.evaluation.scores import score
-from bnb_fairseq.generation.glossary import Glossary
+from bnb_fairseq.generation.glossary import Glossary, read_glossary
 from bnb_fairseq.generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED
 
 HEAD = ("bonus", "rendered", "share", "BLEU", "chrF", "length ratio", "search, ms a sentence")
@@ -44,6 +44,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--path", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint of bnb_transformer under CTC")
     add("--text", type=Path, required=True, metavar="FOLDER", help="raw text that it was made from, PART.LANG")
     add("--part", default="valid", help="part of the data to translate (default: valid)")
+    add(
+        "--glossary",
+        type=Path,
+        metavar="FILE",
+        help="terms, `source <tab> target` (default: chosen in the training part)",
+    )
     add("--terms", type=int, default=50, metavar="N", help="terms of the glossary, at most (default: 50)")
     add("--bonus", type=float, nargs="+", default=[0.5, 1, 2, 3, 4], metavar="B", help="bonuses for each symbol")
     add("--floor", type=float, default=DEFAULT_FLOOR, metavar="L", help="log-probability that a term's symbol needs")
@@ -88,9 +94,12 @@ def run(options: argparse.Namespace) -> None:
         ValueError: if an option is out of range.
     """
     translator = Translator(options.path, options.data, options.text)
-    terms = consistent_terms(*translator.lines("train"))
     part = translator.part(options.part, options.batch_size)
-    glossary = translator.glossary(terms_of(terms, part.sources, options.terms))
+    if options.glossary is None:
+        terms = terms_of(consistent_terms(*translator.lines("train")), part.sources, options.terms)
+    else:
+        terms = read_glossary(options.glossary)
+    glossary = translator.glossary(terms)
     scorer = make_scorer(translator.target, options.ctc_lm_path, options.ctc_lm_weight, options.ctc_token_bonus)
     search = Search(options.ctc_beam, options.ctc_beam_symbols, scorer, options.floor, options.added)
     rows = [HEAD]
