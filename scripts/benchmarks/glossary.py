@@ -4,8 +4,8 @@ r"""Measure a glossary: how many of its terms are rendered as asked, and what th
         --ctc-lm-path lm.arpa --ctc-lm-weight 0.4 --ctc-token-bonus 2 --bonus 0.5 1 2 4
 
 Without --glossary the terms are chosen from the training part: nouns that most of their sentences render alike, those
-with the most consistent renderings that occur in the part. A term is rendered if a word of the output begins with the rendering, once
-for each occurrence in the source. Standard output gets a table, one row for each bonus.
+with the most consistent renderings that occur in the part. A term is rendered if a word of the output begins with the
+rendering, once for each occurrence in the source. Standard output gets a table, one row for each bonus.
 """
 
 import argparse
@@ -44,14 +44,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--path", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint of bnb_transformer under CTC")
     add("--text", type=Path, required=True, metavar="FOLDER", help="raw text that it was made from, PART.LANG")
     add("--part", default="valid", help="part of the data to translate (default: valid)")
-    add(
-        "--glossary",
-        type=Path,
-        metavar="FILE",
-        help="terms, `source <tab> target` (default: chosen in the training part)",
-    )
+    add("--glossary", type=Path, metavar="FILE", help="its terms, `source <tab> target`")
     add("--terms", type=int, default=50, metavar="N", help="terms of the glossary, at most (default: 50)")
-    add("--bonus", type=float, nargs="+", default=[0.5, 1, 2, 3, 4], metavar="B", help="bonuses for each symbol")
+    add("--bonus", type=float, nargs="+", default=[2, 4, 6, 8], metavar="B", help="bonuses for each symbol")
     add("--floor", type=float, default=DEFAULT_FLOOR, metavar="L", help="log-probability that a term's symbol needs")
     add("--added", type=int, default=MOST_ADDED, metavar="N", help="symbols of terms read at each position, at most")
     add("--ctc-beam", type=int, default=10, metavar="N", help="texts kept (default: 10)")
@@ -118,12 +113,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"[{len(rows) - 1}/{len(options.bonus) + 1}] {' '.join(rows[-1])}", file=sys.stderr, flush=True)
     there, asked = rendered(glossary, part.sources, part.references)
     print(table(rows))
-    print(
-        f"\n{len(terms)} consistent terms in the training part, {len(glossary.targets)} of them used in {options.part}"
-    )
-    print(
-        f"{len(part.sources)} sentences; the references render {there} of {asked} as asked, {100 * there / asked:.1f}%"
-    )
+    print(f"\n{len(terms)} terms, {len(part.sources)} sentences of {options.part}")
+    print(f"the references render {there} of {asked} as asked, {100 * there / asked:.1f}%")
     print(f"{signature}\n{describe_machine('cpu', VERSIONS)}")
 
 
