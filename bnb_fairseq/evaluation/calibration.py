@@ -15,7 +15,7 @@ import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 from scipy.special import expit  # type: ignore[import-untyped]
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import rankdata, spearmanr  # type: ignore[import-untyped]
 
 from ..generation.confidence import Floats, Platt, logits
 
@@ -69,6 +69,27 @@ def calibration_error(confidences: Sequence[float] | Floats, right: Sequence[boo
     return float(sum(len(part) * abs(values[part].mean() - truths[part].mean()) for part in parts) / len(values))
 
 
+def discrimination(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> float:
+    """Compute how well confidence tells right tokens from wrong ones, the area under the ROC curve.
+
+    Args:
+        confidences: probabilities of N tokens.
+        right: N, which of them are right.
+
+    Returns:
+        Share of pairs of a right and a wrong token in which the right one is more confident, equal ones counting half:
+        0.5 is chance.
+
+    Raises:
+        ValueError: if there are no right or no wrong tokens.
+    """
+    values, truths = _checked(confidences, right)
+    _require_both_kinds(truths)
+    ranks = rankdata(values)[truths > 0]
+    count, others = len(ranks), len(values) - len(ranks)
+    return float((ranks.sum() - count * (count + 1) / 2) / (count * others))
+
+
 def fit_platt(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> Platt:
     """Fit a calibration to tokens of a validation part, by maximum likelihood.
 
@@ -88,8 +109,7 @@ def fit_platt(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> P
     """
     values, truths = _checked(confidences, right)
     known, count = logits(values), truths.sum()
-    if not 0 < count < len(truths):
-        raise ValueError(f"some tokens must be right and some wrong, but of {len(truths)} {int(count)} are right")
+    _require_both_kinds(truths)
     aims = np.where(truths > 0, (count + 1) / (count + 2), 1 / (len(truths) - count + 2))
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
@@ -129,3 +149,10 @@ def _checked(confidences: Sequence[float] | Floats, right: Sequence[bool]) -> tu
             f"confidences and marks must be of the same tokens, at least one, but are {values.size} and {truths.size}"
         )
     return values, truths
+
+
+def _require_both_kinds(truths: Floats) -> None:
+    if not 0 < truths.sum() < len(truths):
+        raise ValueError(
+            f"some tokens must be right and some wrong, but of {len(truths)} {int(truths.sum())} are right"
+        )

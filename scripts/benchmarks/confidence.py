@@ -4,9 +4,10 @@ r"""Measure how well a model's confidence tells which tokens are right and which
         --ctc-lm-path lm.arpa --ctc-lm-weight 0.4 --ctc-token-bonus 2
 
 The calibration is fitted on the validation part; all figures are of the test part. ECE is the expected calibration
-error over 15 bins of equal mass; correlation is Spearman's, of the mean log-probability of a line's tokens with its
-chrF. Under the search a token's confidence is its best one in the most probable alignment of the line that was found,
-or, as "shares", its share of the line's log-probability, the same for all tokens of a line.
+error over 15 bins of equal mass. AUC says how well confidence tells right tokens from wrong ones; 0.5 is chance.
+Correlation is Spearman's, of the mean log-probability of a line's tokens with its chrF. Under the search a token's
+confidence is its best one in the most probable alignment of the line that was found, or, as "shares", its share of the
+line's log-probability, the same for all tokens of a line.
 """
 
 import argparse
@@ -20,14 +21,20 @@ import numpy as np
 from quality.translating import Part, Search, Translated, Translator, make_scorer
 
 from bnb_fairseq.cli.errors import one_line_errors
-from bnb_fairseq.evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
+from bnb_fairseq.evaluation.calibration import (
+    calibration_error,
+    discrimination,
+    fit_platt,
+    rank_correlation,
+    right_tokens,
+)
 from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.evaluation.markdown import table
 from bnb_fairseq.generation.confidence import Floats, Platt, line_confidence
 
 HEAD = (
     *("decoding", "tokens", "right", "mean confidence", "ECE", "ECE calibrated"),
-    *("slope", "intercept", "correlation", "correlation calibrated"),
+    *("slope", "intercept", "AUC", "correlation", "correlation calibrated"),
 )
 VERSIONS = ("torch", "numpy", "scipy", "sacrebleu")
 
@@ -95,9 +102,10 @@ def run(options: argparse.Namespace) -> None:
         calibration = fit_platt(confidences(fitting), marks(translator, fitting, parts[0]))
         before, right = confidences(outputs), marks(translator, outputs, parts[1])
         errors = (calibration_error(values, right) for values in (before, calibration.calibrated(before)))
+        area = discrimination(before, right)
         orders = (correlation(outputs, parts[1], used) for used in (Platt(), calibration))
         counts = (f"{len(right)}", f"{np.mean(right):.3f}", f"{before.mean():.3f}")
-        rows.append((name, *counts, *(f"{figure:.3f}" for figure in (*errors, *calibration, *orders))))
+        rows.append((name, *counts, *(f"{figure:.3f}" for figure in (*errors, *calibration, area, *orders))))
     print(table(rows))
     print(f"\nsentences: {len(parts[0].sources)} to fit, {len(parts[1].sources)} to measure")
     print(describe_machine("cpu", VERSIONS))

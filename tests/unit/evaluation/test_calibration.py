@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit  # type: ignore[import-untyped]
 
-from bnb_fairseq.evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
+from bnb_fairseq.evaluation.calibration import (
+    calibration_error,
+    discrimination,
+    fit_platt,
+    rank_correlation,
+    right_tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +99,16 @@ def test_fit_where_a_threshold_divides_the_tokens_is_finite() -> None:
 @pytest.mark.parametrize("right", [True, False])
 def test_tokens_of_one_kind(right: bool) -> None:
     count = 3 if right else 0
-    with pytest.raises(ValueError, match=f"^some tokens must be right and some wrong, but of 3 {count} are right$"):
-        fit_platt([0.5, 0.9, 0.7], [right] * 3)
+    for function in (fit_platt, discrimination):
+        with pytest.raises(ValueError, match=f"^some tokens must be right and some wrong, but of 3 {count} are right$"):
+            function([0.5, 0.9, 0.7], [right] * 3)
+
+
+def test_discrimination_by_hand() -> None:
+    """Right 0.9, 0.5, 0.4 and wrong 0.5, 0.2: of six pairs 0.4 < 0.5 is lost and 0.5 = 0.5 is half won."""
+    confidences = [0.9, 0.5, 0.4, 0.5, 0.2]
+    assert discrimination(confidences, [True, True, True, False, False]) == pytest.approx(4.5 / 6)
+    assert discrimination([0.3] * 4, [True, False, True, False]) == 0.5
 
 
 def test_no_increasing_function_fits() -> None:
