@@ -11,6 +11,7 @@ import torch
 from fairseq import checkpoint_utils
 from torch import Tensor
 
+from .. import compat  # noqa: F401  (lets torch read what fairseq pickles)
 from .archive import check_archive
 from .files import UNREADABLE, find_file_fault, why_not_read
 from .tensors import find_faults, find_size_faults, tensor_digest

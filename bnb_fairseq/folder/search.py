@@ -15,6 +15,7 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
+    "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
 }
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
 CALIBRATION = "calibration"
@@ -39,8 +40,8 @@ def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     calibration = values.get(CALIBRATION)
     if calibration is not None:
         numbers = list(calibration.values()) if isinstance(calibration, dict) else []
-        if set(calibration) != {"slope", "offset"} or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError(f"{path}: {CALIBRATION} must have the numbers slope and offset, but is {calibration!r}")
+        if set(calibration) != {"slope", "intercept"} or not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError(f"{path}: {CALIBRATION} must have the numbers slope and intercept, but is {calibration!r}")
     return values
 
 

@@ -12,7 +12,7 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines import NarEngine, read_weights
+from ..engines import AskedTerms, NarEngine, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
@@ -49,8 +49,14 @@ class FairseqEngine:
         self._translating = threading.Lock()
 
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
+        if terms is not None:
+            raise ValueError("a glossary needs a non-autoregressive model")
         if search["beam"] < nbest:
             raise ValueError(f"nbest must be at most beam, {search['beam']}, but is {nbest}")
         tokens = [torch.tensor(source[1:]) for source in sources]  # the data set puts [CLS] in front
