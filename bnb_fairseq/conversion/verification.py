@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ..criterions.latent_statistics import kl_to_standard_normal
 from ..losses.ctc import ctc_loss, uniform_divergence, words_to_score
-from ..losses.vae import kl_to_standard_normal
 from ..models.bnb_transformer import BnbTransformer
 from ..models.config import BnbTransformerConfig
 from ..start.bert_checkpoint import read_tensors

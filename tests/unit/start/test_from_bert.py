@@ -83,11 +83,11 @@ def test_all_contradictions_are_in_one_error(tmp_path: Path, write_bert: WriteBe
         resolve_berts(config)
     assert str(refusal.value).removeprefix("sizes contradict each other: ").split("; ") == [
         f"--encoder-layers 5 must lie between 1 and the 4 layers of {encoder}",
-        f"--encoder-embed-dim 33, but {encoder} has 32",
-        f"--encoder-positions 512, but {encoder} has 24",
+        f"--encoder-embed-dim 33 must be 32, as in {encoder}",
+        f"--encoder-positions 512 must be 24, as in {encoder}",
         f"--decoder-layers 0 must lie between 1 and the 2 layers of {decoder}",
-        f"--decoder-ffn-embed-dim 64, but {decoder} has 48",
-        "layer_norm_eps of encoder (0.5) and decoder (0.01)",
+        f"--decoder-ffn-embed-dim 64 must be 48, as in {decoder}",
+        "layer_norm_eps of encoder (0.5) and decoder (0.01) must be equal",
         "--cross-attention-init must be random for BERTs of different widths (32 and 16), but is self",
     ]
     assert config.decoder_embed_dim is None
