@@ -113,7 +113,7 @@ def read_progress(path: Path) -> Progress | None:
 
 
 def find_damage(path: Path, contents: bool = True) -> str | None:
-    """Damage of an existing checkpoint, a text that follows its name; None if it is whole, or torch refuses its classes.
+    """Damage of an existing checkpoint, worded to follow its name; None if it is whole, or names refused classes.
 
     ``contents`` False checks only that the file was written to its end.
     """

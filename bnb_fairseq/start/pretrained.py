@@ -66,8 +66,8 @@ class PretrainedCheckpoint:
             return torch.arange(len(dictionary))
         if whose not in self.symbols:
             raise ValueError(
-                f"{OPTION} {self.origin} must hold the symbols of its {whose} dictionary, because the data's differs, but "
-                f"an old version wrote it without them"
+                f"{OPTION} {self.origin} must hold the symbols of its {whose} dictionary, because the data's differs, "
+                f"but an old version wrote it without them"
             )
         return match_rows(dictionary, SymbolTable.of_state(self.symbols[whose]))
 

@@ -93,9 +93,9 @@ def test_a_file_with_code_is_refused_and_does_not_run(zipped: bool, tmp_path: Pa
         ({"a": torch.ones(1), "b": 3, "c": "x"}, "must hold nothing but tensors, but holds b (int), c (str)"),
         ({"a": torch.ones(1), "n": np.ones(2)}, "must hold nothing but tensors, but holds n (ndarray)"),
         ({"model": {"a": torch.ones(1)}}, "must hold nothing but tensors, but holds model (dict)"),
-        ({1: torch.ones(1)}, "must hold tensors by name, but holds another dict"),
-        ([torch.ones(1)], "must hold tensors by name, but holds another list"),
-        (torch.ones(1), "must hold tensors by name, but holds another Tensor"),
+        ({1: torch.ones(1)}, "must hold tensors by name, but holds a dict"),
+        ([torch.ones(1)], "must hold tensors by name, but holds a list"),
+        (torch.ones(1), "must hold tensors by name, but holds a Tensor"),
     ],
 )
 def test_a_file_that_holds_other_things_is_refused(content: object, message: str, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_what_is_not_a_bert(
 ) -> None:
     directory = write_bert(tmp_path)
     edit_config(directory, **changes)
-    message = f"--bert-encoder {directory}: not a BERT that can be used here: {'; '.join(problems)}"
+    message = f"--bert-encoder {directory}: not a usable BERT: {'; '.join(problems)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         open_bert(str(directory), "--bert-encoder")
 

@@ -172,7 +172,7 @@ def test_all_contradicting_sizes_are_in_one_error(make_checkpoint: MakeCheckpoin
 
 def test_tensors_of_another_shape(make_checkpoint: MakeCheckpoint) -> None:
     checkpoint = make_checkpoint("--latent-size", "3")
-    with pytest.raises(ValueError, match=r"cannot start this model: .*latent.* has shape \(3, 16\), but \(4, 16\) is"):
+    with pytest.raises(ValueError, match=r"cannot start this model: .*latent.* has shape \(3, 16\), but .*\(4, 16\)"):
         started(checkpoint, latent_size=4)
 
 
@@ -190,9 +190,7 @@ def test_an_old_checkpoint_serves_its_own_dictionaries(make_checkpoint: MakeChec
     checkpoint = make_checkpoint(task_state={"dictionaries": task_state["dictionaries"]})
     ours, theirs = started(checkpoint)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if name in theirs)
-    with pytest.raises(
-        ValueError, match="must hold the symbols of its source dictionary, which differs from the data's"
-    ):
+    with pytest.raises(ValueError, match="must hold the symbols of its source dictionary"):
         started(checkpoint, source=words("he"))
 
 
@@ -200,9 +198,7 @@ def test_an_old_checkpoint_serves_its_own_dictionaries(make_checkpoint: MakeChec
 def test_either_a_checkpoint_or_berts(option: str, make_checkpoint: MakeCheckpoint) -> None:
     config = BnbTransformerConfig(pretrained_checkpoint=str(make_checkpoint()))
     setattr(config, option, "some-bert")
-    with pytest.raises(
-        ValueError, match="takes the place of --bert-encoder and --bert-decoder, but they name some-bert"
-    ):
+    with pytest.raises(ValueError, match=r"--bert-encoder and --bert-decoder.* some-bert$"):
         resolve_pretrained(config)
 
 
