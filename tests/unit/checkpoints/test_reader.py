@@ -89,7 +89,7 @@ def first_tensor(state: dict[str, Any]) -> str:
         (lambda tensor: tensor / 0, "must be finite, but .* are (inf|-inf|nan)"),
         (lambda tensor: tensor.to(torch.int64), "must be of a floating type, but is int64"),
         (lambda tensor: tensor.to(torch.complex64), "must be of a floating type, but is complex64"),
-        (lambda tensor: torch.zeros(1).expand(10**12), r"must be as large as it says, but \(1000000000000,\)"),
+        (lambda tensor: torch.zeros(1).expand(10**12), r"must store all values of its shape, but \(1000000000000,\)"),
         (lambda tensor: "text", "holds no tensor as"),
     ],
 )

@@ -179,8 +179,8 @@ def test_missing_unknown_and_misshapen_tensors_are_in_one_error(tmp_path: Path, 
     problems = [
         "encoder.encoder.layer.1.intermediate.dense.bias is missing",
         "encoder.pooler.dense.weight is missing",
-        "final_logits_bias is not a tensor known here",
-        "encoder.encoder.layer.2.output.dense.bias is not a tensor known here",
+        "final_logits_bias is an unknown tensor",
+        "encoder.encoder.layer.2.output.dense.bias is an unknown tensor",
         "decoder.linear.bias must hold floating point numbers, but holds torch.int64",
         "encoder.linear.weight has shape (8, 32), but must have (16, 32)",
     ]

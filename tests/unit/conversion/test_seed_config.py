@@ -109,10 +109,10 @@ def spoil_much(config: dict[str, Any]) -> None:
                 "dropout_prob must be a number in [0, 1), but is 1.0",
                 "pad_token_id must be 0, the original's CTC blank, but is 1",
                 "decoder_start_token_id is missing",
-                "eos_token_id must be a whole number, at least 0, but is None",
+                "eos_token_id must be an integer of at least 0, but is None",
                 "encoder.hidden_act must be 'gelu', but is 'relu'",
-                "encoder.num_hidden_layers must be a whole number, at least 1, but is 0",
-                "encoder.hidden_size must be a whole number, at least 1, but is '32'",
+                "encoder.num_hidden_layers must be an integer of at least 1, but is 0",
+                "encoder.hidden_size must be an integer of at least 1, but is '32'",
                 "encoder.vocab_size is missing",
                 "decoder.model_type must be 'bert', but is 'gpt2'",
                 "decoder.position_embedding_type must be 'absolute', but is 'relative_key'",
@@ -124,7 +124,7 @@ def spoil_much(config: dict[str, Any]) -> None:
     ],
 )
 def test_everything_wrong_is_in_one_error(change: Change, problems: list[str], tmp_path: Path) -> None:
-    message = f"{tmp_path}/config.json: not a seed checkpoint that can be used here: {'; '.join(problems)}"
+    message = f"{tmp_path}/config.json: not a usable seed checkpoint: {'; '.join(problems)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         read_seed_config(changed(tmp_path, change))
 
@@ -132,9 +132,9 @@ def test_everything_wrong_is_in_one_error(change: Change, problems: list[str], t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "not a seed checkpoint, it has no config.json"),
+        (None, "not a seed checkpoint, because it has no config.json"),
         ("{", "config.json: not a JSON file"),
-        ("[]", "config.json: not a seed checkpoint that can be used here: it holds no JSON object"),
+        ("[]", "config.json: not a usable seed checkpoint: it holds no JSON object"),
     ],
 )
 def test_no_configuration(text: str | None, message: str, tmp_path: Path) -> None:

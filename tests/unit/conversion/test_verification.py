@@ -80,7 +80,7 @@ def to_left(tensors: dict[str, Tensor]) -> None:
             [
                 "labels is missing",
                 "kl_vae is missing",
-                "token_type_ids is not known here",
+                "token_type_ids is unknown",
                 "attention_mask must be 0 where input_ids is [PAD] (0), on the right, and 1 elsewhere",
             ],
         ),
