@@ -69,7 +69,7 @@ def join_torchrun(parser: ArgumentParser) -> None:
         )
     machines, shared = int(os.environ.get("GROUP_WORLD_SIZE", 1)), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
     if machines > 1 and shared == "True" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
-        problems.append(  # torchrun may count restarts differently on each, so that they find processes of an earlier one
+        problems.append(  # the machines may count restarts differently, and find processes of an earlier one
             f"torchrun --max-restarts on {machines} machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
             "environment, and --rdzv_backend c10d"
         )
@@ -153,7 +153,7 @@ def is_first() -> bool:
 
 
 def do_in_first(do: Callable[[], object]) -> None:
-    """Call ``do`` in the first of several processes while the others wait; an OSError or ValueError is raised in all."""
+    """Call ``do`` in the first of several processes while the others wait; all raise its OSError or ValueError."""
     error: list[Exception | None] = [None]
     if is_first():
         try:

@@ -47,7 +47,7 @@ def check_archive(path: Path, contents: bool = True) -> None:
 
 
 def check_checksums(path: Path) -> None:
-    """Compare the members of a file with their checksums, whichever version of torch saved it; a ValueError if damaged."""
+    """Compare the members of a file with their checksums, whichever torch saved it; a ValueError if damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]

@@ -48,8 +48,8 @@ class BertSeq2SeqConfig(FairseqDataclass):
     pretrained_checkpoint: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint of bnb_transformer or bert2bert to start from instead of BERTs; unlike --finetune-from-model, "
-            "it may have other dictionaries: embeddings are matched by text"
+            "help": "checkpoint of bnb_transformer or bert2bert to start from instead of BERTs; unlike "
+            "--finetune-from-model it may have other dictionaries: embeddings are matched by text"
         },
     )
     encoder_layers: Optional[int] = field(
@@ -82,8 +82,8 @@ class BertSeq2SeqConfig(FairseqDataclass):
     freeze: Optional[str] = field(
         default=None,
         metadata={
-            "help": f"parts not to train, separated by commas: {', '.join(PARTS)}; the decoder's embeddings are also its output "
-            "layer, unless --untie-output (default: train everything)"
+            "help": f"parts not to train, separated by commas: {', '.join(PARTS)}; the decoder's embeddings are also "
+            "its output layer, unless --untie-output (default: train everything)"
         },
     )
     untie_output: bool = field(
@@ -112,7 +112,7 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     ctc_canvas_length: int = field(
         default=0,
         metadata={
-            "help": "CTC: canvas positions of every sentence, whose source is padded to as many, as in the original model; "
+            "help": "CTC: canvas positions of every sentence, whose source is padded to as many, as in the original; "
             "without --ctc-upsample and --ctc-canvas (0: the canvas follows the source)"
         },
     )

@@ -55,7 +55,7 @@ def test_defaults_are_those_of_the_design() -> None:
         ({"latent_size": -1}, "--latent-size must not be negative, but is -1"),
         (
             {"latent_size": 0, "decoder_embed_dim": 32},
-            "--latent-size must be positive where encoder and decoder differ in width (16, 32), but is 0",
+            "--latent-size must be positive if encoder and decoder differ in width (16, 32), but is 0",
         ),
         ({"dropout": 1.0}, "--dropout must lie in [0, 1), but is 1.0"),
         ({"attention_dropout": -0.1}, "--attention-dropout must lie in [0, 1), but is -0.1"),
@@ -75,11 +75,11 @@ def test_defaults_are_those_of_the_design() -> None:
         ),
         (
             {"ctc_canvas_length": 8, "ctc_upsample": 3.0},
-            "--ctc-upsample must stay 2.0 with --ctc-canvas-length, but is 3.0",
+            "--ctc-upsample must be 2.0 with --ctc-canvas-length, but is 3.0",
         ),
         (
             {"ctc_canvas_length": 8, "ctc_canvas": "repeat"},
-            "--ctc-canvas must stay mask with --ctc-canvas-length, but is repeat",
+            "--ctc-canvas must be mask with --ctc-canvas-length, but is repeat",
         ),
     ],
 )
@@ -105,7 +105,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         "--decoder-attention-heads must divide the width 10, but is 4",
         "--dropout must lie in [0, 1), but is 2.0",
         "--ctc-upsample must be above 0 and finite, but is 0",
-        "--latent-size must be positive where encoder and decoder differ in width (16, 10), but is 0",
+        "--latent-size must be positive if encoder and decoder differ in width (16, 10), but is 0",
     ]
 
 

@@ -181,19 +181,15 @@ def test_an_autoregressive_model_reranks_what_the_ctc_search_finds(config: Confi
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ("bnb_transformer", "a non-autoregressive model decodes in parallel and cannot use --replace-unk @@ "),
-        ("bert2bert", "bert2bert keeps no attention weights and cannot use --replace-unk @@ "),
-        (
-            "transformer",
-            "--replace-unk must not be set with --task translation_bnb, whose data hold ids and no words to copy, but "
-            "is '@@ '",
-        ),
+        ("bnb_transformer", "^a non-autoregressive model .*--replace-unk @@ $"),
+        ("bert2bert", "^bert2bert .*--replace-unk @@ $"),
+        ("transformer", r"^--replace-unk must not .* --task translation_bnb.* '@@ '$"),
     ],
 )
 def test_no_words_to_replace_unknown_ones_with(architecture: str, message: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
     cfg.generation.iter_decode_max_iter, cfg.generation.replace_unk = 0, "@@ "
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=message):
         task.build_generator([model], cfg.generation)
 
 
