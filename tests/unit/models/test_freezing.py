@@ -97,8 +97,8 @@ def test_frozen_rows_that_match_no_word_are_reported(
 
 
 NAMES = "encoder-embeddings, decoder-embeddings, encoder, head"
-UNSTARTED = "--freeze needs --bert-encoder or --pretrained-checkpoint"
-BLANK = "--freeze must not name the output layer with --ctc-blank new"
+UNSTARTED = "--freeze needs --bert-encoder or --pretrained-checkpoint, because random parameters must be trained"
+BLANK = "--freeze must not name the output layer with --ctc-blank new, whose row starts random"
 
 
 @pytest.mark.parametrize(
