@@ -33,13 +33,7 @@ def is_installed(name: str) -> bool:
 
 
 def instructions(problem: str, torch: bool, fairseq: Sequence[str]) -> str:
-    """The problem, the commands, and notes about them, a line each.
-
-    Args:
-        problem: the missing packages, as a sentence.
-        torch: whether PyTorch is missing.
-        fairseq: commands that install fairseq; none: it is there.
-    """
+    """Explain how to install what is missing; ``fairseq`` are the commands for it, none if it is there."""
     commands = [*([TORCH] if torch else []), *fairseq]
     notes = [*([ABOUT_TORCH] if torch else []), *([ABOUT_FAIRSEQ] if fairseq else [])]
     return "\n".join([f"{problem} In this environment, run:", *(f"    {command}" for command in commands), *notes])

@@ -116,8 +116,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
 def check_joined(whole: DictConfig) -> None:
     """Refuse processes that do not train together; ``whole`` is all of fairseq's options.
 
-    Raises:
-        ValueError: naming the option or torchrun's variable, and the command that works.
+    Raises ValueError, naming the option or torchrun's variable, and the command that works.
     """
     training = whole.distributed_training
     if whole.common.tpu:

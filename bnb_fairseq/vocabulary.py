@@ -21,7 +21,7 @@ LIMITS = {  # what SentencePiece says of a size that does not suit the text -> t
 def train_model(
     texts: Sequence[str], symbols: int, name: str, coverage: float = 1.0, normalization: str = "nmt_nfkc"
 ) -> bytes:
-    """Train a SentencePiece model, a unigram language model, and return the content of its file.
+    """Train a SentencePiece model, a unigram language model.
 
     No piece mixes letters and brackets, so none spells a symbol such as [MASK], which a dictionary would refuse.
 
@@ -31,6 +31,9 @@ def train_model(
         name: of the texts, for an error.
         coverage: share of the text's characters that get a symbol; the rarest of the rest become unknown.
         normalization: SentencePiece's name of a rule.
+
+    Returns:
+        The content of the model's file.
 
     Raises:
         ValueError: if the texts do not suit the size.
@@ -60,8 +63,7 @@ def train_model(
 def read_lines(files: Sequence[Path]) -> list[str]:
     """Lines of text files in UTF-8.
 
-    Raises:
-        ValueError: naming each file that is not UTF-8 text, or all of them if they hold no words.
+    Raises ValueError, naming each file that is not UTF-8 text, or all of them if they hold no words.
     """
     lines, problems = [], []
     for file in files:

@@ -32,8 +32,7 @@ class NamedCheckpoints(Protocol):
 def check_named(cfg: NamedCheckpoints) -> None:
     """Check the checkpoints that ``--path`` and ``--lm-path`` name.
 
-    Raises:
-        ValueError: if one is damaged or cannot be trusted.
+    Raises ValueError if one is damaged or cannot be trusted.
     """
     shards = cfg.checkpoint_shard_count if isinstance(cfg.checkpoint_shard_count, int) else 1  # else no command's
     _check([cfg.path, cfg.lm_path], str(cfg.checkpoint_suffix or ""), shards)

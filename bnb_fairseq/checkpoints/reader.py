@@ -40,8 +40,7 @@ _checked: set[Version] = set()
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint: plain values, and tensors that are read from the file on use; no code in it runs.
 
-    Raises:
-        ValueError: if it is no checkpoint of fairseq, is damaged, or cannot be trusted.
+    Raises ValueError if it is no checkpoint of fairseq, is damaged, or cannot be trusted.
     """
     wanted = f"{path}: must be a checkpoint of fairseq, but"
     if fault := find_file_fault(path):
@@ -117,8 +116,7 @@ def _digest_faults(path: Path, state: Mapping[str, Any], tensors: Mapping[str, T
 def read_state(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a checkpoint as fairseq does, after checking it; ``overrides`` replace its options.
 
-    Raises:
-        ValueError: as ``read_checkpoint``, or if it lacks ``cfg`` or ``model``.
+    Raises ValueError as ``read_checkpoint``, or if it lacks ``cfg`` or ``model``.
     """
     read_checkpoint(path)
     given = None if overrides is None else dict(overrides)

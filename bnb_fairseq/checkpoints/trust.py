@@ -61,8 +61,7 @@ def find_untrusted(state: Mapping[str, Any]) -> list[str]:
 def check_model_options(cfg: Any) -> None:
     """Refuse options of a checkpoint's model that fairseq must not see, in omegaconf's or argparse's form.
 
-    Raises:
-        ValueError: naming the options.
+    Raises ValueError, naming the options.
     """
     options = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if isinstance(cfg, DictConfig) else cfg
     if not isinstance(options, dict | Namespace):

@@ -60,8 +60,7 @@ class BnbClassifier(BaseFairseqModel):
     def build_model(cls, cfg: BnbClassifierConfig, task: TaskWithSource) -> "BnbClassifier":
         """A model with random weights and no head; sizes left open are bert-base's.
 
-        Raises:
-            ValueError: if the task is another package's, or options are out of range or do not fit each other.
+        Raises ValueError if the task is another package's, or options are out of range or do not fit each other.
         """
         require_own_task("bnb_classifier", task, [task.source_dictionary], "sentence_prediction_bnb")
         for side in ("encoder", "decoder"):

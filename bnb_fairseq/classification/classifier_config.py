@@ -32,8 +32,7 @@ class BnbClassifierConfig(BnbTransformerConfig):
 def check_options(cfg: BnbClassifierConfig) -> None:
     """Refuse options that do not fit each other, all at once; ``bnb_transformer`` checks its own.
 
-    Raises:
-        ValueError: listing each option with its limit and value.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_classifier")
     mode = str(cfg.classify_with)

@@ -42,8 +42,7 @@ def resolve_start(cfg: BnbClassifierConfig) -> Start:
     A later checkpoint of the classifier then needs nothing else. With ``--classify-with decoder`` the options of latent
     and canvas become the checkpoint's, too.
 
-    Raises:
-        ValueError: if it cannot be used or contradicts the options.
+    Raises ValueError if it cannot be used or contradicts the options.
     """
     whole = str(cfg.classify_with) == "decoder"
     pretrained = resolve_pretrained(cfg, tuple(SIDES) if whole else ("encoder",))
@@ -118,8 +117,7 @@ def _log(report: ImportReport) -> None:
 def start_from_pooler(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     """Copy a BERT's pooler, linear and tanh like the head, from ``tensors``; return the names of those copied.
 
-    Raises:
-        ValueError: if one of them has another shape.
+    Raises ValueError if one of them has another shape.
     """
     copied = []
     for name, tensor in tensors.items():

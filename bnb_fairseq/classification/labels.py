@@ -15,8 +15,7 @@ FILLER = re.compile(r"madeupword\d{4}")  # fairseq-preprocess fills a dictionary
 def load_label_dictionary(path: Path) -> BnbDictionary:
     """Load ``label/dict.txt`` with fairseq's ids: class 0 is the first symbol after the special ones.
 
-    Raises:
-        ValueError: if there is no such file, or it is a dictionary of subwords.
+    Raises ValueError if there is no such file, or it is a dictionary of subwords.
     """
     if not path.is_file():
         raise ValueError(f"classification needs a label dictionary, but there is no file {path}")
@@ -64,8 +63,7 @@ def load_classes(prefix: str, dictionary: BnbDictionary, dataset_impl: str | Non
 def load_numbers(path: Path, count: int) -> Tensor | None:
     """Regression targets in ``label/PART.label``, N lines of C = ``count`` numbers: N x C float32; None if no file.
 
-    Raises:
-        ValueError: naming file and line that do not hold C finite numbers.
+    Raises ValueError, naming file and line that do not hold C finite numbers.
     """
     if not path.is_file():
         return None

@@ -60,8 +60,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
     Texts are raw, split by the tokenizer of ``input0/dict.txt``, whose ids are BERT's. An item is ``[CLS] A [SEP]`` or
     ``[CLS] A [SEP] B [SEP]``; no option names these symbols. In regression the label dictionary is that of the texts.
 
-    Raises:
-        ValueError: if an option is set that has no effect here, or contradicts the labels.
+    Raises ValueError if an option is set that has no effect here, or contradicts the labels.
     """
 
     def __init__(
@@ -91,10 +90,9 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
     def load_dataset(self, split: str, combine: bool = False, **_: Any) -> SegmentsDataset:
         """Load a part of the data; ``combine`` joins numbered parts such as ``train1``.
 
-        Raises:
-            FileNotFoundError: if the part does not exist.
-            ValueError: if texts and labels differ in number, a label is unknown, items are too long, only some of the
-                numbered parts have labels, or none has before a training.
+        Raises FileNotFoundError if the part does not exist. Raises ValueError if texts and labels differ in number, a
+        label is unknown, items are too long, only some of the numbered parts have labels, or none has before a
+        training.
         """
         parts = load_parts(lambda name: self._part(name, split), split, combine)
         segments = joined([segments for segments, _ in parts.values()])

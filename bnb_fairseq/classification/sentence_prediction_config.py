@@ -53,8 +53,7 @@ class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
 def check_options(cfg: SentencePredictionBnbConfig) -> None:
     """Refuse options of fairseq's task that have no effect here, all at once.
 
-    Raises:
-        ValueError: listing each option with its limit.
+    Raises ValueError, listing each option with its limit.
     """
     problems = [
         f"--{name.replace('_', '-')} must be {value}, because [CLS] and [SEP] stand where BERT has them"
@@ -70,8 +69,7 @@ def check_options(cfg: SentencePredictionBnbConfig) -> None:
 def count_classes(cfg: SentencePredictionBnbConfig, labels: Sequence[str]) -> int:
     """Number of classes, or 1 number to predict: ``--num-classes`` checked against the labels.
 
-    Raises:
-        ValueError: if it is set and differs from the labels, or there are fewer than 2.
+    Raises ValueError if it is set and differs from the labels, or there are fewer than 2.
     """
     given = cfg.num_classes
     if cfg.regression_target:
@@ -97,8 +95,7 @@ def classification_metrics(cfg: Any, regression: bool) -> set[str]:
 def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     """Refuse a criterion, or a metric that it cannot compute from these labels; there are none in regression.
 
-    Raises:
-        ValueError: naming the option and its requirement.
+    Raises ValueError, naming the option and its requirement.
     """
     name = getattr(cfg, "_name", "sentence_prediction")
     if name != "sentence_prediction":

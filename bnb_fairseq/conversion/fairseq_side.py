@@ -62,12 +62,15 @@ class Trained(NamedTuple):
 
 
 def training_config(model_options: Mapping[str, Any], data: Path, languages: tuple[str, str]) -> Any:
-    """fairseq-train's configuration for ``bnb_transformer`` with these options, every field set.
+    """Make fairseq-train's configuration of ``bnb_transformer``.
 
     Args:
         model_options: options of ``bnb_transformer`` by field name.
         data: folder of the dictionaries.
         languages: source and target language.
+
+    Returns:
+        fairseq's configuration, every field set.
     """
     line = [str(data), "--task", "translation_bnb", "--source-lang", languages[0], "--target-lang", languages[1]]
     line += ["--arch", "bnb_transformer", "--criterion", "bnb_loss", "--optimizer", "adam"]
@@ -108,8 +111,7 @@ def save_checkpoint(
 def read_checkpoint(path: Path) -> Trained:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Raises:
-        ValueError: if it is another file.
+    Raises ValueError if it is another file.
     """
     state = read_state(path)
     cfg = state["cfg"]
@@ -132,11 +134,14 @@ def read_checkpoint(path: Path) -> Trained:
 
 
 def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictionary]:
-    """Load the source and target dictionary that a checkpoint was trained with.
+    """Load the dictionaries that a checkpoint was trained with.
 
     Args:
         trained: the checkpoint.
         folder: theirs; None: the checkpoint's folder, else the data-bin folder of the training.
+
+    Returns:
+        Source and target dictionary.
 
     Raises:
         ValueError: if they are missing, or others than those of the training.

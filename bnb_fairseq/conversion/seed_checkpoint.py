@@ -78,8 +78,7 @@ def open_seed(directory: Path) -> SeedCheckpoint:
 def seed_name(name: str) -> str:
     """The seed's name of a parameter of ``bnb_transformer``; both halves of the latent's projection have the same.
 
-    Raises:
-        ValueError: if a seed checkpoint has no such tensor.
+    Raises ValueError if a seed checkpoint has no such tensor.
     """
     module, _, part = name.rpartition(".")
     if module in (MEAN, LOG_VARIANCE):

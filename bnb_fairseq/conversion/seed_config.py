@@ -64,8 +64,7 @@ class SpecialIds(NamedTuple):
 def read_seed_config(directory: Path) -> SeedConfig:
     """Read and check a seed checkpoint's ``config.json``.
 
-    Raises:
-        ValueError: if there is no such file, or listing every unusable entry.
+    Raises ValueError if there is no such file, or listing every unusable entry.
     """
     path = directory / CONFIG
     if not path.is_file():
@@ -113,11 +112,14 @@ def special_ids(config: Mapping[str, Any]) -> SpecialIds:
 
 
 def model_options(config: Mapping[str, Any], canvas_length: int) -> dict[str, Any]:
-    """Options of ``bnb_transformer``, by field name, for a seed checkpoint's configuration.
+    """Translate a seed checkpoint's configuration.
 
     Args:
         config: from ``read_seed_config``.
         canvas_length: positions that sources are padded to; the original takes it from its training script.
+
+    Returns:
+        Options of ``bnb_transformer`` by field name.
     """
     encoder = {**DEFAULTS, **config["encoder"]}
     sizes = {f"{side}_{ours}": config[side][theirs] for side in SIDES for ours, theirs in CONFIG_KEYS.items()}
@@ -161,12 +163,15 @@ def check_expressible(cfg: BnbTransformerConfig, pads: Sequence[int] = ()) -> No
 
 
 def make_seed_config(cfg: BnbTransformerConfig, ids: SpecialIds, symbols: tuple[int, int]) -> SeedConfig:
-    """``config.json`` of a model that passes ``check_expressible``; ``model_options`` inverts it.
+    """Make the configuration of a model that passes ``check_expressible``; ``model_options`` inverts it.
 
     Args:
         cfg: the model's options, every size set.
         ids: special ids of the target vocabulary.
         symbols: sizes of source and target vocabulary.
+
+    Returns:
+        The content of ``config.json``.
     """
     config: SeedConfig = {
         "architectures": ["EncoderDecoderModel"],

@@ -78,8 +78,7 @@ def verify(directory: Path, expected: Path, tolerance: float) -> list[Row]:
 def read_expected(path: Path, seed: SeedCheckpoint) -> dict[str, Tensor]:
     """Read the original's ``INPUTS`` and ``OUTPUTS``, and check the inputs against the seed's vocabularies.
 
-    Raises:
-        ValueError: if there is no such file, or listing everything that is missing, unknown or does not fit.
+    Raises ValueError if there is no such file, or listing everything that is missing, unknown or does not fit.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")

@@ -19,12 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 def numbered_dictionary(size: int, ids: SpecialIds) -> BnbDictionary:
-    """WordPiece dictionary of numbers: symbol i is the word "w" followed by i, so that "w76 w57" has the ids 76 and 57.
+    """Make a dictionary of numbers: symbol i is the word "w" followed by i, so that "w76 w57" has the ids 76 and 57.
 
     Args:
         size: number of symbols.
         ids: ids of [PAD], [CLS] and [SEP]; [UNK] takes the lowest of the others, [MASK] the highest. If the checkpoint
             used these as words, a text can still name them like any other.
+
+    Returns:
+        A WordPiece dictionary.
 
     Raises:
         ValueError: if the special symbols do not fit.

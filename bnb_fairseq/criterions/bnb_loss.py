@@ -57,8 +57,7 @@ class Computed(NamedTuple):
 class BnbLoss(FairseqCriterion):
     """Loss and statistics of a ``bnb_transformer``.
 
-    Raises:
-        ValueError: if options are out of range or do not fit each other.
+    Raises ValueError if options are out of range or do not fit each other.
     """
 
     def __init__(self, task: Any, cfg: BnbLossConfig) -> None:

@@ -111,8 +111,7 @@ def kl_schedule(cfg: BnbLossConfig) -> KlSchedule:
 def check_options(cfg: BnbLossConfig) -> None:
     """Refuse options that are out of range or do not fit each other, all at once.
 
-    Raises:
-        ValueError: listing each option with its limit and value.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_loss")
     problems.require(0 <= cfg.label_smoothing < 1, "label-smoothing", "must lie in [0, 1)", cfg.label_smoothing)

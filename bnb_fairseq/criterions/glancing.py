@@ -39,8 +39,7 @@ class GlancingSchedule:
 def glancing_schedule(text: str) -> GlancingSchedule:
     """Parse ``--glancing``: a share, or FROM:TO@UPDATES such as ``0.5:0.1@200k``.
 
-    Raises:
-        ValueError: if the text is neither.
+    Raises ValueError if the text is neither.
     """
     found = PATTERN.fullmatch(text)
     if found is None:
@@ -67,13 +66,16 @@ def uniform_count(sizes: Tensor) -> Tensor:
 
 
 def glanced_count(guess: Tensor, truth: Tensor, inside: Tensor, share: float) -> Tensor:
-    """Count the positions to show, B: a share of those that the model gets wrong, rounded down (Qian et al. 2021).
+    """Count the positions to show: a share of those that the model gets wrong (glancing; Qian et al. 2021).
 
     Args:
         guess: B x A, the model's tokens when it is shown nothing.
         truth: B x A.
         inside: B x A, True on the canvas.
         share: from 0 to 1.
+
+    Returns:
+        B, rounded down.
     """
     distance = (guess.ne(truth) & inside).sum(dim=1)
     return (share * distance).long()

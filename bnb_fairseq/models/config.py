@@ -206,8 +206,7 @@ def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
 def check_options(cfg: BnbTransformerConfig) -> None:
     """Refuse options that do not fit each other, all at once; ``cfg`` must have every size set.
 
-    Raises:
-        ValueError: listing each option with its limit and value.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_transformer")
     require_sizes(cfg, problems)

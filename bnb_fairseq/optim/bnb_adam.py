@@ -38,8 +38,7 @@ class BnbAdam(FairseqAdam):
     Randomly initialised parameters learn at the schedule's rate, in every layer. ``mark_parameters`` marks those that
     start from a BERT. Layer-wise decay: Clark et al. 2020 (ELECTRA); Howard and Ruder 2018.
 
-    Raises:
-        ValueError: if a rate is out of range, or if no parameter is marked, so that the rates would have no effect.
+    Raises ValueError if a rate is out of range, or if no parameter is marked, so that the rates would have no effect.
     """
 
     def __init__(self, cfg: BnbAdamConfig, params: Iterable[nn.Parameter]) -> None:
@@ -88,8 +87,7 @@ class BnbAdam(FairseqAdam):
 def check_options(cfg: BnbAdamConfig, has_bert: bool) -> None:
     """Refuse options that are out of range, or without effect because no parameter starts from a BERT.
 
-    Raises:
-        ValueError: listing each option with its limit and value.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_adam")
     factor, decay = cfg.bert_lr_factor, cfg.layer_lr_decay

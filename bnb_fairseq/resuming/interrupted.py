@@ -60,9 +60,8 @@ def mend(cfg: SavingOptions) -> None:
 
     Damaged files are renamed, never deleted. With several processes the first does it while the others wait.
 
-    Raises:
-        OSError: if there is no room for a copy.
-        ValueError: if a checkpoint that an option names is damaged, or the last one is and no other is whole.
+    Raises OSError if there is no room for a copy. Raises ValueError if a checkpoint that an option names is damaged, or
+    the last one is and no other is whole.
     """
     do_in_first(partial(_mend, cfg))
 

@@ -71,8 +71,7 @@ def checkpoint_to_restore(cfg: RestoringOptions) -> Path | None:
 def read_task_state(path: Path) -> dict[str, Any]:
     """The ``state_dict`` of a checkpoint's task, read without its tensors.
 
-    Raises:
-        ValueError: if the file is no checkpoint, is damaged, or holds classes that must not be loaded.
+    Raises ValueError if the file is no checkpoint, is damaged, or holds classes that must not be loaded.
     """
     found = read_checkpoint(path).get("task_state")
     return found if isinstance(found, dict) else {}

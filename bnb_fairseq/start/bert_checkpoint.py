@@ -90,8 +90,7 @@ def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def open_bert(origin: str, option: str) -> BertCheckpoint:
     """Find a BERT and check its configuration; no weights are read yet.
 
-    Raises:
-        ValueError: if it cannot be found, is another kind of model, or lacks sizes.
+    Raises ValueError if it cannot be found, is another kind of model, or lacks sizes.
     """
     try:
         config = read_json(fetch(origin, "config.json"))
@@ -123,8 +122,7 @@ def _size_fault(key: str, config: Mapping[str, object]) -> str:
 def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
     """Tensors in the order of an index, JSON whose ``weight_map`` names the file of each tensor in the same directory.
 
-    Raises:
-        ValueError: if the index names a file elsewhere or a missing one, or a tensor that its file does not hold.
+    Raises ValueError if the index names a file elsewhere or a missing one, or a tensor that its file does not hold.
     """
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
@@ -142,8 +140,7 @@ def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a ``.safetensors`` file, or from ``torch.save`` of a dictionary; no code in it can run.
 
-    Raises:
-        ValueError: naming the file and what else it holds, or why it cannot be read.
+    Raises ValueError, naming the file and what else it holds, or why it cannot be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

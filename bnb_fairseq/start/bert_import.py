@@ -69,12 +69,15 @@ def select_layers(available: int, wanted: int) -> list[int]:
 
 
 def translate_name(name: str, layers: Sequence[int], with_head: bool) -> tuple[str | None, str]:
-    """Our name for one of BERT's tensors and "", or None and the reason for ignoring it; None and "" if it is unknown.
+    """Translate one of BERT's names.
 
     Args:
-        name: its name in the file.
+        name: in the file.
         layers: numbers of the layers taken.
         with_head: whether the module has the masked-word head.
+
+    Returns:
+        Our name and "", or None and the reason for ignoring the tensor; None and "" for an unknown name.
     """
     bare = name.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias")
     for pattern, reason in IGNORED.items():

@@ -50,8 +50,7 @@ class PretrainedCheckpoint:
     def rows(self, side: str, dictionary: BnbDictionary) -> Tensor:
         """Embedding row of each of a dictionary's V symbols, V int64, -1 for symbols that the checkpoint lacks.
 
-        Raises:
-            ValueError: if the dictionaries differ and the checkpoint did not save its symbols.
+        Raises ValueError if the dictionaries differ and the checkpoint did not save its symbols.
         """
         whose = SIDES[side]
         mine, trained = dictionary.digest(), DictionaryDigest.of_state(self.dictionaries[whose])
@@ -75,8 +74,7 @@ class PretrainedCheckpoint:
 def open_pretrained(path: str) -> PretrainedCheckpoint:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Raises:
-        ValueError: if there is no such file, or it is no checkpoint of such a model.
+    Raises ValueError if there is no such file, or it is no checkpoint of such a model.
     """
     try:
         state = read_state(Path(path))

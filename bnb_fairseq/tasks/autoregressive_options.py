@@ -17,8 +17,7 @@ DETAILS = {
 def refuse_unused_options(args: Any, task: Any) -> None:
     """Check fairseq's generation options ``args`` and the task's for autoregressive models.
 
-    Raises:
-        ValueError: naming each option that has no effect, is out of range, or needs words of the source.
+    Raises ValueError, naming each option that has no effect, is out of range, or needs words of the source.
     """
     values = search_options(args, task)
     found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != SEARCH_OPTIONS[name]]

@@ -131,8 +131,7 @@ class TranslationBnbConfig(BnbTaskConfig):
 def eval_bleu_options(text: str) -> Namespace:
     """Parse ``--eval-bleu-args``: a JSON object of fairseq's generation options, each converted to its type.
 
-    Raises:
-        ValueError: if it is none, or an option does not exist or has a value of another type.
+    Raises ValueError if it is none, or an option does not exist or has a value of another type.
     """
     try:
         options = json.loads(text)

@@ -83,9 +83,8 @@ class DictionaryTask(ResumingTask):
     def begin_model(self, cfg: Any, from_checkpoint: bool) -> None:
         """Check a model's options before it is built; ``from_checkpoint``: a checkpoint's, else a new training's.
 
-        Raises:
-            ValueError: if fairseq must not see them, they name no model, or the training would resume from a checkpoint
-                that does not fit.
+        Raises ValueError if fairseq must not see them, they name no model, or the training would resume from a
+        checkpoint that does not fit.
         """
         if from_checkpoint:
             check_model_options(cfg)

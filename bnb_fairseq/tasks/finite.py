@@ -13,8 +13,7 @@ REMEDY = "lower --lr, lengthen --warmup-updates or set --clip-norm; earlier chec
 def check_loss(loss: Tensor, sample: Mapping[str, Any], update: int) -> None:
     """Refuse a batch's loss that is NaN or infinite, before update number ``update``, counted from 1.
 
-    Raises:
-        FloatingPointError: naming the update and the batch.
+    Raises FloatingPointError, naming the update and the batch.
     """
     if not bool(torch.isfinite(loss).all()):
         raise FloatingPointError(f"update {update}: the loss is {float(loss)} for {_items(sample)}; {REMEDY}")
@@ -30,8 +29,7 @@ def gradient_error(sample: Mapping[str, Any], update: int) -> FloatingPointError
 def check_parameters(model: nn.Module, update: int | None = None) -> None:
     """Refuse a model from which no training can resume; ``update`` is the last one, for the message.
 
-    Raises:
-        FloatingPointError: naming the first parameter that is NaN or infinite.
+    Raises FloatingPointError, naming the first parameter that is NaN or infinite.
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):

@@ -42,8 +42,7 @@ class PretrainingBnbTask(TextToTextTask):
 
     Both dictionaries are the same.
 
-    Raises:
-        ValueError: if options are out of range.
+    Raises ValueError if options are out of range.
     """
 
     def __init__(self, cfg: PretrainingBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
@@ -92,10 +91,8 @@ class PretrainingBnbTask(TextToTextTask):
     ) -> None:
         """See fairseq; cuts a part of the corpus into blocks.
 
-        Raises:
-            FileNotFoundError: if the part does not exist.
-            ValueError: if a document is empty, or too short for ``clm``; or, before a training, if most targets are
-                longer than the model can write.
+        Raises FileNotFoundError if the part does not exist. Raises ValueError if a document is empty, or too short for
+        ``clm``; or, before a training, if most targets are longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
         self.datasets[split] = dataset = self._load(folder, split, combine)

@@ -46,8 +46,7 @@ class PretrainingBnbConfig(BnbTaskConfig):
 def check_pretraining_options(cfg: PretrainingBnbConfig) -> None:
     """Refuse options out of range, all at once.
 
-    Raises:
-        ValueError: listing each option with its limit and value.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = []
     shortest = SPECIAL_SYMBOLS + (CONTINUED if str(cfg.strategy) == "clm" else 1)

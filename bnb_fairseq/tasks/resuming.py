@@ -55,8 +55,7 @@ class ResumingTask(FairseqTask):
     def get_checkpoint_dict(self) -> dict[str, dict[str, Any]]:
         """See fairseq; begins a save, with the state of early stopping.
 
-        Raises:
-            FloatingPointError: naming the first parameter that is not finite, before any checkpoint is overwritten.
+        Raises FloatingPointError, naming the first parameter that is not finite, before any checkpoint is overwritten.
         """
         whole = whole_options(self.cfg)
         if self.trained is not None:
@@ -100,10 +99,7 @@ class ResumingTask(FairseqTask):
 def end_reached(whole: DictConfig, progress: Progress, bad_validations: int) -> str | None:
     """The option, with its value, by which a training has nothing left to do; None if it has.
 
-    Args:
-        whole: fairseq's options.
-        progress: of the checkpoint.
-        bad_validations: validations in a row without a better value.
+    ``bad_validations`` is the number of validations in a row without a better value.
     """
     limits, files = whole.optimization, whole.checkpoint
     counted = progress.has_optimizer and not files.reset_optimizer

@@ -42,9 +42,8 @@ def _asked_for(cfg: Any) -> Shard:
 def handle_no_batches(name: str, items: int, shard: Shard) -> None:
     """End a command that has no batch of the part ``name`` with ``items`` items.
 
-    Raises:
-        SystemExit: with status 0, under ``fairseq-generate``, which would divide by its running time.
-        ValueError: under every other command.
+    Raises SystemExit, with status 0, under ``fairseq-generate``, which would divide by its running time. Raises
+    ValueError under every other command.
     """
     if items == 0:
         message = f"{name} is empty"

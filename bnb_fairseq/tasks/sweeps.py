@@ -18,8 +18,7 @@ def begin_run_of_sweep(cfg: Any) -> None:
 
     Outside a sweep, do nothing. A run that is started again has the same options, except for how long it trains.
 
-    Raises:
-        ValueError: if ``--save-dir`` holds a run with other options.
+    Raises ValueError if ``--save-dir`` holds a run with other options.
     """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return

@@ -102,13 +102,9 @@ PRETRAINING = (
 
 
 def without_effect(cfg: Any, defaults: type[FairseqDataclass], effects: Sequence[Effect], about: Any = None) -> Unused:
-    """Options that are set without effect, with their requirements.
+    """Options of ``cfg`` that are set without effect, with their requirements.
 
-    Args:
-        cfg: the options.
-        defaults: their dataclass.
-        effects: their conditions.
-        about: the options that the conditions depend on; None: ``cfg``.
+    The conditions of ``effects`` depend on the options ``about``; None: on ``cfg`` itself.
     """
     found: Unused = {}
     for effect in effects:

@@ -41,8 +41,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def read_all(arguments: argparse.Namespace) -> tuple[list[Item], Counter[str]]:
     """Questions of all files, and the sums of their counts.
 
-    Raises:
-        ValueError: if a file has a fault, a title is in none, or there is no question.
+    Raises ValueError if a file has a fault, a title is in none, or there is no question.
     """
     wanted = None if arguments.titles is None else read_titles(arguments.titles)
     items, counts, titles = [], Counter[str](), set[str]()

@@ -44,8 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 def run(output: Path) -> None:
     """Fetch the BERT unless it is there.
 
-    Raises:
-        ValueError: if ``output`` is no folder, or the package lacks a file.
+    Raises ValueError if ``output`` is no folder, or the package lacks a file.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"OUTPUT must be a folder, but is {output}")

@@ -31,8 +31,7 @@ def parse_arguments() -> argparse.Namespace:
 def check(arguments: argparse.Namespace) -> list[Path]:
     """The .tsv.xz file of every part.
 
-    Raises:
-        ValueError: listing each bad argument with its limit and value.
+    Raises ValueError, listing each bad argument with its limit and value.
     """
     problems = []
     files = [arguments.data / f"{arguments.prefix}{part}.tsv.xz" for part in PARTS]
@@ -51,8 +50,7 @@ def check(arguments: argparse.Namespace) -> list[Path]:
 def read_part(rows: Path) -> list[list[str]]:
     """Pairs of source and target in a .tsv.xz file.
 
-    Raises:
-        ValueError: if the file is no compressed text, or a row has fewer than two columns.
+    Raises ValueError if the file is no compressed text, or a row has fewer than two columns.
     """
     try:
         with lzma.open(rows, "rt", encoding="utf-8") as lines:

@@ -24,17 +24,10 @@ def split_names(kind: str, count: int) -> list[str]:
 
 
 def write_data_bin(folder: Path, task: TextTask, data: TaskData, dictionary: BnbDictionary, workers: int) -> str:
-    """Write a task's parts as train, valid, valid1, ..., test, test1, ...; return counts of tokens and unknown ones.
+    """Write a task's parts as train, valid, valid1, ..., test, test1, ..., texts split by the dictionary.
 
-    Args:
-        folder: the data-bin folder.
-        task: the task.
-        data: its examples.
-        dictionary: splits the texts.
-        workers: processes.
-
-    Raises:
-        ValueError: if a label cannot stand in a dictionary.
+    Returns a text with the number of tokens and the share of unknown ones. Raises ValueError if a label cannot stand in
+    a dictionary.
     """
     labelled = {TRAIN: data.train.examples}
     labelled |= dict(zip(split_names(VALID, len(data.dev)), (table.examples for table in data.dev), strict=True))

@@ -52,14 +52,7 @@ class Classifier:
 def measure(
     metrics: Sequence[str], predicted: Sequence[Any], gold: Sequence[str], regression: bool
 ) -> dict[str, float]:
-    """Metrics in percent, by name.
-
-    Args:
-        metrics: keys of ``METRICS``.
-        predicted: labels or numbers.
-        gold: labels as in the file.
-        regression: labels are numbers.
-    """
+    """Metrics of predicted labels or numbers, in percent by name; ``metrics`` are keys of ``METRICS``."""
     truth: Sequence[Any] = [float(label) for label in gold] if regression else gold
     return {name: METRICS[name].compute(predicted, truth) for name in metrics}
 

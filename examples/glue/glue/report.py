@@ -17,11 +17,14 @@ def score(parts: Sequence[Mapping[str, Any]]) -> float:
 
 
 def format_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Results as a Markdown table; the last row is the mean score of several tasks.
+    """Lay out the results.
 
     Args:
         results: of each task: ``train``, its number of examples, and ``parts``, each with ``title``, ``examples``,
             ``metrics`` (percent, by name) and ``majority`` (percent, or None).
+
+    Returns:
+        A Markdown table; the last row is the mean score of several tasks.
     """
     used = [name for name in METRICS if any(name in part["metrics"] for r in results.values() for part in r["parts"])]
     rows = [["task", "train", "dev", *(METRICS[name].title for name in used), "majority", "score"]]

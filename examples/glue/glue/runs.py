@@ -43,8 +43,7 @@ class TaskRun:
     def open(cls, task: TextTask, arguments: argparse.Namespace) -> "TaskRun":
         """Read a task's files, and compare them and the options with the record of an earlier run.
 
-        Raises:
-            ValueError: if a file has faults, or the folder holds a run with other options or data.
+        Raises ValueError if a file has faults, or the folder holds a run with other options or data.
         """
         source = (arguments.glue_dir or Path()) / task.name
         data = read_task(task, source, arguments.predict_test)
@@ -67,8 +66,7 @@ class TaskRun:
     def finish(self, arguments: argparse.Namespace) -> dict[str, Any]:
         """Do the remaining steps and return the result, the content of result.json.
 
-        Raises:
-            RuntimeError: if the training fails.
+        Raises RuntimeError if the training fails.
         """
         kept = self.folder / "result.json"
         submissions = [arguments.output / "submission" / f"{part.title}.tsv" for part in self.task.test]

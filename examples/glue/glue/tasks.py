@@ -69,8 +69,7 @@ class TaskData(NamedTuple):
 def read_task(task: TextTask, folder: Path, with_test: bool) -> TaskData:
     """Read and check a task's files, with the test parts if ``with_test``.
 
-    Raises:
-        ValueError: naming file, line and column of a fault.
+    Raises ValueError, naming file, line and column of a fault.
     """
     train = _read(task.train, folder)
     dev = [_read(part, folder) for part in task.dev]
@@ -88,14 +87,9 @@ def read_task(task: TextTask, folder: Path, with_test: bool) -> TaskData:
 
 
 def custom_task(train: Path, dev: Path, test: Path | None, columns: Columns, regression: bool) -> TextTask:
-    """A task on other data than GLUE's; its classes are the labels of the training file.
+    """A task on other data than GLUE's, in TSV files; its classes are the labels of the training file.
 
-    Args:
-        train: TSV file to train on.
-        dev: TSV file to evaluate on.
-        test: TSV file to predict; its label column need not exist.
-        columns: of all of them.
-        regression: labels are numbers.
+    The column of the label need not exist in ``test``, the file to predict.
     """
     parts = () if test is None else (Part("custom", str(test.absolute()), columns._replace(label=None)),)
     return TextTask(

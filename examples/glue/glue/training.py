@@ -34,15 +34,7 @@ def count_updates(examples: int, arguments: argparse.Namespace) -> int:
 def make_command(
     task: TextTask, data_bin: Path, save_dir: Path, examples: int, arguments: argparse.Namespace
 ) -> list[str]:
-    """fairseq-train and its arguments.
-
-    Args:
-        task: the task.
-        data_bin: its data-bin folder.
-        save_dir: folder for checkpoints.
-        examples: number of training examples.
-        arguments: the command line.
-    """
+    """fairseq-train and its arguments, for so many training examples."""
     updates = count_updates(examples, arguments)
     report, best = REPORTS[task.metrics]
     command = [str(FAIRSEQ_TRAIN), str(data_bin), "--user-dir", str(ROOT / "bnb_fairseq")]
@@ -105,12 +97,15 @@ def run(command: list[str], log: Path) -> int:
 
 
 def train(command: list[str], log: Path, save_dir: Path) -> Path:
-    """Train, or resume an interrupted training; return the best checkpoint, or the last if the metric was undefined.
+    """Train, or resume an interrupted training.
 
     Args:
         command: from ``make_command``.
         log: file to append the whole log to.
         save_dir: folder for checkpoints.
+
+    Returns:
+        The best checkpoint, or the last if the metric was undefined.
 
     Raises:
         RuntimeError: if fairseq-train fails or leaves no checkpoint.

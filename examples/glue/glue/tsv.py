@@ -68,6 +68,9 @@ def read_table(path: Path, columns: Columns, skip_damaged: bool = False) -> Tabl
         columns: the columns to read.
         skip_damaged: skip rows with too few fields instead of refusing them.
 
+    Returns:
+        The rows.
+
     Raises:
         ValueError: naming file, line and column: if it is missing, not UTF-8 or empty, the header lacks a column, or a
             row has too few fields.

@@ -46,8 +46,7 @@ class Found(NamedTuple):
 class SquadFile:
     """A JSON file in the layout of SQuAD 1.1 or 2.0, or the bare list of its articles.
 
-    Raises:
-        ValueError: if it is not UTF-8 or not JSON, with the line.
+    Raises ValueError if it is not UTF-8 or not JSON, with the line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,8 +67,7 @@ class SquadFile:
     def read(self, titles: Collection[str] | None = None) -> Found:
         """Read the questions of the articles in ``titles`` (see ``plain_title``), or of all if None.
 
-        Raises:
-            ValueError: if the file is not in SQuAD's layout, or an answer is not in its context.
+        Raises ValueError if the file is not in SQuAD's layout, or an answer is not in its context.
         """
         found = Found([], Counter(), set())
         for article, keys in self._articles():
@@ -160,8 +158,7 @@ def plain_title(title: str) -> str:
 def read_titles(path: Path) -> dict[str, int]:
     """Line of each title of a list, by ``plain_title``.
 
-    Raises:
-        ValueError: if it is not UTF-8, or names no title.
+    Raises ValueError if it is not UTF-8, or names no title.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
