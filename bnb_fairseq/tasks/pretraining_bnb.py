@@ -76,7 +76,7 @@ class PretrainingBnbTask(TextToTextTask):
         if self.cfg.tokens_per_sample > longest:
             raise ValueError(
                 f"--tokens-per-sample must be at most {longest}, as --max-source-positions, --max-target-positions and "
-                f"the model's positions allow, but is {self.cfg.tokens_per_sample}; --ctc-upsample counts, too"
+                f"the model (under CTC, its canvas) allow, but is {self.cfg.tokens_per_sample}"
             )
         return model
 

@@ -181,7 +181,7 @@ def test_finetuning_with_other_dictionaries(
     [
         (["--tokens-per-sample", 2], "--tokens-per-sample must be at least 3 with --strategy mlm"),
         (["--tokens-per-sample", 5, "--strategy", "clm"], "--tokens-per-sample must be at least 6 with --strategy clm"),
-        (["--tokens-per-sample", 100], "--tokens-per-sample must be at most 80, what --max-source-positions"),
+        (["--tokens-per-sample", 100], "--tokens-per-sample must be at most 80, as --max-source-positions"),
         (
             ["--tokens-per-sample", 24, "--sample-break-mode", "eos"],
             "bin0/valid: line 4 is empty, but --sample-break-mode eos makes every line",
