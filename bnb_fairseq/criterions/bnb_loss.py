@@ -7,6 +7,7 @@ target tokens gives their token-weighted means.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,22 +36,6 @@ DERIVED = (
     Derived("layerN_loss", "bits per token", "loss of decoder layer N, in training with --deep-supervision"),
 )
 LAYER_LOSS = re.compile(r"layer(\d+)_loss")
-
-
-class Computed(NamedTuple):
-    """The loss of a batch before the latent's term.
-
-    Attributes:
-        output: the model's.
-        per_sentence: B, nats, summed over each sentence's tokens.
-        counts: B, target tokens that the loss covers.
-        logs: sums for the log.
-    """
-
-    output: NarOutput
-    per_sentence: Tensor
-    counts: Tensor
-    logs: Logs
 
 
 @register_criterion("bnb_loss", dataclass=BnbLossConfig)
@@ -84,15 +69,35 @@ class BnbLoss(FairseqCriterion):
         """Summed loss in nats, the number of target tokens it covers, and statistics; ``reduce`` has no effect."""
         target, net_input = self._canvas_target(sample["target"]), sample["net_input"]
         target_lengths = target.ne(self.padding_idx).sum(dim=1)
-        compute = self._ctc if _network(model).uses_ctc else self._tokens
-        output, per_sentence, counts, logs = compute(model, net_input, target, target_lengths)
+        network = _network(model)
+        share = None if self.glancing is None else self.glancing.at(network.num_updates)
+        supervises = self.deep_supervision > 0 and model.training
+        output = model(
+            **net_input,
+            target_lengths=None if network.uses_ctc else target_lengths,
+            reveal=Teacher(network, target, target_lengths, share),
+            inner_states=supervises,
+        )
+        loss_of = self._loss_of_tokens(network, output, target, target_lengths)
+        per_sentence, counts, token_logs = loss_of(output.prediction)
+        logs: Logs = {**token_logs}
+        if supervises:
+            inner = torch.stack([loss_of(network.decoder.lazy_logits(states))[0] for states in output.inner_states])
+            per_sentence = per_sentence + self.deep_supervision * inner.mean(dim=0)
+            logs |= {f"layer{i}_loss": loss for i, loss in enumerate(inner.detach().sum(dim=1), start=1)}
+        if output.length_logits is not None:
+            length_loss = LengthLoss(self.length_loss_factor, network.decoder.max_positions())
+            lengths = (net_input["src_lengths"], target_lengths)
+            length, length_logs = length_loss(network.length_head, output.length_logits, *lengths)
+            per_sentence = per_sentence + length * counts
+            logs |= length_logs
         if _revealed(output).tokens is not None:
             hidden = _revealed(output).hidden.sum(dim=1) / output.canvas_lengths.clamp(min=1)
             logs["revealed_sum"] = (1 - hidden).sum()
         if output.posterior is not None:
             kl, latent_logs = latent_loss(output.posterior, net_input["src_lengths"])
             # Validation losses are compared along the training: they have the full factor at all times.
-            factor = self.kl_schedule.at(_network(model).num_updates) if model.training else self.kl_schedule.factor
+            factor = self.kl_schedule.at(network.num_updates) if model.training else self.kl_schedule.factor
             per_sentence = per_sentence + factor * kl * counts
             logs |= latent_logs
             logs["kl_factor_sum"] = factor * len(target)
@@ -109,66 +114,18 @@ class BnbLoss(FairseqCriterion):
         """Prepend [CLS], which the canvas holds and fairseq's targets lack: B x T -> B x (1 + T)."""
         return F.pad(target, (1, 0), value=self.bos)
 
-    def _share(self, network: BnbTransformer) -> float | None:
-        return None if self.glancing is None else self.glancing.at(network.num_updates)
-
-    def _supervises(self, model: BnbTransformer) -> bool:
-        return self.deep_supervision > 0 and model.training
-
-    def _with_layers(
-        self, model: BnbTransformer, output: NarOutput, per_sentence: Tensor, loss_of: Callable[[LazyLogits], Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the loss of the inner layers to that of each sentence, B; ``loss_of`` computes it from logits, N x V."""
-        if not self._supervises(model):
-            return per_sentence, {}
-        head = _network(model).decoder.lazy_logits
-        inner = torch.stack([loss_of(head(states)) for states in output.inner_states])  # layers x B
-        logs = {f"layer{i}_loss": loss for i, loss in enumerate(inner.detach().sum(dim=1), start=1)}
-        return per_sentence + self.deep_supervision * inner.mean(dim=0), logs
-
-    def _ctc(
-        self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
-    ) -> Computed:
-        network = _network(model)
-        teacher = Teacher(network, target, target_lengths, self._share(network))
-        output = model(**net_input, reveal=teacher, inner_states=self._supervises(model))
+    def _loss_of_tokens(
+        self, network: BnbTransformer, output: NarOutput, target: Tensor, target_lengths: Tensor
+    ) -> Callable[[LazyLogits], tuple[Tensor, Tensor, dict[str, Tensor]]]:
+        """The loss of logits, N x V: of each sentence, B, with the tokens that it covers and sums for the log."""
         revealed = _revealed(output)
-        loss_of = CanvasLoss(
-            target,
-            target_lengths,
-            output.canvas_lengths,
-            revealed,
-            Packing(revealed.hidden),
-            network.blank,
-            self.label_smoothing,
-        )
-        per_sentence, counts, logs = loss_of(output.prediction)
-        per_sentence, layer_logs = self._with_layers(model, output, per_sentence, lambda logits: loss_of(logits)[0])
-        return Computed(output, per_sentence, counts, {**logs, **layer_logs})
-
-    def _tokens(
-        self, model: BnbTransformer, net_input: Mapping[str, Tensor], target: Tensor, target_lengths: Tensor
-    ) -> Computed:
-        network = _network(model)
-        teacher = Teacher(network, target, target_lengths, self._share(network))
-        supervises = self._supervises(model)
-        output = model(**net_input, target_lengths=target_lengths, reveal=teacher, inner_states=supervises)
-        packing = Packing(_revealed(output).hidden)
+        packing = Packing(revealed.hidden)
+        if network.uses_ctc:
+            canvas = (output.canvas_lengths, revealed, packing)
+            return CanvasLoss(target, target_lengths, *canvas, network.blank, self.label_smoothing)
         # Validation compares models: it has the loss that the warm-up leads to.
-        update = network.num_updates if model.training else self.token_loss.warmup_updates
-        per_sentence, token_logs = self.token_loss(output.prediction, packing, target, update)
-        per_sentence, layer_logs = self._with_layers(
-            model, output, per_sentence, lambda logits: self.token_loss(logits, packing, target, update)[0]
-        )
-        if output.length_logits is None:
-            raise ValueError("a model without CTC must have a length head, but has none")
-        loss_of = LengthLoss(self.length_loss_factor, network.decoder.max_positions())
-        length, length_logs = loss_of(
-            network.length_head, output.length_logits, net_input["src_lengths"], target_lengths
-        )
-        per_sentence = per_sentence + length * packing.counts
-        logs: Logs = {**length_logs, **token_logs, **layer_logs}
-        return Computed(output, per_sentence, packing.counts, logs)
+        update = network.num_updates if network.training else self.token_loss.warmup_updates
+        return partial(self.token_loss, packing=packing, target=target, update=update)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Logs]) -> None:

@@ -45,7 +45,7 @@ class TokenLoss:
 
     def __call__(
         self, logits: LazyLogits, packing: Packing, target: Tensor, update: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss of a batch.
 
         Args:
@@ -55,7 +55,8 @@ class TokenLoss:
             update: updates made so far; for OAXE's warm-up.
 
         Returns:
-            The loss of each sentence, B (nats, summed over its tokens), and sums for the log.
+            The loss of each sentence, B (nats, summed over its tokens); its number of tokens to predict, B; and sums for
+            the log.
         """
         ids = packing.chosen(target).unsqueeze(1)
         if self.kind != "ce":  # then the tokens of the whole sentence too, and the blank
@@ -65,7 +66,7 @@ class TokenLoss:
         loss, logs = self._unsmoothed(packing, chosen, update)
         if self.label_smoothing > 0:
             loss = (1 - self.label_smoothing) * loss - self.label_smoothing * packing.totals(mean)
-        return loss, logs
+        return loss, packing.counts, logs
 
     def _unsmoothed(self, packing: Packing, chosen: Tensor, update: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss from log-probabilities, N x (1 + T' + 1): own token, tokens of the sentence, blank."""
