@@ -55,8 +55,7 @@ class TokenLoss:
             update: updates made so far; for OAXE's warm-up.
 
         Returns:
-            The loss of each sentence, B (nats, summed over its tokens); its number of tokens to predict, B; and sums for
-            the log.
+            The loss of each sentence, B (nats, summed over its tokens); its tokens to predict, B; and sums for the log.
         """
         ids = packing.chosen(target).unsqueeze(1)
         if self.kind != "ce":  # then the tokens of the whole sentence too, and the blank
