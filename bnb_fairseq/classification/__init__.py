@@ -1,4 +1,4 @@
-"""Language understanding, a text or a pair of texts to a class or a number: network, data, and task."""
+"""Classification and regression of texts and pairs of texts: network, data, and task."""
 
 from . import bnb_classifier, sentence_prediction_bnb
 

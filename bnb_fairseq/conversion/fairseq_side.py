@@ -1,4 +1,4 @@
-"""fairseq's side of a conversion: making a checkpoint as fairseq-train writes it, and reading one."""
+"""fairseq's side of a conversion: checkpoints written as fairseq-train writes them, and read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ FIRST_EPOCH = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": Tr
 
 
 class Trained(NamedTuple):
-    """A checkpoint that fairseq wrote.
+    """A checkpoint of fairseq.
 
     Attributes:
         path: the file.
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
         languages: source and target language; None: the training inferred them.
         data: data-bin folders of the training.
         digests: digests of its dictionaries by side.
-        keepsake: what it remembers of the seed checkpoint that it was converted from; None: it was trained here.
+        keepsake: rest of the seed checkpoint that it was converted from; None: it was trained here.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Trained(NamedTuple):
 
 
 def training_config(model_options: Mapping[str, Any], data: Path, languages: tuple[str, str]) -> Any:
-    """Make the configuration that fairseq-train makes of such options.
+    """Make fairseq-train's configuration of ``bnb_transformer``.
 
     Args:
         model_options: options of ``bnb_transformer`` by field name.
@@ -79,20 +79,12 @@ def training_config(model_options: Mapping[str, Any], data: Path, languages: tup
 
 
 def option_words(model_options: Mapping[str, Any]) -> list[str]:
-    """Write options as words of a command line."""
+    """Options as words of a command line."""
     return [word for name, value in model_options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTask, BnbTransformer]:
-    """Build task and model, as loading a checkpoint does.
-
-    Args:
-        cfg: from ``training_config``.
-        dictionaries: source and target dictionary.
-
-    Returns:
-        The task, and the model with random weights.
-    """
+    """Build task and model as fairseq does for a checkpoint: with random weights, from ``training_config``."""
     task = TranslationBnbTask(cfg.task, *dictionaries)
     model: BnbTransformer = task.build_model(cfg.model, from_checkpoint=True)
     return task, model
@@ -101,15 +93,7 @@ def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTa
 def save_checkpoint(
     path: Path, cfg: Any, task: TranslationBnbTask, parameters: Mapping[str, Tensor], keepsake: Keepsake
 ) -> None:
-    """Write a checkpoint with fairseq's own entries, before the first update, and one for the way back.
-
-    Args:
-        path: the file.
-        cfg: from ``training_config``.
-        task: the task.
-        parameters: our parameters by name.
-        keepsake: what the model has no place for; fairseq does not look at it.
-    """
+    """Write a checkpoint as fairseq does before the first update, with the keepsake, which fairseq ignores."""
     history = {"criterion_name": "BnbLoss", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}
     state = {
         "args": None,
@@ -127,14 +111,7 @@ def save_checkpoint(
 def read_checkpoint(path: Path) -> Trained:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What is needed of it.
-
-    Raises:
-        ValueError: if it is none.
+    Raises ValueError if it is another file.
     """
     state = read_state(path)
     cfg = state["cfg"]
@@ -161,13 +138,13 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
     Args:
         trained: the checkpoint.
-        folder: where they lie; None: beside the checkpoint, else in the data-bin folder of the training.
+        folder: theirs; None: the checkpoint's folder, else the data-bin folder of the training.
 
     Returns:
         Source and target dictionary.
 
     Raises:
-        ValueError: if they are not there, or others than those of the training.
+        ValueError: if they are missing, or others than those of the training.
     """
     data = [Path(path) for path in utils.split_paths(trained.data)[:1]]
     candidates = [trained.path.parent, *data] if folder is None else [folder]
@@ -185,12 +162,12 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
 
 def _languages(told: tuple[str | None, str | None], folders: list[Path]) -> tuple[str, str]:
-    """Find out the languages of a training as fairseq-train did: told, or from the names in its data-bin folder."""
+    """Languages of a training, found as in fairseq-train: given, or from the file names in its data-bin folder."""
     inferred = (data_utils.infer_language_pair(str(path)) for path in folders if path.is_dir())
     for source, target in (told, *inferred):
         if source is not None and target is not None:
             return source, target
     looked = ", ".join(map(str, folders))
     raise ValueError(
-        f"--data must be the data-bin folder of the training, whose files tell the languages; not {looked}"
+        f"--data must be the data-bin folder of the training, whose file names give the languages, but is {looked}"
     )
