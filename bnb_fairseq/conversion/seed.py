@@ -90,7 +90,7 @@ def seed_to_fairseq(
     parameters, keepsake = from_seed(seed, model.state_dict())
     names = [f"dict.{language}.txt" for language in languages]
     for name, dictionary in zip(names, dictionaries, strict=True):
-        _keep_others(folder / name, dictionary)
+        keep_others(folder / name, dictionary)
     with staging(folder) as lent:
         for name, dictionary in zip(names, dictionaries, strict=True):
             dictionary.save(str(lent / name))
@@ -104,8 +104,8 @@ def seed_to_fairseq(
     ]
 
 
-def _keep_others(path: Path, dictionary: BnbDictionary) -> None:
-    """See that no other dictionary is overwritten, on which data or checkpoints may rest."""
+def keep_others(path: Path, dictionary: BnbDictionary) -> None:
+    """Refuse, with a ValueError, to overwrite another dictionary, on which data or checkpoints may rest."""
     if not path.exists():
         return
     if load_dictionary(str(path)).digest().differences(dictionary.digest()) not in ([], ["spaces"]):

@@ -197,6 +197,19 @@ def autoregressive_options(cfg: BertSeq2SeqConfig) -> AutoregressiveOptions:
     )
 
 
+def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, Any]:
+    """Return the options of a model that has such a network, by the names of their fields."""
+    values = network.to_json()
+    encoder = values["encoder"]  # whose dropouts and epsilon are the decoder's, too
+    for side in ("encoder", "decoder"):
+        sizes = values.pop(side)
+        values |= {f"{side}_{name}": sizes[name] for name in SIZE_FIELDS if name != "positions"}
+    values |= {name: encoder[name] for name in ("dropout", "attention_dropout", "layer_norm_eps")}
+    if "vae" in values:
+        values["latent"] = "vae" if values.pop("vae") else "deterministic"
+    return values
+
+
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
     """Fill in an architecture's sizes, unless a BERT or a checkpoint brings its own.
 
