@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
+from torch import nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
@@ -150,7 +151,8 @@ def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> Fairse
         check_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, weights)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    own = {name: tensor.float() for name, tensor in weights.items()}
+    nn.Module.load_state_dict(model, own, assign=True)  # fairseq's copies into tensors that are there
     task.is_parallel = False
     model.to(device)
     model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
