@@ -36,15 +36,29 @@ def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if an option is unknown, of another type or too large.
     """
-    path = folder / SEARCH
-    values = read_json(path)
-    check_options({name: value for name, value in values.items() if name != CALIBRATION}, known, str(path))
-    too_large = [f"{name} {value}" for name, value in values.items() if isinstance(value, int) and value > LARGEST]
-    if too_large:
-        raise ValueError(f"{path}: numbers must be at most {LARGEST:,}, but are {', '.join(too_large)}")
-    if CALIBRATION in values:
-        _check_calibration(values[CALIBRATION], str(path))
+    values = read_json(folder / SEARCH)
+    check_values(values, known, str(folder / SEARCH))
     return values
+
+
+def check_values(values: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
+    """Check what is to stand, or stands, in ``search.json``.
+
+    Args:
+        values: the options, and perhaps the calibration.
+        known: the options that may stand there, with values of their types.
+        origin: what messages begin with.
+
+    Raises:
+        ValueError: if an option is unknown, of another type or too large.
+    """
+    options = {name: value for name, value in values.items() if name != CALIBRATION}
+    check_options(options, known, origin)
+    too_large = [f"{name} {value}" for name, value in options.items() if isinstance(value, int) and value > LARGEST]
+    if too_large:
+        raise ValueError(f"{origin}: numbers must be at most {LARGEST:,}, but are {', '.join(too_large)}")
+    if CALIBRATION in values:
+        _check_calibration(values[CALIBRATION], origin)
 
 
 def _check_calibration(calibration: Any, origin: str) -> None:

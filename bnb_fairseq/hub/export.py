@@ -19,8 +19,7 @@ from ..folder.search import (
     CALIBRATION,
     PARALLEL_OPTIONS,
     check_beam,
-    check_options,
-    read_search,
+    check_values,
     write_search,
 )
 from ..folder.vocabulary import Vocabulary
@@ -80,15 +79,20 @@ def export(
         )
     parallel = isinstance(model, BnbTransformer)
     known = PARALLEL_OPTIONS if parallel else AUTOREGRESSIVE_OPTIONS
-    options = {name: value for name, value in search.items() if name != CALIBRATION}
-    check_options(options, known, "--search")
+    check_values(search, known, "--search")
+    options = {**known, **{name: value for name, value in search.items() if name != CALIBRATION}}
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
-    if isinstance(model, BnbTransformer):
-        _check_search(model, target, options, lm)
-    elif lm is not None:
-        raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
-    else:
-        check_beam(1, {**known, **options})
+    if lm is not None:
+        _check_language_model(lm, model, target, options)
+    elif options.get("ctc_lm_weight"):
+        raise ValueError(f"--search: ctc_lm_weight must be 0 without --lm, but is {options['ctc_lm_weight']}")
+    try:
+        if isinstance(model, BnbTransformer):
+            check_search(model, target, 1, {**options, "ctc_lm_path": None if lm is None else str(lm)})
+        else:
+            check_beam(1, options)
+    except ValueError as error:
+        raise ValueError(f"--search: {error}") from error
     weights = _stored(model, dtype)
     manifest = Manifest(
         NAR if parallel else AUTOREGRESSIVE,
@@ -103,8 +107,7 @@ def export(
         for side, vocabulary in ((SOURCE, source), (TARGET, target)):
             (folder / side).mkdir()
             vocabulary.save(folder / side)
-        write_search(folder, {**known, **search})
-        read_search(folder, known)
+        write_search(folder, {**options, **search})
         if lm is not None:
             _compress_language_model(lm, folder / LANGUAGE_MODEL)
         manifest.write(folder)
@@ -121,18 +124,19 @@ def _stored(model: nn.Module, dtype: str) -> dict[str, Tensor]:
     return weights
 
 
-def _check_search(model: BnbTransformer, target: Vocabulary, options: Mapping[str, Any], lm: Path | None) -> None:
-    """Check the options together and with the model, and that the language model knows the vocabulary."""
-    weight = options.get("ctc_lm_weight", 0.0)
-    if (weight != 0) != (lm is not None):
-        raise ValueError(f"--lm and ctc_lm_weight of --search must be given together, but are {lm} and {weight}")
-    path = {} if lm is None else {"ctc_lm_path": str(lm)}
-    check_search(model, target, 1, {**PARALLEL_OPTIONS, **options, **path})
-    if lm is not None:
-        with lm.open("rb") as file:
-            if file.read(len(BINARY)) == BINARY:
-                raise ValueError(f"--lm must be an ARPA file, which KenLM checks when it reads it, but {lm} is binary")
-        NgramScorer(str(lm), ngram_words(target), weight)
+def _check_language_model(lm: Path, model: nn.Module, target: Vocabulary, options: Mapping[str, Any]) -> None:
+    """See that the model has a search that reads it, with a weight, and that it knows the vocabulary."""
+    if not isinstance(model, BnbTransformer):
+        raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
+    if options["ctc_lm_weight"] == 0:
+        raise ValueError(f"--lm {lm} must stand beside --search with a ctc_lm_weight that is not 0")
+    with lm.open("rb") as file:
+        if file.read(len(BINARY)) == BINARY:
+            raise ValueError(f"--lm must be an ARPA file, which KenLM checks when it reads it, but {lm} is binary")
+    try:
+        NgramScorer(str(lm), ngram_words(target), options["ctc_lm_weight"])
+    except ValueError as error:
+        raise ValueError(f"--lm {lm}: {error}") from error
 
 
 def _compress_language_model(lm: Path, output: Path) -> None:

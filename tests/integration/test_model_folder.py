@@ -276,7 +276,7 @@ def test_question_generation(
     longest = ["--max-len-b", 30] if arch == "bert2bert" else []
     output = fairseq("generate", data_bin, "--path", checkpoint, "--batch-size", 7, *longest, task=task)
     expected = translations(output)
-    assert len(set(expected.values())) > 10
+    assert len(set(expected.values())) > 5
     check_alike(translated(folder, place), expected)
     translator = check_other_ways(folder, place, expected, **({"max_len_b": 30} if arch == "bert2bert" else {}))
     answer, context = place.sources.read_text(encoding="utf-8").splitlines()[0].split("\t")
