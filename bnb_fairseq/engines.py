@@ -12,6 +12,7 @@ from torch import Tensor
 from .folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
 from .folder.search import PARALLEL_OPTIONS
 from .folder.vocabulary import Vocabulary, load_vocabulary
+from .generation.alignment import source_weights
 from .generation.generator import NarGenerator
 from .generation.hypotheses import Hypothesis, words_and_ends
 from .generation.options import GeneratorOptions, generator_options
@@ -56,6 +57,17 @@ class Engine(Protocol):
         Returns:
             For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
             on the CPU, of words and an end symbol), ``score``.
+        """
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return how much each token of a text looks at each source token.
+
+        Args:
+            sources: ids of each source.
+            texts: ids of a text of each, without special symbols.
+
+        Returns:
+            Of each T x S weights, as an array; None if the model keeps none.
         """
 
 
@@ -138,6 +150,11 @@ class NarEngine:
         silent = (self.target.bos(), self.target.pad(), self.target.eos())
         texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
         return [[next(texts) for _ in one] for one in found]
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:  # noqa: D102
+        with matmul_precision(self._precision):
+            found = source_weights(self.network, self._batch(sources), texts)
+        return [weights.cpu().numpy() for weights in found]
 
     def _build(self, options: GeneratorOptions) -> NarGenerator:
         return NarGenerator([self.network], self.target, options, scorer=build_scorer(options, self.target))

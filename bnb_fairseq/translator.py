@@ -39,6 +39,8 @@ class Translation:
         score: mean log-probability of a token, by which alternatives are ordered.
         tokens: symbols of the target vocabulary.
         confidence: of each token, 0 to 1; calibrated if the folder says how.
+        alignment: of each word of the text, the words of the source that it comes from, counted from 0, white space
+            separates words; empty unless it was asked for, and for autoregressive models.
         alternatives: the other texts of ``nbest``, the best first.
         error: why there is no translation; None if there is one.
     """
@@ -47,6 +49,7 @@ class Translation:
     score: float = 0.0
     tokens: list[str] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
+    alignment: list[list[int]] = field(default_factory=list)
     alternatives: list["Translation"] = field(default_factory=list)
     error: str | None = None
 
@@ -168,7 +171,8 @@ class Translator:
         nbest: int = 1,
         batch_tokens: int = BATCH_TOKENS,
         progress: bool = False,
-        search: Literal["auto", "none"] = "auto",
+        search: str = "auto",
+        alignment: bool = False,
         **options: Any,
     ) -> list[Translation]:
         """Translate texts.
@@ -179,6 +183,7 @@ class Translator:
             batch_tokens: source tokens that are translated at once, padding included.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
+            alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             **options: of the search, by their names in ``search``.
 
         Returns:
@@ -196,7 +201,7 @@ class Translator:
         chosen = self._options(nbest, search, options)
         parts = [self._pieces(text) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
-        found = iter(self._translate_all(flat, nbest, batch_tokens, progress, chosen))
+        found = iter(self._translate_all(flat, nbest, batch_tokens, progress, chosen, alignment))
         return [
             Translation("", error=one) if isinstance(one, str) else _joined(one, [next(found) for _ in one])
             for one in parts
@@ -235,7 +240,13 @@ class Translator:
             return str(error)
 
     def _translate_all(
-        self, texts: Sequence[str], nbest: int, batch_tokens: int, progress: bool, search: Mapping[str, Any]
+        self,
+        texts: Sequence[str],
+        nbest: int,
+        batch_tokens: int,
+        progress: bool,
+        search: Mapping[str, Any],
+        alignment: bool,
     ) -> list[Translation]:
         """Translate texts that fit, those of similar length together; an empty one is translated by nothing."""
         sources = [self._engine.source.encode(text, self._segments > 1) for text in texts]
@@ -249,6 +260,9 @@ class Translator:
                 for i, hypotheses in zip(batch, found, strict=True):
                     best, *others = [self._translation(one) for one in hypotheses[:nbest]]
                     translated[i] = replace(best, alternatives=others)
+                if alignment:
+                    for i, words in zip(batch, self._alignments([texts[i] for i in batch], found), strict=True):
+                        translated[i] = replace(translated[i], alignment=words)
                 bar.update(len(batch))
         return translated
 
@@ -263,6 +277,19 @@ class Translator:
             [target.symbols[tokens[i]] for i in words],
             [self._confidence(scores[i]) for i in words],
         )
+
+    def _alignments(self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]) -> list[list[list[int]]]:
+        """Return, for the best text of each source, the source words of each of its words."""
+        source, target = self._engine.source, self._engine.target
+        has_segments = self._segments > 1
+        tokens = [[token for token in best["tokens"].tolist() if token != target.eos()] for best, *_ in found]
+        weights = self._engine.source_weights([source.encode(text, has_segments) for text in texts], tokens)
+        if weights is None:
+            return [[] for _ in texts]
+        return [
+            _word_alignment(of_text, source.source_words(text, has_segments), target.target_words(written))
+            for of_text, text, written in zip(weights, texts, tokens, strict=True)
+        ]
 
     def _confidence(self, log_probability: float) -> float:
         """Turn a token's log-probability into the probability that it is right."""
@@ -295,7 +322,34 @@ def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Tra
     weights = [max(len(translation.tokens), 1) for translation in translations]
     scores = [translation.score * weight for translation, weight in zip(translations, weights, strict=True)]
     text = join(pieces, [translation.text for translation in translations]).translate(NOT_ONE_LINE)
-    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence)
+    alignment = [
+        [piece.first_word + number for number in words]
+        for piece, translation in zip(pieces, translations, strict=True)
+        for words in translation.alignment
+    ]
+    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence, alignment)
+
+
+def _word_alignment(weights: Any, source_words: Sequence[int | None], target_words: Sequence[int]) -> list[list[int]]:
+    """Find the source words of each target word: those with at least half of the largest weight.
+
+    Args:
+        weights: T x S.
+        source_words: the word of each of the S source tokens; None for a special symbol.
+        target_words: the word of each of the T target tokens.
+
+    Returns:
+        Of each target word the source words, in order.
+    """
+    sums: list[dict[int, float]] = [{} for _ in range(max(target_words, default=-1) + 1)]
+    for row, word in zip(weights, target_words, strict=True):
+        for weight, number in zip(row.tolist(), source_words, strict=False):  # the canvas may pad the source
+            if number is not None:
+                sums[word][number] = sums[word].get(number, 0.0) + weight
+    return [
+        sorted(number for number, weight in of_word.items() if weight > 0 and weight >= max(of_word.values()) / 2)
+        for of_word in sums
+    ]
 
 
 def _segment_fault(text: str) -> str | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial-"  # the lent folders' names begin with it; a killed process leaves them
+
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
@@ -33,7 +35,7 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as lent:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as lent:
             yield Path(lent)
             for path in sorted(Path(lent).iterdir()):
                 path.replace(folder / path.name)

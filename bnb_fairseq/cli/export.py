@@ -8,20 +8,16 @@ at all. `bnb-translate FOLDER` and `Translator.load(FOLDER)` read it.
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import one_line_errors
+from .command import Command
 
 NAME = "bnb-export"
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line, by default the process's own."""
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of bnb_transformer or bert2bert")
     add("--data", type=Path, required=True, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
@@ -38,7 +34,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--name", default="", help="name of the model (default: the folder's)")
     add("--license", metavar="ID", help="licence of the model, such as mit (default: not stated)")
     add("--description", metavar="TEXT", help="what the model is and was trained on, for its card")
-    return parser.parse_args(argv)
 
 
 def read_options(text: str) -> dict[str, Any]:
@@ -66,10 +61,10 @@ def read_options(text: str) -> dict[str, Any]:
     return options
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
+def find_faults(arguments: argparse.Namespace) -> list[str]:
+    """List what is wrong with the options."""
     faults = []
-    if not arguments.data.is_dir():
+    if not any(arguments.data.glob("dict.*.txt")):
         faults.append(f"--data must be a folder made by fairseq-preprocess, but is {arguments.data}")
     if not arguments.checkpoint.is_file():
         faults.append(f"--checkpoint must be a file, but there is none at {arguments.checkpoint}")
@@ -78,10 +73,14 @@ def run(arguments: argparse.Namespace) -> None:
     for name, text in (("--name", arguments.name), ("--license", arguments.license or "")):
         if len(text.splitlines()) > 1:
             faults.append(f"{name} must be one line, but is {text!r}")
-    if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
-        faults.append(f"--output must be a new or empty folder, but {arguments.output} is not")
-    if faults:
-        raise ValueError("; ".join(faults))
+    output = arguments.output
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        faults.append(f"--output must be a new or empty folder, but {output} is not")
+    return faults
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
     search = read_options(arguments.search)
 
     from ..hub.export import Described, export
@@ -95,11 +94,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
 
 
-def main() -> None:
+COMMAND = Command(NAME, __doc__, add_options, run, find_faults)
+
+
+def main() -> int:
     """Run; an error is one line."""
-    with one_line_errors(NAME, ValueError, OSError, ImportError):
-        run(parse_arguments())
+    return COMMAND.main()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

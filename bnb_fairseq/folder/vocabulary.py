@@ -73,13 +73,20 @@ class Vocabulary(ABC):
         """Turn ids into detokenised text, special symbols left out."""
         return self.join([self.symbols[token] for token in tokens if token not in self._silent])
 
-    def words(self, tokens: Sequence[int]) -> list[int]:
-        """Number the words that the tokens belong to, from 0: a special symbol is a word of its own."""
-        numbers: list[int] = []
-        for token in tokens:
-            starts = token in self._silent or self.starts_word(self.symbols[token])
-            numbers.append(numbers[-1] + starts if numbers else 0)
+    def source_words(self, line: str, has_segments: bool = False) -> list[int | None]:
+        """Return, for each id of ``encode``, in which word of the line it lies; None for special symbols."""
+        numbers: list[int | None] = [None]
+        before = 0
+        for segment in line.split(SEGMENT_BREAK) if has_segments else [line]:
+            numbers += [before + number for number in self.word_numbers(segment.strip())]
+            numbers.append(None)
+            before += len(segment.split())
         return numbers
+
+    def target_words(self, tokens: Sequence[int]) -> list[int]:
+        """Return, for each id of a text without special symbols, in which word of the detokenised text it lies."""
+        symbols = [self.symbols[token] for token in tokens]
+        return [max(len(self.join(symbols[: i + 1]).split()) - 1, 0) for i in range(len(symbols))]
 
     @abstractmethod
     def split(self, text: str) -> list[int]:
@@ -90,8 +97,8 @@ class Vocabulary(ABC):
         """Join symbols into text, special ones left out."""
 
     @abstractmethod
-    def starts_word(self, symbol: str) -> bool:
-        """Return whether a symbol begins a word."""
+    def word_numbers(self, text: str) -> list[int]:
+        """Return, for each id of ``split``, in which word of the text it lies; white space separates words."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -115,8 +122,8 @@ class SubwordVocabulary(Vocabulary):
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return self.tokenizer.decode(symbols) if symbols else ""
 
-    def starts_word(self, symbol: str) -> bool:  # noqa: D102
-        return self.tokenizer.surface(symbol).word_initial
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        return self.tokenizer.word_numbers(text)
 
     def save(self, folder: Path) -> None:  # noqa: D102
         if isinstance(self.tokenizer, WordPiece):
@@ -140,8 +147,8 @@ class PlainVocabulary(Vocabulary):
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return " ".join(symbols)
 
-    def starts_word(self, symbol: str) -> bool:  # noqa: D102
-        return True
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        return list(range(len(text.split())))
 
     def save(self, folder: Path) -> None:  # noqa: D102
         (folder / PLAIN).write_text("".join(f"{symbol}\n" for symbol in self.symbols), encoding="utf-8", newline="\n")

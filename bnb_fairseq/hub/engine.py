@@ -70,6 +70,10 @@ class FairseqEngine:
             found = self._task.inference_step(generator, self._models, sample)
         return [[_on_cpu(hypothesis) for hypothesis in one[:nbest]] for one in found]
 
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return None: these models keep no weights of attention."""
+        return None
+
 
 _DEFAULTS = vars(GenerationConfig())
 

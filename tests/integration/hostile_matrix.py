@@ -80,6 +80,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
         "distill": [*module("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
         "tune": [*module("tune"), str(data), *path, "--cpu"],
+        "speed": [*module("speed"), str(checkpoint), "--data", str(data), "--cpu"],
         "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
         "score": [*module("score"), "checkpoints", str(data), *texts, "--cpu", f"x={checkpoint}"],
         "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],

@@ -27,7 +27,8 @@ NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
     "examples/squad_qg/squad_to_text.py",
-    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-score", "bnb-tune"),
+    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-score"),
+    *("bnb-speed", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -56,6 +57,7 @@ def command(name: str, setting: Setting, checkpoint: Path) -> list[object]:
 def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     """A short job for a command of the package or a script, in a folder of its own."""
     path = [setting.data_bin, "--path", checkpoint, "--cpu"]
+    quick = ["--batch-sizes", 8, "--runs", 1, "--sentences", 8]
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
@@ -65,6 +67,7 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
         "bnb-refinement": [*path, "--html", "page.html"],
         "bnb-score": ["texts", "x=output", "--source", "text", "--reference", "text", "--bootstrap", 10],
+        "bnb-speed": [checkpoint, "--data", setting.data_bin, "--cpu", *quick],
         "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")

@@ -73,7 +73,7 @@ def test_without_wordnet_the_others_go_on(main: Main, folder: Path, no_wordnet: 
         (["--metrics", "meteor"], "--metrics needs another metric beside meteor, which is left out"),
         (
             ["--metrics", "meteor", "chrf", "--picture", "x.png"],
-            "--picture needs bleu or rouge or meteor among --metrics, but they are chrf",
+            "--picture needs bleu or rouge or meteor among --metrics ... they are chrf",
         ),
     ],
 )

@@ -15,11 +15,17 @@ from bnb_fairseq.generation.build import build_nar_generator
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.network.length_control import Ctc
 
 MakeModel = Callable[..., BnbTransformer]
 SENTENCES = ([0, 5, 2], [0, 2], [0, 9, 6, 2])  # canvases of 3, 2 and 4 positions at a ratio of 1
 SYMBOLS = 3  # and the blank: at most 4 ** 4 alignments
 Texts = dict[tuple[int, ...], float]
+
+
+def ctc_of(model: BnbTransformer) -> Ctc:
+    assert isinstance(model.control, Ctc)
+    return model.control
 
 
 def batch() -> dict[str, Any]:
@@ -91,13 +97,13 @@ def test_the_texts_of_several_canvases_compete(model: BnbTransformer) -> None:
     for sentence, hypotheses in zip(SENTENCES, found, strict=True):
         single: dict[tuple[int, ...], float] = {}
         for length in (len(sentence), len(sentence) + 1):  # a canvas cannot be shorter than the source
-            model.control.upsample = length / len(sentence)
+            ctc_of(model).upsample = length / len(sentence)
             alone = NarGenerator([model], BnbDictionary(), GeneratorOptions(ctc_beam=4, nbest=4))
             tokens = {"src_tokens": torch.tensor([sentence]), "src_lengths": torch.tensor([len(sentence)])}
             for one in alone.generate([model], {"net_input": tokens})[0]:
                 text = tuple(one["tokens"].tolist())
                 single[text] = max(single.get(text, -math.inf), one["score"])
-        model.control.upsample = 1.0
+        ctc_of(model).upsample = 1.0
         expected = sorted(single, key=lambda text: -single[text])
         assert [tuple(one["tokens"].tolist()) for one in hypotheses] == expected
         assert [one["score"] for one in hypotheses] == pytest.approx([single[t] for t in expected], abs=1e-5)

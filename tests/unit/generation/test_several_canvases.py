@@ -19,6 +19,7 @@ from bnb_fairseq.generation.reranker import Reranker
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import complete_sizes
+from bnb_fairseq.network.length_control import Ctc
 
 MakeModel = Callable[..., BnbTransformer]
 MakeDictionary = Callable[[int], BnbDictionary]
@@ -32,6 +33,11 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 SENTENCES = ([0, 5, 7, 13, 4, 4, 2], [0, 2], [0, 9, 6, 2], [0, 8, 8, 8, 11, 2], [0, 4, 9, 12, 3, 5, 6, 10, 11, 2])
 PAD = 1
+
+
+def ctc_of(model: BnbTransformer) -> Ctc:
+    assert isinstance(model.control, Ctc)
+    return model.control
 
 
 def batch(sentences: tuple[list[int], ...] = SENTENCES) -> dict[str, Any]:
@@ -68,9 +74,9 @@ def bert2bert(make_dictionary: MakeDictionary) -> Bert2Bert:
 def wanted_lengths(model: BnbTransformer, sentence: list[int], count: int) -> list[int]:
     """The canvas lengths of one sentence, worked out in a loop."""
     if model.control.has_alignments:
-        usual = -int(-len(sentence) * model.control.upsample // 1)
+        usual = -int(-len(sentence) * ctc_of(model).upsample // 1)
         step = max(1, round(usual / 10))
-        shortest = len(sentence) if model.control.upsample >= 1 else 1
+        shortest = len(sentence) if ctc_of(model).upsample >= 1 else 1
         return [max(shortest, usual + step * offset) for offset in (0, 1, -1, 2, -2)][:count]
     with torch.no_grad():
         logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)]), torch.tensor([2])).length_logits
