@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -103,7 +104,7 @@ def export(
         described.name or output.name,
     )
     with new_folder(output) as folder:
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        _write_weights(weights, folder / WEIGHTS)
         for side, vocabulary in ((SOURCE, source), (TARGET, target)):
             (folder / side).mkdir()
             vocabulary.save(folder / side)
@@ -122,6 +123,13 @@ def _stored(model: nn.Module, dtype: str) -> dict[str, Tensor]:
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"--dtype {dtype} must hold all weights, but {name} has numbers beyond it, or no numbers")
     return weights
+
+
+def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # what the library makes of an OSError
+        raise OSError(str(error)) from error
 
 
 def _check_language_model(lm: Path, model: nn.Module, target: Vocabulary, options: Mapping[str, Any]) -> None:

@@ -232,6 +232,17 @@ def test_files_that_do_not_fit(run: Run, tmp_path: Path, trained: dict[str, Path
     assert str(tmp_path / "x.pt") in run("ctc", checkpoint=tmp_path / "x.pt")
 
 
+def test_an_interruption(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the last file leaves nothing."""
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bnb_fairseq.hub.export.write_card", interrupt)
+    run("ctc")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_a_type_does_not_hold(run: Run, trained: dict[str, Path], tmp_path: Path) -> None:
     state = torch.load(trained["ctc"])
     name = "decoder.head.bias"
