@@ -21,7 +21,7 @@ from .generation.options import GeneratorOptions, generator_options
 from .generation.scorer import build_scorer
 from .network.loading import load_network
 from .network.nar_network import NarNetwork
-from .network.options import NetworkOptions
+from .network.options import NetworkOptions, SymbolTable
 from .recent import Recent
 from .torch_compat import matmul_precision
 
@@ -55,6 +55,9 @@ class Engine(Protocol):
     longest: int
     options: Mapping[str, Any]
 
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:
+        """Check options; a ValueError if one is out of range, or does not fit the model or another."""
+
     def hypotheses(
         self,
         sources: Sequence[Sequence[int]],
@@ -73,9 +76,6 @@ class Engine(Protocol):
         Returns:
             For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
             on the CPU, of words and an end symbol), ``score``.
-
-        Raises:
-            ValueError: if options do not fit the model or each other.
         """
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
@@ -96,6 +96,21 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / WEIGHTS)
     except Exception as error:  # the library has an exception of its own, derived from Exception alone
         raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
+def check_search(network: NarNetwork, target: SymbolTable, nbest: int, search: Mapping[str, Any]) -> None:
+    """Check options of a non-autoregressive model.
+
+    Args:
+        network: the model.
+        target: the target vocabulary.
+        nbest: hypotheses wanted.
+        search: options by name.
+
+    Raises:
+        ValueError: if one is out of range, or does not fit the model or another.
+    """
+    NarGenerator([network], target, generator_options(SimpleNamespace(nbest=nbest, **search)))
 
 
 class NarEngine:
@@ -140,6 +155,9 @@ class NarEngine:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
         return cls(network, source, target, precision)
+
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
+        check_search(self.network, self.target, nbest, search)
 
     def hypotheses(  # noqa: D102
         self,

@@ -39,6 +39,14 @@ def instructions(problem: str, torch: bool, fairseq: Sequence[str]) -> str:
     return "\n".join([f"{problem} In this environment, run:", *(f"    {command}" for command in commands), *notes])
 
 
+def require_torch() -> None:
+    """Raise an ImportError with the command that installs torch unless it is installed."""
+    if not is_installed("torch"):
+        raise ImportError(
+            instructions("bnb_fairseq needs PyTorch, which pip does not install along with it.", True, ())
+        )
+
+
 def require_host() -> None:
     """Refuse to continue without torch and a fairseq that runs here.
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
-from .folder.manifest import AUTOREGRESSIVE, CONFIG, LANGUAGE_MODELS, Manifest
+from .folder.manifest import AUTOREGRESSIVE, CARD, CONFIG, LANGUAGE_MODEL, READ, SEARCH, SOURCE, TARGET, Manifest
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
 from .generation.confidence import Platt
+from .installation import require_torch
 from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
 
@@ -26,6 +28,9 @@ GLOSSARY_BEAM = 10  # of a search that a glossary switches on
 BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
+DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
+SURE = 1e-6  # how near to 0 and 1 a probability lies on the logit scale
+SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
 
@@ -113,10 +118,18 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind.
         """
+        require_torch()
         import torch
 
-        if engine not in ("auto", "torch"):
-            raise ValueError(f"engine must be auto or torch, but is {engine!r}")
+        for name, value, known in (
+            ("engine", engine, ("auto", "torch")),
+            ("device", device, DEVICES),
+            ("precision", precision, PRECISIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
         if threads is not None:
             if threads < 1:
                 raise ValueError(f"threads must be at least 1, but is {threads}")
@@ -125,11 +138,15 @@ class Translator:
         if data is not None:
             from .hub.engine import load_checkpoint
 
-            return load_checkpoint(path, Path(data), device)
+            return load_checkpoint(path, Path(data), device, precision)
         if not path.exists():
             path = _download(os.fspath(model))
-        if path.is_file() or not (path / CONFIG).is_file():
+        if path.is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
+        return cls._load_folder(path, device, precision)
+
+    @classmethod
+    def _load_folder(cls, path: Path, device: str, precision: str) -> "Translator":
         manifest = Manifest.read(path)
         loaded: Engine
         if manifest.architecture == AUTOREGRESSIVE:
@@ -143,8 +160,13 @@ class Translator:
         values = read_search(path, loaded.options)
         numbers = values.pop(CALIBRATION, None)
         calibration = None if numbers is None else Platt(**numbers)
-        lm = next((path / name for name in LANGUAGE_MODELS if name in manifest.files), None)
-        return cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
+        lm = path / LANGUAGE_MODEL if LANGUAGE_MODEL in manifest.files else None
+        translator = cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
+        try:
+            translator._options(1, "auto", {})
+        except ValueError as error:
+            raise ValueError(f"{path / SEARCH}: {error}") from error
+        return translator
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text, [CLS] and [SEP] counted, as ``longest`` is."""
@@ -186,7 +208,7 @@ class Translator:
             raise TypeError("texts must be a list of strings")
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
-        chosen = self._options(search, options)
+        chosen = self._options(nbest, search, options)
         terms = self._glossary(glossary) if glossary else None
         if terms is not None and chosen.get(BEAM) == 0:
             chosen[BEAM] = GLOSSARY_BEAM
@@ -199,12 +221,13 @@ class Translator:
             for one in parts
         ]
 
-    def _options(self, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the options of a call together; a refinement leaves the folder's search of texts out."""
+    def _options(self, nbest: int, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
         if search not in ("auto", "none"):
             raise ValueError(f"search must be auto or none, but is {search!r}")
         check_options(given, self._engine.options, "translate")
-        plain = search == "none" or (given.get(REFINEMENT, 0) > 0 and BEAM not in given)
+        refines = given.get(REFINEMENT, 0) > 0 and BEAM not in given
+        plain = search == "none" or refines or given.get(BEAM) == 0
         chosen = {**(self._engine.options if plain else self.search), **given}
         if chosen.get(LM_WEIGHT):
             if self._lm is None:
@@ -212,10 +235,14 @@ class Translator:
                     f"{LM_WEIGHT} must be 0 for a model folder without a language model, but is {chosen[LM_WEIGHT]}"
                 )
             chosen["ctc_lm_path"] = str(self._lm)
+        self._engine.check(nbest, chosen)
         return chosen
 
     def _pieces(self, text: str) -> list[Piece] | str:
         """Split a text that is too long, or return why it cannot be translated."""
+        if surrogate := SURROGATE.search(text):
+            where = surrogate.start() + 1
+            return f"the text must be Unicode, but its character {where:,} is half of a pair of surrogates"
         if self._segments > 1:
             if fault := _segment_fault(text):
                 return fault
@@ -384,7 +411,8 @@ def _download(name: str) -> Path:
     except ImportError as error:
         raise ImportError(f"{name!r} is no folder; to fetch it from the hub, pip install huggingface_hub") from error
     try:
-        return Path(snapshot_download(name))
+        wanted = [CONFIG, CARD, *READ, f"{SOURCE}/*", f"{TARGET}/*"]
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"there is no folder {name!r}, and the hub gives no model of this name: {reason}") from error

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import ChoiceEnum
 
-from ..models.config import BnbTransformerConfig, require_sizes
+from ..models.config import BnbTransformerConfig, autoregressive_options
 from ..models.freezing import split_parts
+from ..network.options import require_sizes
 from ..problems import Problems
 
 CLASSIFY_WITH_CHOICES = ChoiceEnum(["encoder", "decoder"])
@@ -36,7 +37,7 @@ def check_options(cfg: BnbClassifierConfig) -> None:
     """
     problems = Problems("bnb_classifier")
     mode = str(cfg.classify_with)
-    require_sizes(cfg, problems)
+    require_sizes(autoregressive_options(cfg), problems)
     problems.require(0 <= cfg.pooler_dropout < 1, "pooler-dropout", "must lie in [0, 1)", cfg.pooler_dropout)
     if mode == "encoder":
         constraint = "needs --classify-with decoder"

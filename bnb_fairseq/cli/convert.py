@@ -1,7 +1,7 @@
-"""Convert checkpoints between the published BERT-NAR-BERT code, fairseq and HuggingFace's transformers.
+"""Convert checkpoints between the published BERT-NAR-BERT code, fairseq, HuggingFace's transformers and model folders.
 
 A seed checkpoint is a folder as the published code saves it: config.json with pytorch_model.bin or model.safetensors.
-Files are written completely or not at all.
+A model folder is what bnb-export writes. Files are written completely or not at all.
 """
 
 import sys
@@ -14,7 +14,7 @@ DATA_HELP = "folder of the dictionaries (default: the checkpoint's own folder, o
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the four conversions."""
+    """Add the conversions."""
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str) -> ArgumentParser:
@@ -50,6 +50,10 @@ def add_options(parser: ArgumentParser) -> None:
     add("directory", type=Path, metavar="DIR", help="folder to make")
     add("--data", type=Path, metavar="FOLDER", help=DATA_HELP)
 
+    add = command("folder-to-fairseq", "write a fairseq checkpoint, and dictionaries beside it").add_argument
+    add("directory", type=Path, metavar="FOLDER", help="model folder")
+    add("output", type=Path, metavar="OUT.pt", help="checkpoint to write")
+
     add = command("verify", "compare this package's model with numbers that the original printed").add_argument
     add("directory", type=Path, metavar="DIR", help="seed checkpoint")
     add("expected", type=Path, metavar="EXPECTED.safetensors", help="the original's inputs and outputs")
@@ -58,6 +62,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run one conversion; the exit status is 1 if ``verify`` found a difference."""
+    from ..conversion.folder import folder_to_fairseq
     from ..conversion.hf import fairseq_to_hf
     from ..conversion.seed import fairseq_to_seed, seed_to_fairseq
     from ..conversion.verification import table, verify
@@ -71,6 +76,8 @@ def run(arguments: Namespace) -> int:
         lines = fairseq_to_seed(arguments.checkpoint, arguments.directory, arguments.data)
     elif arguments.command == "fairseq-to-hf":
         lines = fairseq_to_hf(arguments.checkpoint, arguments.directory, arguments.data)
+    elif arguments.command == "folder-to-fairseq":
+        lines = folder_to_fairseq(arguments.directory, arguments.output)
     else:
         rows = verify(arguments.directory, arguments.expected, arguments.tolerance)
         lines, status = table(rows), int(not all(row.ok for row in rows))

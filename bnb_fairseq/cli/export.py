@@ -49,10 +49,12 @@ def read_options(text: str) -> dict[str, Any]:
         OSError: if the file cannot be read.
         ValueError: if it is no such object.
     """
-    source = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+    is_json = text.lstrip().startswith("{")
+    if not is_json and not Path(text).is_file():
+        raise ValueError(f"--search must be JSON or a file of it, but there is no file {text}")
     try:
-        options = json.loads(source)
-    except ValueError as error:
+        options = json.loads(text if is_json else Path(text).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"--search must be JSON or a file of it, but is {text!r}: {error}") from error
     if not isinstance(options, dict):
         raise ValueError(f"--search must be a JSON object, but is {text!r}")
@@ -66,6 +68,11 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
         faults.append(f"--data must be a folder made by fairseq-preprocess, but is {arguments.data}")
     if not arguments.checkpoint.is_file():
         faults.append(f"--checkpoint must be a file, but there is none at {arguments.checkpoint}")
+    if arguments.lm is not None and not arguments.lm.is_file():
+        faults.append(f"--lm must be a file, but there is none at {arguments.lm}")
+    for name, text in (("--name", arguments.name), ("--license", arguments.license or "")):
+        if len(text.splitlines()) > 1:
+            faults.append(f"{name} must be one line, but is {text!r}")
     output = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         faults.append(f"--output must be a new or empty folder, but {output} is not")

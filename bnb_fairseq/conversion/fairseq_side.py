@@ -9,6 +9,7 @@ from fairseq import options, utils
 from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -61,40 +62,87 @@ class Trained(NamedTuple):
         )
 
 
-def training_config(model_options: Mapping[str, Any], data: Path, languages: tuple[str, str]) -> Any:
-    """Make fairseq-train's configuration of ``bnb_transformer``.
+class Training(NamedTuple):
+    """What a training is called in fairseq.
+
+    Attributes:
+        architecture: ``--arch``.
+        criterion: ``--criterion``.
+        criterion_class: its class's name, which a checkpoint has.
+        task: ``--task``.
+    """
+
+    architecture: str = "bnb_transformer"
+    criterion: str = "bnb_loss"
+    criterion_class: str = "BnbLoss"
+    task: str = "translation_bnb"
+
+
+NON_AUTOREGRESSIVE = Training()
+
+
+def training_config(
+    model_options: Mapping[str, Any], data: Path, languages: tuple[str, str], training: Training = NON_AUTOREGRESSIVE
+) -> Any:
+    """Make the configuration that fairseq-train makes of such options.
 
     Args:
-        model_options: options of ``bnb_transformer`` by field name.
+        model_options: options of the model by field name.
         data: folder of the dictionaries.
         languages: source and target language.
+        training: names of the training's parts.
 
     Returns:
         fairseq's configuration, every field set.
     """
-    line = [str(data), "--task", "translation_bnb", "--source-lang", languages[0], "--target-lang", languages[1]]
-    line += ["--arch", "bnb_transformer", "--criterion", "bnb_loss", "--optimizer", "adam"]
+    line = [str(data), "--task", training.task, "--source-lang", languages[0], "--target-lang", languages[1]]
+    line += ["--arch", training.architecture, "--criterion", training.criterion, "--optimizer", "adam"]
     line += option_words(model_options)
     return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), line))
 
 
 def option_words(model_options: Mapping[str, Any]) -> list[str]:
-    """Options as words of a command line."""
-    return [word for name, value in model_options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    """Write options as words of a command line; a switch that is off is left out."""
+    words = []
+    for name, value in model_options.items():
+        if value is not False:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return words
 
 
-def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTask, BnbTransformer]:
-    """Build task and model as fairseq does for a checkpoint: with random weights, from ``training_config``."""
-    task = TranslationBnbTask(cfg.task, *dictionaries)
-    model: BnbTransformer = task.build_model(cfg.model, from_checkpoint=True)
-    return task, model
+def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTask, Any]:
+    """Build task and model, as loading a checkpoint does.
+
+    Args:
+        cfg: from ``training_config``.
+        dictionaries: source and target dictionary.
+
+    Returns:
+        The task, and the model with random weights.
+    """
+    task: TranslationBnbTask = TASK_REGISTRY[cfg.task._name](cfg.task, *dictionaries)
+    return task, task.build_model(cfg.model, from_checkpoint=True)
 
 
 def save_checkpoint(
-    path: Path, cfg: Any, task: TranslationBnbTask, parameters: Mapping[str, Tensor], keepsake: Keepsake
+    path: Path,
+    cfg: Any,
+    task: TranslationBnbTask,
+    parameters: Mapping[str, Tensor],
+    keepsake: Keepsake | None,
+    criterion: str = NON_AUTOREGRESSIVE.criterion_class,
 ) -> None:
-    """Write a checkpoint as fairseq does before the first update, with the keepsake, which fairseq ignores."""
-    history = {"criterion_name": "BnbLoss", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}
+    """Write a checkpoint with fairseq's own entries, before the first update, and one for the way back.
+
+    Args:
+        path: the file.
+        cfg: from ``training_config``.
+        task: the task.
+        parameters: our parameters by name.
+        keepsake: what the model has no place for; fairseq does not look at it; None: nothing.
+        criterion: class of the criterion.
+    """
+    history = {"criterion_name": criterion, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}
     state = {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
@@ -103,7 +151,7 @@ def save_checkpoint(
         "optimizer_history": [history],
         "task_state": {**task.state_dict(), DIGEST: tensor_digest(parameters)},
         "extra_state": {"train_iterator": dict(FIRST_EPOCH), "previous_training_time": 0.0},
-        SEED_ENTRY: keepsake.entry(),
+        **({} if keepsake is None else {SEED_ENTRY: keepsake.entry()}),
     }
     torch.save(state, path)
 

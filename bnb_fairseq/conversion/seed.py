@@ -83,7 +83,7 @@ def seed_to_fairseq(
     parameters, keepsake = from_seed(seed, model.state_dict())
     names = [f"dict.{language}.txt" for language in languages]
     for name, dictionary in zip(names, dictionaries, strict=True):
-        _keep_others(folder / name, dictionary)
+        keep_others(folder / name, dictionary)
     with staging(folder) as lent:
         for name, dictionary in zip(names, dictionaries, strict=True):
             dictionary.save(str(lent / name))
@@ -97,7 +97,7 @@ def seed_to_fairseq(
     ]
 
 
-def _keep_others(path: Path, dictionary: BnbDictionary) -> None:
+def keep_others(path: Path, dictionary: BnbDictionary) -> None:
     """Refuse to overwrite another dictionary, which data or checkpoints may depend on."""
     if not path.exists():
         return

@@ -176,6 +176,13 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     Raises:
         ValueError: if a file is missing or damaged.
     """
+    try:
+        return _load(folder)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{folder}: its files must be UTF-8, but one is not ({error})") from error
+
+
+def _load(folder: Path) -> Vocabulary:
     if (folder / WORDPIECE).is_file():
         tokenizer = WordPiece(read_tokenizer(folder / WORDPIECE), str(folder / WORDPIECE))
         tokenizer.spaces, tokenizer.has_own_spaces = Spaces.load(require_file(folder / SPACES)), True

@@ -6,13 +6,13 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.layers import LayerSizes
-from ..network.options import NetworkOptions
+from ..network.options import CHOICES, AutoregressiveOptions, NetworkOptions, require_network
 from ..problems import Problems
 from .freezing import PARTS, split_parts
 
-LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
-CTC_CANVAS_CHOICES = ChoiceEnum(["mask", "repeat"])
-CTC_BLANK_CHOICES = ChoiceEnum(["new", "pad", "mask"])
+LENGTH_CONTROL_CHOICES = ChoiceEnum(list(CHOICES["length_control"]))
+CTC_CANVAS_CHOICES = ChoiceEnum(list(CHOICES["ctc_canvas"]))
+CTC_BLANK_CHOICES = ChoiceEnum(list(CHOICES["ctc_blank"]))
 LATENT_CHOICES = ChoiceEnum(["deterministic", "vae"])
 CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
 
@@ -187,6 +187,30 @@ def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
     )
 
 
+def autoregressive_options(cfg: BertSeq2SeqConfig) -> AutoregressiveOptions:
+    """Collect what every network has, of options with every size set."""
+    return AutoregressiveOptions(
+        encoder=layer_sizes(cfg, "encoder"),
+        decoder=layer_sizes(cfg, "decoder"),
+        encoder_positions=int(cfg.encoder_positions or 0),
+        decoder_positions=int(cfg.decoder_positions or 0),
+        untie_output=bool(cfg.untie_output),
+    )
+
+
+def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, Any]:
+    """Return the options of a model that has such a network, by the names of their fields."""
+    values = network.to_json()
+    encoder = values["encoder"]  # whose dropouts and epsilon are the decoder's, too
+    for side in ("encoder", "decoder"):
+        sizes = values.pop(side)
+        values |= {f"{side}_{name}": sizes[name] for name in SIZE_FIELDS if name != "positions"}
+    values |= {name: encoder[name] for name in ("dropout", "attention_dropout", "layer_norm_eps")}
+    if "vae" in values:
+        values["latent"] = "vae" if values.pop("vae") else "deterministic"
+    return values
+
+
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
     """Fill in an architecture's sizes, unless a BERT or a checkpoint sets its own.
 
@@ -198,20 +222,6 @@ def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
         return
     for side in ("encoder", "decoder"):
         complete_sizes(cfg, side, sizes)
-
-
-def require_sizes(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
-    """Note sizes and dropout probabilities that are out of range; ``cfg`` must have every size set."""
-    for side in ("encoder", "decoder"):
-        for name in SIZE_FIELDS:
-            value = getattr(cfg, f"{side}_{name}")
-            problems.require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
-        width, heads = getattr(cfg, f"{side}_embed_dim"), getattr(cfg, f"{side}_attention_heads")
-        divides = heads >= 1 and width % heads == 0
-        problems.require(divides, f"{side}-attention-heads", f"must divide the width {width}", heads)
-    for name in ("dropout", "attention_dropout"):
-        value = getattr(cfg, name)
-        problems.require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
 
 
 def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
@@ -231,43 +241,10 @@ def check_options(cfg: BnbTransformerConfig) -> None:
     Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_transformer")
-    require_sizes(cfg, problems)
-    finite = 0 < cfg.ctc_upsample < float("inf")
-    problems.require(finite, "ctc-upsample", "must be above 0 and finite", cfg.ctc_upsample)
-    problems.require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
-    problems.require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
-    problems.require(
-        cfg.latent_size != 0 or str(cfg.latent) != "vae",
-        "latent-size",
-        "must be positive with --latent vae",
-        cfg.latent_size,
-    )
-    problems.require(
-        cfg.latent_size > 0 or cfg.encoder_embed_dim == cfg.decoder_embed_dim,
-        "latent-size",
-        f"must be positive if encoder and decoder differ in width ({cfg.encoder_embed_dim}, {cfg.decoder_embed_dim})",
-        cfg.latent_size,
-    )
-    problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
-    _require_canvas_length(cfg, problems)
+    require_network(network_options(cfg), problems)
     require_freezable(cfg, problems)
     _require_trained_blank(cfg, problems)
     problems.raise_if_any()
-
-
-def _require_canvas_length(cfg: BnbTransformerConfig, problems: Problems) -> None:
-    length = cfg.ctc_canvas_length
-    if length == 0:
-        return
-    longest = min(cfg.encoder_positions or 0, cfg.decoder_positions or 0)
-    constraint = f"must lie between 0 and the {longest} positions of encoder and decoder"
-    problems.require(0 <= length <= longest, "ctc-canvas-length", constraint, length)
-    control = str(cfg.length_control)
-    problems.require(control == "ctc", "ctc-canvas-length", "needs --length-control ctc", f"set with {control}")
-    for name in ("ctc_upsample", "ctc_canvas"):
-        value, default = getattr(cfg, name), getattr(BnbTransformerConfig, name)
-        option = name.replace("_", "-")
-        problems.require(value == default, option, f"must be {default} with --ctc-canvas-length", value)
 
 
 def _require_trained_blank(cfg: BnbTransformerConfig, problems: Problems) -> None:

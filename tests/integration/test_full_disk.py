@@ -57,6 +57,13 @@ def test_averaging(good: Path, tmp_path: Path) -> None:  # noqa: F811
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_export(good: Path, tmp_path: Path) -> None:  # noqa: F811
+    words = ["--checkpoint", good, "--data", good.parent, "--output", "out/model"]
+    said = run_without_room("bnb-export", *words, folder=tmp_path)
+    assert said.startswith(f"bnb-export: {tmp_path}/out/model cannot be written: ")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["log", "out"]
+
+
 def test_ngram_model(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("".join(f"{i} {i + 1}\n" for i in range(2000)))

@@ -103,7 +103,7 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         "--encoder-attention-heads ... width 16 ... 0",
         "--decoder-attention-heads ... width 10 ... 4",
         "--dropout ... [0, 1) ... 2.0",
-        "--ctc-upsample ... 0 ... finite ... 0",
+        "--ctc-upsample ... 0 ... finite ... 0.0",
         "--latent-size ... width (16, 10) ... 0",
     ]
     with pytest.raises(ValueError, match=naming(*problems)):
