@@ -12,6 +12,8 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer, bnb_transformer_s
 from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig, check_options, complete_sizes, layer_sizes
 from bnb_fairseq.modules.layers import LayerSizes
 
+from ...facts import names
+
 MakeConfig = Callable[..., BnbTransformerConfig]
 BERT_BASE = [12, 768, 3072, 12, 512]
 
@@ -41,50 +43,50 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"),
+    ("options", "facts"),
     [
-        ({"encoder_layers": 0}, "--encoder-layers must be at least 1, but is 0"),
-        ({"decoder_ffn_embed_dim": 0}, "--decoder-ffn-embed-dim must be at least 1, but is 0"),
-        ({"decoder_positions": -1}, "--decoder-positions must be at least 1, but is -1"),
-        ({"encoder_attention_heads": 3}, "--encoder-attention-heads must divide the width 16, but is 3"),
-        ({"ctc_upsample": 0.0}, "--ctc-upsample must be above 0 and finite, but is 0.0"),
-        ({"ctc_upsample": -0.5}, "--ctc-upsample must be above 0 and finite, but is -0.5"),
-        ({"ctc_upsample": float("inf")}, "--ctc-upsample must be above 0 and finite, but is inf"),
-        ({"ctc_upsample": float("nan")}, "--ctc-upsample must be above 0 and finite, but is nan"),
-        ({"length_range": 0}, "--length-range must be at least 1, but is 0"),
-        ({"latent_size": -1}, "--latent-size must not be negative, but is -1"),
+        ({"encoder_layers": 0}, ["--encoder-layers", "1", "0"]),
+        ({"decoder_ffn_embed_dim": 0}, ["--decoder-ffn-embed-dim", "1", "0"]),
+        ({"decoder_positions": -1}, ["--decoder-positions", "1", "-1"]),
+        ({"encoder_attention_heads": 3}, ["--encoder-attention-heads", "16", "3"]),
+        ({"ctc_upsample": 0.0}, ["--ctc-upsample", "0", "finite", "0.0"]),
+        ({"ctc_upsample": -0.5}, ["--ctc-upsample", "0", "finite", "-0.5"]),
+        ({"ctc_upsample": float("inf")}, ["--ctc-upsample", "0", "finite", "inf"]),
+        ({"ctc_upsample": float("nan")}, ["--ctc-upsample", "0", "finite", "nan"]),
+        ({"length_range": 0}, ["--length-range", "1", "0"]),
+        ({"latent_size": -1}, ["--latent-size", "-1"]),
         (
             {"latent_size": 0, "decoder_embed_dim": 32},
-            "--latent-size must be positive where encoder and decoder differ in width (16, 32), but is 0",
+            ["--latent-size", "16", "32", "0"],
         ),
-        ({"dropout": 1.0}, "--dropout must lie in [0, 1), but is 1.0"),
-        ({"attention_dropout": -0.1}, "--attention-dropout must lie in [0, 1), but is -0.1"),
-        ({"latent_dropout": 1.5}, "--latent-dropout must lie in [0, 1), but is 1.5"),
-        ({"latent": "vae", "latent_size": 0}, "--latent-size must be positive with --latent vae, but is 0"),
+        ({"dropout": 1.0}, ["--dropout", "0", "1", "1.0"]),
+        ({"attention_dropout": -0.1}, ["--attention-dropout", "0", "1", "-0.1"]),
+        ({"latent_dropout": 1.5}, ["--latent-dropout", "0", "1", "1.5"]),
+        ({"latent": "vae", "latent_size": 0}, ["--latent-size", "--latent", "vae", "0"]),
         (
             {"ctc_canvas_length": 31, "encoder_positions": 30},
-            "--ctc-canvas-length must lie between 0 and the 30 positions of encoder and decoder, but is 31",
+            ["--ctc-canvas-length", "0", "30", "31"],
         ),
         (
             {"ctc_canvas_length": -1, "decoder_positions": 20},
-            "--ctc-canvas-length must lie between 0 and the 20 positions of encoder and decoder, but is -1",
+            ["--ctc-canvas-length", "0", "20", "-1"],
         ),
         (
             {"ctc_canvas_length": 8, "length_control": "length"},
-            "--ctc-canvas-length needs --length-control ctc, but is set with length",
+            ["--ctc-canvas-length", "--length-control", "ctc", "length"],
         ),
         (
             {"ctc_canvas_length": 8, "ctc_upsample": 3.0},
-            "--ctc-upsample must stay 2.0 with --ctc-canvas-length, but is 3.0",
+            ["--ctc-upsample", "2.0", "--ctc-canvas-length", "3.0"],
         ),
         (
             {"ctc_canvas_length": 8, "ctc_canvas": "repeat"},
-            "--ctc-canvas must stay mask with --ctc-canvas-length, but is repeat",
+            ["--ctc-canvas", "mask", "--ctc-canvas-length", "repeat"],
         ),
     ],
 )
-def test_each_bad_option(options: dict[str, object], problem: str, make_config: MakeConfig) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape('bnb_transformer: ' + problem)}$"):
+def test_each_bad_option(options: dict[str, object], facts: list[str], make_config: MakeConfig) -> None:
+    with pytest.raises(ValueError, match=names("bnb_transformer", *facts)):
         check_options(make_config(**options))
 
 
@@ -97,16 +99,18 @@ def test_all_bad_options_are_in_one_error(make_config: MakeConfig) -> None:
         latent_size=0,
         dropout=2.0,
     )
-    with pytest.raises(ValueError, match=r"^bnb_transformer: ") as refusal:
+    with pytest.raises(ValueError, match=names("bnb_transformer")) as refusal:
         check_options(config)
-    assert str(refusal.value).removeprefix("bnb_transformer: ").split("; ") == [
-        "--encoder-attention-heads must be at least 1, but is 0",
-        "--encoder-attention-heads must divide the width 16, but is 0",
-        "--decoder-attention-heads must divide the width 10, but is 4",
-        "--dropout must lie in [0, 1), but is 2.0",
-        "--ctc-upsample must be above 0 and finite, but is 0",
-        "--latent-size must be positive where encoder and decoder differ in width (16, 10), but is 0",
+    expected = [
+        ["--encoder-attention-heads", "1", "0"],
+        ["--encoder-attention-heads", "16", "0"],
+        ["--decoder-attention-heads", "10", "4"],
+        ["--dropout", "0", "1", "2.0"],
+        ["--ctc-upsample", "0", "finite", "0"],
+        ["--latent-size", "16", "10", "0"],
     ]
+    for problem, facts in zip(str(refusal.value).split("; "), expected, strict=True):
+        assert re.match(names(*facts), problem)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_good_options(options: dict[str, object], make_config: MakeConfig) -> No
 
 def test_the_model_checks_its_options(make_model: Callable[..., BnbTransformer]) -> None:
     for options in ({"latent_size": 0, "decoder_embed_dim": 32}, {"ctc_upsample": 0}):
-        with pytest.raises(ValueError, match=r"^bnb_transformer: --"):
+        with pytest.raises(ValueError, match=names("bnb_transformer")):
             make_model(**options)
 
 

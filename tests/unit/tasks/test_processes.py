@@ -14,6 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 from bnb_fairseq.compat import torchrun_address
 from bnb_fairseq.processes import TORCHRUN, check_command_line, check_joined, draw_other_numbers, join_torchrun
 
+from ...facts import names
 from .conftest import NON_AUTOREGRESSIVE
 from .test_training_step import one_step
 
@@ -51,21 +52,21 @@ def set_joined(monkeypatch: pytest.MonkeyPatch, processes: int, rank: int = 0) -
 
 
 @pytest.mark.parametrize(
-    ("gpus", "line", "message"),
+    ("gpus", "line", "facts"),
     [
-        (0, [TRAIN, "data", *WORLD], "train without GPUs, .* is 2; use torchrun --nproc_per_node 2 .* --cpu"),
-        (0, [TRAIN, "data", *WORLD, *METHOD, "--cpu"], "train with --cpu, .* is 2; use torchrun"),
-        (0, [TRAIN, *WORLD, "--distributed-no-spawn", "--distributed-port", "1"], "train .* is 2; use torchrun"),
-        (4, [TRAIN, "data", "--cpu"], "train with --cpu, .* is 4 by default, the number of GPUs; use torchrun"),
-        (1, [TRAIN, "--cpu", "--distributed-world-size=3", *METHOD], "train .* is 3; use .*nproc_per_node 3"),
-        (0, [VALIDATE, "data", *WORLD, *METHOD], "validate without GPUs, .* is 2; leave it out"),
+        (0, [TRAIN, "data", *WORLD], ["fairseq-train", "GPUs", "2", "torchrun", "--nproc_per_node", "2", "--cpu"]),
+        (0, [TRAIN, "data", *WORLD, *METHOD, "--cpu"], ["fairseq-train", "--cpu", "2", "torchrun"]),
+        (0, [TRAIN, *WORLD, "--distributed-no-spawn", "--distributed-port", "1"], ["fairseq-train", "2", "torchrun"]),
+        (4, [TRAIN, "data", "--cpu"], ["fairseq-train", "--cpu", "4", "GPUs", "torchrun"]),
+        (1, [TRAIN, "--cpu", "--distributed-world-size=3", *METHOD], ["fairseq-train", "3", "--nproc_per_node", "3"]),
+        (0, [VALIDATE, "data", *WORLD, *METHOD], ["fairseq-validate", "GPUs", "2"]),
     ],
 )
 def test_command_lines_for_which_fairseq_starts_no_process(
-    gpus: int, line: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+    gpus: int, line: list[str], facts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_gpus(monkeypatch, gpus)
-    with pytest.raises(ValueError, match=f"--distributed-world-size must be 1 for fairseq-{message}"):
+    with pytest.raises(ValueError, match=names("--distributed-world-size", "1", *facts)):
         check_command_line(line)
 
 
@@ -94,20 +95,20 @@ def test_no_task_trains_beside_processes_that_torchrun_has_started(
     cfg = config(*NON_AUTOREGRESSIVE, "--cpu", "--save-dir", "mine")
     task: Any = object.__new__(TASK_REGISTRY[name])
     task.cfg = cfg.task
-    with pytest.raises(ValueError, match=r"started 2 processes .* --save-dir mine; use torchrun .* DATA \.\.\. --cpu"):
+    with pytest.raises(ValueError, match=names("2", "--save-dir", "mine", "torchrun", "DATA", "--cpu")):
         task.build_model(cfg.model)
 
 
 def test_options_for_processes_that_are_not_there(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     check_joined(config(*NON_AUTOREGRESSIVE))
     two = config(*NON_AUTOREGRESSIVE, *WORLD, "--ddp-backend", "legacy_ddp")
-    with pytest.raises(ValueError, match=r"--distributed-world-size must be .* together, 1, but is 2; use torchrun"):
+    with pytest.raises(ValueError, match=names("--distributed-world-size", "1", "2")):
         check_joined(two)
     set_joined(monkeypatch, 2)
     check_joined(two)
-    with pytest.raises(ValueError, match=r"--ddp-backend must be legacy_ddp .* on CPUs, but is pytorch_ddp"):
+    with pytest.raises(ValueError, match=names("--ddp-backend", "legacy_ddp", "CPUs", "pytorch_ddp")):
         check_joined(config(*NON_AUTOREGRESSIVE, *WORLD))
-    with pytest.raises(ValueError, match=r"--distributed-world-size must be .* together, 2, but is 1"):
+    with pytest.raises(ValueError, match=names("--distributed-world-size", "2", "1")):
         check_joined(config(*NON_AUTOREGRESSIVE))
     set_gpus(monkeypatch, 2)
     check_joined(config(*NON_AUTOREGRESSIVE, *WORLD))
@@ -142,17 +143,17 @@ def test_torchrun_sets_the_options(joined: Callable[..., Any], monkeypatch: pyte
 
 def test_options_that_contradict_torchrun(joined: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     set_torchrun(monkeypatch, 2)
-    with pytest.raises(ValueError, match=r"--distributed-world-size must be left .* 2, but is 3; --distributed-init"):
+    with pytest.raises(ValueError, match=names("--distributed-world-size", "2", "3", "--distributed-init-method")):
         joined("--distributed-world-size", "3", *METHOD)
     set_gpus(monkeypatch, 1)
-    with pytest.raises(ValueError, match="--nproc_per_node must be at most 1, the number of GPUs, but is 2"):
+    with pytest.raises(ValueError, match=names("--nproc_per_node", "1", "GPUs", "2")):
         joined()
     set_gpus(monkeypatch, 2)
     for name, value in {"USE_AGENT_STORE": True, "MAX_RESTARTS": 1}.items():
         monkeypatch.setenv(f"TORCHELASTIC_{name}", str(value))
     joined()
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="--max-restarts on 2 machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+    with pytest.raises(ValueError, match=names("--max-restarts", "2", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")):
         joined()
 
 
