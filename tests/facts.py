@@ -10,3 +10,8 @@ def names(*facts: object) -> str:
     """
     words = [rf"(?<![\w-])(?<!\w\.){re.escape(str(fact))}(?![.-]?\w)" for fact in facts]
     return rf"\A.*{'.*'.join(words)}.*\Z"
+
+
+def named(output: str, *facts: object) -> bool:
+    """Whether a line of a command's output names all facts, see ``names``."""
+    return any(re.match(names(*facts), line) for line in output.splitlines())

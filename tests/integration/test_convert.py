@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..conftest import ROOT
+from ..facts import named
 from . import forked
 
 SEED = ROOT / "tests" / "fixtures" / "seed-checkpoint"
@@ -166,11 +167,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
     seed = changed_seed(tmp_path / "seed", spoil)
     told = convert("seed-to-fairseq", seed, tmp_path / "out" / "x.pt", status=1)
-    assert told.splitlines()[-1] == (
-        f"bnb-convert: {seed}: its tensors do not fit its config.json: encoder.pooler.dense.bias is missing; "
-        "enc_to_dec_proj.weight is not a tensor known here; decoder.linear.weight has shape (32, 9), but must have "
-        "(32, 8)"
-    )
+    facts = ("encoder.pooler.dense.bias", "enc_to_dec_proj.weight", "decoder.linear.weight", "(32, 9)", "(32, 8)")
+    assert named(told.splitlines()[-1], "bnb-convert", seed, "config.json", *facts)
     assert [path.name for path in tmp_path.iterdir()] == ["seed"]
 
 

@@ -74,7 +74,7 @@ def sentences() -> list[str]:
 
 
 def comparable(text: str, run: Run) -> str:
-    """WordPiece text without spaces, which were put by rules, and without ``##`` at the beginning, which was left there."""
+    """WordPiece text without spaces, which went by rules there, and without ``##`` at the beginning, which stayed there."""
     return text.replace(" ", "").removeprefix("##") if run.data == "wordpiece" else text
 
 

@@ -67,10 +67,8 @@ def test_others_are_refused(arguments: list[str], metric: str, listed: str, conf
     cfg = config(*arguments, "--best-checkpoint-metric", metric)
     task = TranslationBnbTask.setup_task(cfg.task)
     task.build_model(cfg.model)
-    with pytest.raises(ValueError, match=names("--best-checkpoint-metric")) as error:
+    with pytest.raises(ValueError, match=names("--best-checkpoint-metric", listed, metric)):
         task.build_criterion(cfg.criterion)
-    assert listed in str(error.value)
-    assert str(error.value).endswith(f"but is {metric}")
     saved = TranslationBnbTask.setup_task(cfg.task)
     saved.build_model(cfg.model, from_checkpoint=True)
     saved.build_criterion(cfg.criterion)  # nothing is trained

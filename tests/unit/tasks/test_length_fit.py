@@ -72,20 +72,19 @@ def test_a_ratio_is_enough_only_above_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "facts"),
     [
-        ({"ctc_upsample": 0.5}, "--ctc-upsample must be at least 1.34, but is 0.5: 100.0% of 4 training pairs need"),
-        ({"ctc_upsample": 1.2}, "--ctc-upsample must be at least 1.34, but is 1.2: 75.0% of 4"),
-        ({"ctc_canvas_length": 4}, "--ctc-canvas-length must be at least 5, but is 4: 75.0% of 4"),
-        ({"length_control": "length", "length_range": 1}, "--length-range must be at least 2, but is 1: 75.0% of 4"),
+        ({"ctc_upsample": 0.5}, ["--ctc-upsample", "1.34", "0.5", "100.0%", "4"]),
+        ({"ctc_upsample": 1.2}, ["--ctc-upsample", "1.34", "1.2", "75.0%", "4"]),
+        ({"ctc_canvas_length": 4}, ["--ctc-canvas-length", "5", "4", "75.0%", "4"]),
+        ({"length_control": "length", "length_range": 1}, ["--length-range", "2", "1", "75.0%", "4"]),
     ],
 )
-def test_most_do_not_fit(options: dict[str, Any], message: str, make_config: MakeConfig) -> None:
+def test_most_do_not_fit(options: dict[str, Any], facts: list[str], make_config: MakeConfig) -> None:
     """Sources of 3 tokens, targets of 5, 5, 5 and 3."""
     dataset = pairs([1] * 4, [[5, 6, 7]] * 3 + [[5]])
-    with pytest.raises(ValueError, match=names("train")) as error:
+    with pytest.raises(ValueError, match=names("train", *facts)):
         check_lengths("train", dataset, make_config(**options), FAR)
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(("bad", "warned"), [(0, False), (1, False), (2, True), (50, True)])
