@@ -74,7 +74,7 @@ def sentences() -> list[str]:
 
 
 def comparable(text: str, run: Run) -> str:
-    """WordPiece text without spaces, which went by rules there, and without ``##`` at the beginning, which stayed there."""
+    """WordPiece text without what was put by other rules: spaces, and ``##`` at the beginning."""
     return text.replace(" ", "").removeprefix("##") if run.data == "wordpiece" else text
 
 
