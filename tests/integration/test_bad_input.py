@@ -21,7 +21,7 @@ Write = Callable[[Path, Sequence[str]], Path]
         (["--bert-encoder", "TEXT"], ["--bert-encoder", "config.json"]),
         (["--bert-encoder", "BERT", "--encoder-embed-dim", "48"], ["--encoder-embed-dim", "48", "64"]),
         (["--bert-encoder", "BERT", "--decoder-layers", "9"], ["--decoder-layers", "9", "1", "4"]),
-        (["--ctc-upsample", "0"], ["--ctc-upsample", "0", "finite", "0"]),
+        (["--ctc-upsample", "0"], ["--ctc-upsample", "0", "finite", "0.0"]),
         (["--glancing", "0.5"], ["--glancing", "--canvas-tokens"]),
         (
             ["--canvas-tokens", "--glancing", "5:1"],
@@ -59,8 +59,8 @@ Write = Callable[[Path, Sequence[str]], Path]
 def test_train_refuses(
     options: list[str], facts: list[str], setting: Setting, fairseq: Command, tmp_path: Path
 ) -> None:
-    named = {"BERT": str(setting.bert), "TEXT": str(setting.text)}
-    options = [named.get(option, option) for option in options]
+    paths = {"BERT": str(setting.bert), "TEXT": str(setting.text)}
+    options = [paths.get(option, option) for option in options]
     sizes = [] if "--bert-encoder" in options or "--arch" in options else ["--arch", "bnb_transformer_tiny"]
     output = fairseq("train", setting.data_bin, *TRAIN, *sizes, *options, "--save-dir", tmp_path, fails=True)
     assert named(output, *facts), output[-2000:]

@@ -180,14 +180,14 @@ def test_finetuning_with_other_dictionaries(
 @pytest.mark.parametrize(
     ("options", "facts"),
     [
-        (["--tokens-per-sample", 2], "--tokens-per-sample must be at least 3 with --strategy mlm"),
-        (["--tokens-per-sample", 5, "--strategy", "clm"], "--tokens-per-sample must be at least 6 with --strategy clm"),
-        (["--tokens-per-sample", 100], "--tokens-per-sample must be at most 80, what --max-source-positions"),
+        (["--tokens-per-sample", 2], ["--tokens-per-sample", "3", "--strategy mlm", "2"]),
+        (["--tokens-per-sample", 5, "--strategy", "clm"], ["--tokens-per-sample", "6", "--strategy clm", "5"]),
+        (["--tokens-per-sample", 100], ["--tokens-per-sample", "80", "--max-source-positions", "100"]),
         (
             ["--tokens-per-sample", 24, "--sample-break-mode", "eos"],
-            "bin0/valid: line 4 is empty, but --sample-break-mode eos makes every line",
+            ["bin0/valid", "line 4", "--sample-break-mode", "eos"],
         ),
-        (["--mask-prob", 1.5], "--mask-prob must lie in [0, 1], but is 1.5"),
+        (["--mask-prob", 1.5], ["--mask-prob", "0", "1", "1.5"]),
         (
             ["--leave-unmasked-prob", 0.6, "--random-token-prob", 0.5],
             ["--leave-unmasked-prob", "--random-token-prob", "1", "0.6", "0.5"],
