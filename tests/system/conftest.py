@@ -15,6 +15,13 @@ BNB = {  # by length control
 }
 
 
+# Under CTC half of BERT-tiny's width learns digits in less than half the time.
+NARROW = tuple(
+    x for side in ("encoder", "decoder") for x in (f"--{side}-embed-dim", "64", f"--{side}-ffn-embed-dim", "128")
+)
+NARROW += ("--lr", "5e-3")
+
+
 def updates(count: int) -> tuple[str, ...]:
     """Options for so many updates, over which the learning rate falls to zero."""
     return ("--max-update", str(count), "--total-num-update", str(count))
@@ -75,7 +82,7 @@ def learn(tmp_path: Path, fairseq: Command, translations: Callable[[str], dict[i
         common += ["--lr", "1e-3", "--lr-scheduler", "polynomial_decay", "--warmup-updates", "100"]
         common += ["--data-buffer-size", "0", "--num-workers", "0"]
         common += ["--no-epoch-checkpoints", "--no-last-checkpoints", "--save-dir", str(tmp_path)]
-        fairseq("train", data_bin, "--label-smoothing", "0", *options, *common)
+        fairseq("train", data_bin, "--label-smoothing", "0", *common, *options)
         decoding = ["--path", str(tmp_path / "checkpoint_best.pt"), "--batch-size", "128", "--beam", "1"]
         return lambda *more: translations(fairseq("generate", data_bin, *decoding, *more))
 
