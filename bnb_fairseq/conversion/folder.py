@@ -17,7 +17,10 @@ TRAININGS = {
     NAR: Training(NAR),
     AUTOREGRESSIVE: Training(AUTOREGRESSIVE, "label_smoothed_cross_entropy", "LabelSmoothedCrossEntropyCriterion"),
 }
-OPTIONS = {NAR: NetworkOptions, AUTOREGRESSIVE: AutoregressiveOptions}
+OPTIONS: dict[str, type[NetworkOptions] | type[AutoregressiveOptions]] = {
+    NAR: NetworkOptions,
+    AUTOREGRESSIVE: AutoregressiveOptions,
+}
 
 
 def folder_to_fairseq(directory: Path, output: Path) -> list[str]:

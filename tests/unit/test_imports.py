@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ..conftest import ROOT
-from .folder.conftest import exported, trained  # noqa: F401  # fixtures
+from .folder.conftest import exported  # noqa: F401  # a fixture
+from .hub.conftest import trained  # noqa: F401  # a fixture
 
 HEAVY = ("torch", "fairseq", "transformers", "numpy", "tokenizers", "hydra", "sacrebleu")
 REGISTERED = """

@@ -15,8 +15,8 @@ from bnb_fairseq.hub.interface import BnbHubInterface
 from bnb_fairseq.splitting import join, split
 from bnb_fairseq.translator import Translation, Translator
 
-from .folder.conftest import exported, folder, reseal, trained  # noqa: F401  # fixtures
-from .hub.conftest import LIMIT, SENTENCES, autoregressive, ctc, load  # noqa: F401  # fixtures
+from .folder.conftest import exported, folder, reseal  # noqa: F401  # fixtures
+from .hub.conftest import LIMIT, SENTENCES, autoregressive, ctc, load, trained  # noqa: F401  # fixtures
 
 Reseal = Callable[..., Path]
 KINDS = ["ctc", "autoregressive"]
@@ -61,13 +61,14 @@ def test_as_from_pretrained_translates(
     request: pytest.FixtureRequest,
 ) -> None:
     hub: BnbHubInterface = request.getfixturevalue(name)
+    beam: dict[str, Any] = {} if name == "ctc" else {"beam": 5}
     translator = translators[name]
     assert translator.longest == LIMIT if name == "ctc" else translator.longest > LIMIT
     found = translator.translate(SENTENCES)
-    assert [one.text for one in found] == hub.translate(SENTENCES, **({} if name == "ctc" else {"beam": 5}))
+    assert [one.text for one in found] == hub.translate(SENTENCES, **beam)
     assert len({one.text for one in found}) > 1
     listed = translator.translate(SENTENCES, nbest=3)
-    expected = hub.translate(SENTENCES, nbest=3, **({} if name == "ctc" else {"beam": 5}))
+    expected = hub.translate(SENTENCES, nbest=3, **beam)
     assert [[one.text, *(each.text for each in one.alternatives)] for one in listed] == expected
     for one in (each for translation in listed for each in (translation, *translation.alternatives)):
         assert one.error is None

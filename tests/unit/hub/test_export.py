@@ -79,6 +79,7 @@ def test_types(name: str, dtype: str, run: Run, trained: dict[str, Path], tmp_pa
     assert all(one.error is None for one in found)
     for path in folder.rglob("*"):
         if path.is_file():
+            assert path.stat().st_mode == (folder / SEARCH).stat().st_mode
             content = path.read_bytes()
             assert not content.startswith(b"PK")  # torch's archives of pickles
             assert path.name == WEIGHTS or not content.startswith(b"\x80")
@@ -110,7 +111,7 @@ def test_way_back(
         if option in configs[0] and not option.startswith(("bert", "_", "adam", "save", "tensorboard")):
             assert str(value) == str(configs[0][option]), option
     mine = Translator.load(exported[name]).translate(SENTENCES)
-    options = {"max_len_b": 8} if name == "autoregressive" else {}
+    options: dict[str, Any] = {"max_len_b": 8} if name == "autoregressive" else {}
     for data in (output.parent, trained[name].parent):
         assert Translator.load(output, data=data).translate(SENTENCES, **options) == mine
 
