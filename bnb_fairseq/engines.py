@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +14,8 @@ from .folder.search import PARALLEL_OPTIONS
 from .folder.vocabulary import Vocabulary, load_vocabulary
 from .generation.alignment import source_weights
 from .generation.generator import NarGenerator
+from .generation.glossary import Glossary
+from .generation.glossary_scorer import GlossaryScorer
 from .generation.hypotheses import Hypothesis, words_and_ends
 from .generation.options import GeneratorOptions, generator_options
 from .generation.scorer import build_scorer
@@ -24,6 +26,18 @@ from .recent import Recent
 from .torch_compat import matmul_precision
 
 GENERATORS = 4  # kept for later calls with the same options
+
+
+class AskedTerms(NamedTuple):
+    """What a glossary asks for in a batch.
+
+    Attributes:
+        glossary: the terms.
+        rows: of each source how often each target term is asked for.
+    """
+
+    glossary: Glossary
+    rows: list[dict[int, int]]
 
 
 class Engine(Protocol):
@@ -45,7 +59,11 @@ class Engine(Protocol):
         """Check options; a ValueError if one is out of range, or does not fit the model or another."""
 
     def hypotheses(
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
         """Translate a batch.
 
@@ -53,6 +71,7 @@ class Engine(Protocol):
             sources: ids of each source, not empty and not too long.
             nbest: hypotheses wanted of each.
             search: options by name; ``ctc_lm_path`` names the language model.
+            terms: what a glossary asks for; None: there is none.
 
         Returns:
             For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
@@ -141,12 +160,23 @@ class NarEngine:
         check_search(self.network, self.target, nbest, search)
 
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
         options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        if terms is not None and not self.network.control.has_alignments:
+            raise ValueError("a glossary needs a model that was trained with --length-control ctc")
         generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
         with torch.inference_mode(), matmul_precision(self._precision):
-            found = generator.generate([self.network], {"net_input": self._batch(sources)})
+            batch = self._batch(sources)
+            scorer = None
+            if terms is not None:
+                asked = [row for row in terms.rows for _ in range(options.canvases)]
+                scorer = GlossaryScorer(terms.glossary, asked, search["glossary_bonus"], batch["src_tokens"].device)
+            found = generator.generate([self.network], {"net_input": batch}, terms=scorer)
         silent = (self.target.bos(), self.target.pad(), self.target.eos())
         texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
         return [[next(texts) for _ in one] for one in found]

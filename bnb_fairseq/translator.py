@@ -6,20 +6,25 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
 from .folder.manifest import AUTOREGRESSIVE, CARD, CONFIG, LANGUAGE_MODEL, READ, SEARCH, SOURCE, TARGET, Manifest
-from .folder.search import CALIBRATION, OFFSET, SLOPE, check_options, read_search
+from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
+from .generation.confidence import Platt
 from .installation import require_torch
+from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
 
 if TYPE_CHECKING:
-    from .engines import Engine
+    from .engines import AskedTerms, Engine
+    from .generation.glossary import Glossary
     from .generation.hypotheses import Hypothesis
 
+GLOSSARIES = 4  # kept for later calls with the same terms
+GLOSSARY_BEAM = 10  # of a search that a glossary switches on
 BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
@@ -63,7 +68,7 @@ class Translator:
         task: fairseq's name of the task.
         search: options of each translation that asks for no others.
         lm: language model of the search; None: there is none.
-        calibration: ``slope`` and ``offset`` of confidence on the logit scale; None: confidence is the probability.
+        calibration: of confidence; None: confidence is the token's probability.
 
     Attributes:
         longest: the longest source that the model reads, in tokens.
@@ -76,12 +81,13 @@ class Translator:
         task: str = "translation_bnb",
         search: Mapping[str, Any] | None = None,
         lm: Path | None = None,
-        calibration: Mapping[str, float] | None = None,
+        calibration: Platt | None = None,
     ) -> None:
         self._engine, self._language, self._lm = engine, source_lang or "en", lm
         self._segments = SEGMENTS.get(task, 1)
         self.search = {**engine.options, **(search or {})}
         self._calibration = calibration
+        self._glossaries = Recent(GLOSSARIES)
         self.longest = engine.longest
 
     @classmethod
@@ -152,7 +158,8 @@ class Translator:
 
             loaded = NarEngine.load(path, manifest, device, precision)
         values = read_search(path, loaded.options)
-        calibration = values.pop(CALIBRATION, None)
+        numbers = values.pop(CALIBRATION, None)
+        calibration = None if numbers is None else Platt(**numbers)
         lm = path / LANGUAGE_MODEL if LANGUAGE_MODEL in manifest.files else None
         translator = cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
         try:
@@ -173,6 +180,7 @@ class Translator:
         progress: bool = False,
         search: str = "auto",
         alignment: bool = False,
+        glossary: Mapping[str, str] | None = None,
         **options: Any,
     ) -> list[Translation]:
         """Translate texts.
@@ -183,6 +191,8 @@ class Translator:
             batch_tokens: source tokens that are translated at once, padding included.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
+            glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
+                of a term stands for any ending. It switches the search on.
             alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             **options: of the search, by their names in ``search``.
 
@@ -199,9 +209,13 @@ class Translator:
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
         chosen = self._options(nbest, search, options)
+        terms = self._glossary(glossary) if glossary else None
+        if terms is not None and chosen.get(BEAM) == 0:
+            chosen[BEAM] = GLOSSARY_BEAM
         parts = [self._pieces(text) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
-        found = iter(self._translate_all(flat, nbest, batch_tokens, progress, chosen, alignment))
+        job = _Job(nbest, batch_tokens, progress, chosen, alignment, terms)
+        found = iter(self._translate_all(flat, job))
         return [
             Translation("", error=one) if isinstance(one, str) else _joined(one, [next(found) for _ in one])
             for one in parts
@@ -239,28 +253,36 @@ class Translator:
         except TooLongError as error:
             return str(error)
 
-    def _translate_all(
-        self,
-        texts: Sequence[str],
-        nbest: int,
-        batch_tokens: int,
-        progress: bool,
-        search: Mapping[str, Any],
-        alignment: bool,
-    ) -> list[Translation]:
+    def _glossary(self, terms: Mapping[str, str]) -> "Glossary":
+        """Build a glossary, or take one that was built for the same terms."""
+        from .generation.glossary import Glossary, SpeltVocabulary
+
+        target = self._engine.target
+
+        def build() -> Glossary:
+            spelt = self._glossaries.get(
+                "vocabulary", lambda: SpeltVocabulary(target.symbols, target.specials(), target.surface)
+            )
+            return Glossary(terms, target.split, spelt)
+
+        found: Glossary = self._glossaries.get(tuple(terms.items()), build)
+        return found
+
+    def _translate_all(self, texts: Sequence[str], job: "_Job") -> list[Translation]:
         """Translate texts that fit, those of similar length together; an empty one is translated by nothing."""
         sources = [self._engine.source.encode(text, self._segments > 1) for text in texts]
         translated = [Translation("")] * len(texts)
         order = sorted(
             (i for i, source in enumerate(sources) if len(source) > SPECIAL_SYMBOLS), key=lambda i: len(sources[i])
         )
-        with tqdm(total=len(order), unit=" texts", disable=not progress) as bar:
-            for batch in _batches(order, [len(source) for source in sources], batch_tokens):
-                found = self._engine.hypotheses([sources[i] for i in batch], nbest, search)
+        with tqdm(total=len(order), unit=" texts", disable=not job.progress) as bar:
+            for batch in _batches(order, [len(source) for source in sources], job.batch_tokens):
+                asked = None if job.glossary is None else _asked(job.glossary, [texts[i] for i in batch])
+                found = self._engine.hypotheses([sources[i] for i in batch], job.nbest, job.search, asked)
                 for i, hypotheses in zip(batch, found, strict=True):
-                    best, *others = [self._translation(one) for one in hypotheses[:nbest]]
+                    best, *others = [self._translation(one) for one in hypotheses[: job.nbest]]
                     translated[i] = replace(best, alternatives=others)
-                if alignment:
+                if job.alignment:
                     for i, words in zip(batch, self._alignments([texts[i] for i in batch], found), strict=True):
                         translated[i] = replace(translated[i], alignment=words)
                 bar.update(len(batch))
@@ -275,7 +297,7 @@ class Translator:
             target.text(tokens).translate(NOT_ONE_LINE),
             float(hypothesis["score"]),
             [target.symbols[tokens[i]] for i in words],
-            [self._confidence(scores[i]) for i in words],
+            self._confidence([scores[i] for i in words]),
         )
 
     def _alignments(self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]) -> list[list[list[int]]]:
@@ -291,14 +313,30 @@ class Translator:
             for of_text, text, written in zip(weights, texts, tokens, strict=True)
         ]
 
-    def _confidence(self, log_probability: float) -> float:
-        """Turn a token's log-probability into the probability that it is right."""
-        probability = math.exp(min(log_probability, 0.0))
-        if self._calibration is None:
-            return probability
-        probability = min(max(probability, SURE), 1 - SURE)
-        logit = self._calibration[SLOPE] * math.log(probability / (1 - probability)) + self._calibration[OFFSET]
-        return (1 + math.tanh(logit / 2)) / 2  # the logistic function, without overflow
+    def _confidence(self, log_probabilities: Sequence[float]) -> list[float]:
+        """Turn the log-probabilities of tokens into the probabilities that they are right."""
+        probabilities = [math.exp(min(score, 0.0)) for score in log_probabilities]
+        if self._calibration is None or not probabilities:
+            return probabilities
+        calibrated: list[float] = self._calibration.calibrated(probabilities).tolist()
+        return calibrated
+
+
+class _Job(NamedTuple):
+    """What is asked of a call."""
+
+    nbest: int
+    batch_tokens: int
+    progress: bool
+    search: Mapping[str, Any]
+    alignment: bool
+    glossary: "Glossary | None"
+
+
+def _asked(glossary: "Glossary", texts: Sequence[str]) -> "AskedTerms":
+    from .engines import AskedTerms
+
+    return AskedTerms(glossary, [glossary.find(text) for text in texts])
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -11,7 +11,7 @@
 bnb_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bnb_venv=$bnb_root/.venv
 bnb_log=$bnb_venv/bootstrap.log
-bnb_fairseq=0.12.3.1 # of fairseq-fixed, upstream fairseq made to work on Python 3.11 and later
+bnb_fairseq="fairseq-fixed==0.12.3.1" # upstream fairseq made to work on Python 3.11 and later
 
 bnb_fail() {
     echo "bootstrap: $*" >&2
@@ -99,7 +99,7 @@ bnb_install_fairseq() {
     # Not in parallel, and without debug information: two minutes instead of four. --no-deps leaves out torchaudio,
     # which nothing here uses and which breaks `import transformers` where its build does not match torch's.
     CFLAGS="-O1 -g0 -fwrapv -DNDEBUG" bnb_pip --no-build-isolation --no-deps --no-binary fairseq-fixed \
-        "fairseq-fixed==$bnb_fairseq"
+        "$bnb_fairseq"
 }
 
 bnb_install_rest() {
@@ -120,7 +120,7 @@ bnb_bootstrap() {
         bnb_run "PyTorch" bnb_install_torch
         new=yes
     fi
-    if ! bnb_has "fairseq_fixed-$bnb_fairseq"; then
+    if ! bnb_has "fairseq_fixed-${bnb_fairseq#*==}"; then
         command -v c++ >/dev/null || command -v g++ >/dev/null ||
             bnb_fail "building fairseq needs a C++ compiler (on Debian: apt-get install g++ python3-dev)"
         bnb_run "fairseq, compiled here: about two minutes on two cores" bnb_install_fairseq

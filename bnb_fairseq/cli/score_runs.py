@@ -45,7 +45,7 @@ def read_texts(arguments: Namespace) -> tuple[list[str], list[str]]:
 
 
 def read_outputs(outputs: Mapping[str, Path], reference: Path, sentences: int) -> dict[str, list[str]]:
-    """Read the systems' translations, one of each line of the reference."""
+    """Read the systems' translations, one for each line of the reference."""
     systems = {}
     for name, path in outputs.items():
         try:
@@ -57,17 +57,9 @@ def read_outputs(outputs: Mapping[str, Path], reference: Path, sentences: int) -
 
 
 def make_terms(arguments: Namespace, names: Sequence[str]) -> tuple[Terms, list[str]]:
-    """Load the metrics.
+    """Load the metrics; return the terms of the comparison, and the reason if METEOR is left out.
 
-    Args:
-        arguments: the command line.
-        names: the systems'.
-
-    Returns:
-        What is measured, and why METEOR is left out, if it is.
-
-    Raises:
-        ValueError: if nothing is left.
+    Raises a ValueError if no metric is left.
     """
     metrics, judges, notes = list(arguments.metrics), {}, []
     if "meteor" in metrics:
@@ -84,7 +76,7 @@ def make_terms(arguments: Namespace, names: Sequence[str]) -> tuple[Terms, list[
 
 
 def draw_picture(rows: Sequence[Figures], terms: Terms, picture: Path | None) -> None:
-    """Write the picture if there is to be one, and say on stderr which systems it lacks."""
+    """Write the picture, if any, and name the systems that it lacks on stderr."""
     if picture is None:
         return
     from ..evaluation.comparison_picture import draw  # matplotlib need not be installed for the rest
@@ -95,7 +87,7 @@ def draw_picture(rows: Sequence[Figures], terms: Terms, picture: Path | None) ->
 
 
 def score_texts(arguments: Namespace) -> None:
-    """Print samples and the table of what fairseq-generate wrote."""
+    """Print samples and the table of outputs."""
     outputs = dict(outputs_of(arguments))
     sources, references = read_texts(arguments)
     translations = read_outputs(outputs, arguments.reference, len(references))

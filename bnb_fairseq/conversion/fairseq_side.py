@@ -1,4 +1,4 @@
-"""fairseq's side of a conversion: making a checkpoint as fairseq-train writes it, and reading one."""
+"""fairseq's side of a conversion: checkpoints written as fairseq-train writes them, and read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ FIRST_EPOCH = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": Tr
 
 
 class Trained(NamedTuple):
-    """A checkpoint that fairseq wrote.
+    """A checkpoint of fairseq.
 
     Attributes:
         path: the file.
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
         languages: source and target language; None: the training inferred them.
         data: data-bin folders of the training.
         digests: digests of its dictionaries by side.
-        keepsake: what it remembers of the seed checkpoint that it was converted from; None: it was trained here.
+        keepsake: rest of the seed checkpoint that it was converted from; None: it was trained here.
     """
 
     path: Path
@@ -159,14 +159,7 @@ def save_checkpoint(
 def read_checkpoint(path: Path) -> Trained:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What is needed of it.
-
-    Raises:
-        ValueError: if it is none.
+    Raises ValueError if it is another file.
     """
     state = read_state(path)
     cfg = state["cfg"]
@@ -193,13 +186,13 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
     Args:
         trained: the checkpoint.
-        folder: where they lie; None: beside the checkpoint, else in the data-bin folder of the training.
+        folder: theirs; None: the checkpoint's folder, else the data-bin folder of the training.
 
     Returns:
         Source and target dictionary.
 
     Raises:
-        ValueError: if they are not there, or others than those of the training.
+        ValueError: if they are missing, or others than those of the training.
     """
     data = [Path(path) for path in utils.split_paths(trained.data)[:1]]
     candidates = [trained.path.parent, *data] if folder is None else [folder]
@@ -217,12 +210,12 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
 
 def _languages(told: tuple[str | None, str | None], folders: list[Path]) -> tuple[str, str]:
-    """Find out the languages of a training as fairseq-train did: told, or from the names in its data-bin folder."""
+    """Languages of a training, found as in fairseq-train: given, or from the file names in its data-bin folder."""
     inferred = (data_utils.infer_language_pair(str(path)) for path in folders if path.is_dir())
     for source, target in (told, *inferred):
         if source is not None and target is not None:
             return source, target
     looked = ", ".join(map(str, folders))
     raise ValueError(
-        f"--data must be the data-bin folder of the training, whose files tell the languages; not {looked}"
+        f"--data must be the data-bin folder of the training, whose file names give the languages, but is {looked}"
     )

@@ -1,6 +1,7 @@
 """Model folders back to fairseq's checkpoints."""
 
 from pathlib import Path
+from typing import Any
 
 from ..checkpoints.writing import staging
 from ..engines import read_weights
@@ -17,10 +18,7 @@ TRAININGS = {
     NAR: Training(NAR),
     AUTOREGRESSIVE: Training(AUTOREGRESSIVE, "label_smoothed_cross_entropy", "LabelSmoothedCrossEntropyCriterion"),
 }
-OPTIONS: dict[str, type[NetworkOptions] | type[AutoregressiveOptions]] = {
-    NAR: NetworkOptions,
-    AUTOREGRESSIVE: AutoregressiveOptions,
-}
+OPTIONS: dict[str, Any] = {NAR: NetworkOptions, AUTOREGRESSIVE: AutoregressiveOptions}
 
 
 def folder_to_fairseq(directory: Path, output: Path) -> list[str]:

@@ -90,9 +90,9 @@ def systems_of(loaded: Loaded, searches: Searches) -> Iterator[System]:
         return
     yield system("one pass")
     passes = searches.refinements
-    if passes and model.reads_canvas_tokens:
+    if passes and model.options.canvas_tokens:
         yield system(f"{passes} refinement{'s'[: passes > 1]}", iter_decode_max_iter=passes)
-    if searches.ctc_beam and model.uses_ctc:
+    if searches.ctc_beam and model.control.has_alignments:
         yield system(f"--ctc-beam {searches.ctc_beam}", ctc_beam=searches.ctc_beam)
 
 

@@ -16,10 +16,11 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
+    "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
 }
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
 CALIBRATION = "calibration"
-SLOPE, OFFSET = "slope", "offset"
+SLOPE, INTERCEPT = "slope", "intercept"
 LARGEST = 10_000  # whole number in a file: beams and passes take memory and time
 
 
@@ -62,9 +63,11 @@ def check_values(values: Mapping[str, Any], known: Mapping[str, Any], origin: st
 
 
 def _check_calibration(calibration: Any, origin: str) -> None:
-    right = isinstance(calibration, dict) and calibration.keys() == {SLOPE, OFFSET}
+    right = isinstance(calibration, dict) and calibration.keys() == {SLOPE, INTERCEPT}
     if not right or not all(type(number) in (int, float) and isfinite(number) for number in calibration.values()):
-        raise ValueError(f"{origin}: {CALIBRATION} must have the numbers {SLOPE} and {OFFSET}, but is {calibration!r}")
+        raise ValueError(
+            f"{origin}: {CALIBRATION} must have the numbers {SLOPE} and {INTERCEPT}, but is {calibration!r}"
+        )
 
 
 def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..checkpoints.files import require_file
 from ..data.spaces import Spaces
-from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer
+from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer, Surface
 from ..data.wordpiece import WordPiece, read_tokenizer
 
 SEGMENT_BREAK = "\t"  # between the segments of a line, where the task has two
@@ -101,6 +101,10 @@ class Vocabulary(ABC):
         """Join symbols into text, special ones left out."""
 
     @abstractmethod
+    def surface(self, symbol: str) -> Surface:
+        """Return the characters of an ordinary symbol, and whether it begins a word."""
+
+    @abstractmethod
     def word_numbers(self, text: str) -> list[int]:
         """Return, for each id of ``split``, in which word of the text it lies; white space separates words."""
 
@@ -126,6 +130,9 @@ class SubwordVocabulary(Vocabulary):
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return self.tokenizer.decode(symbols) if symbols else ""
 
+    def surface(self, symbol: str) -> Surface:  # noqa: D102
+        return self.tokenizer.surface(symbol)
+
     def word_numbers(self, text: str) -> list[int]:  # noqa: D102
         return self.tokenizer.word_numbers(text)
 
@@ -150,6 +157,9 @@ class PlainVocabulary(Vocabulary):
 
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return " ".join(symbols)
+
+    def surface(self, symbol: str) -> Surface:  # noqa: D102
+        return Surface(symbol, True)
 
     def word_numbers(self, text: str) -> list[int]:  # noqa: D102
         return list(range(len(text.split())))

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines import NarEngine, read_weights
+from ..engines import AskedTerms, NarEngine, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
@@ -59,8 +59,14 @@ class FairseqEngine:
         check_beam(nbest, search)
 
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
+        if terms is not None:
+            raise ValueError("a glossary needs a non-autoregressive model")
         tokens = [torch.tensor(source[1:]) for source in sources]  # the data set puts [CLS] in front
         dataset = self._task.build_dataset_for_inference(tokens, list(map(len, tokens)))
         sample = dataset.collater([dataset[i] for i in range(len(tokens))])

@@ -26,7 +26,7 @@ TINY: Sizes = {"layers": 2, "embed_dim": 128, "ffn_embed_dim": 512, "attention_h
 def _size(side: str, what: str) -> Any:
     return field(
         default=None,
-        metadata={"help": f"{side} {what} (default: the BERT's, else the architecture's; beside a BERT no other)"},
+        metadata={"help": f"{side} {what} (default: the BERT's, which fixes it, else the architecture's)"},
     )
 
 
@@ -39,50 +39,57 @@ class BertSeq2SeqConfig(FairseqDataclass):
 
     bert_encoder: Optional[str] = field(
         default=None,
-        metadata={"help": "BERT that the encoder starts from: HuggingFace name or directory (default: random start)"},
+        metadata={
+            "help": "HuggingFace name or directory of the BERT that the encoder starts from (default: random start)"
+        },
     )
     bert_decoder: Optional[str] = field(
-        default=None, metadata={"help": "BERT that the decoder starts from (default: that of --bert-encoder)"}
+        default=None, metadata={"help": "BERT that the decoder starts from (default: --bert-encoder)"}
     )
     pretrained_checkpoint: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint of bnb_transformer or bert2bert to start from in place of BERTs; unlike with "
-            "--finetune-from-model its dictionaries may be others, embeddings are matched by text"
+            "help": "checkpoint of bnb_transformer or bert2bert to start from instead of BERTs; unlike "
+            "--finetune-from-model it may have other dictionaries: embeddings are matched by text"
         },
     )
     encoder_layers: Optional[int] = field(
-        default=None, metadata={"help": "encoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+        default=None,
+        metadata={
+            "help": "encoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+        },
     )
     encoder_embed_dim: Optional[int] = _size("encoder", "width")
     encoder_ffn_embed_dim: Optional[int] = _size("encoder", "feed-forward width")
     encoder_attention_heads: Optional[int] = _size("encoder", "attention heads")
     encoder_positions: Optional[int] = _size("encoder", "positions, the longest source in tokens")
     decoder_layers: Optional[int] = field(
-        default=None, metadata={"help": "decoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+        default=None,
+        metadata={
+            "help": "decoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+        },
     )
     decoder_embed_dim: Optional[int] = _size("decoder", "width")
     decoder_ffn_embed_dim: Optional[int] = _size("decoder", "feed-forward width")
     decoder_attention_heads: Optional[int] = _size("decoder", "attention heads")
     decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas or output")
-    layer_norm_eps: float = field(
-        default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"}
-    )
+    layer_norm_eps: float = field(default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT sets its own)"})
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
-        default="random", metadata={"help": "cross-attention starts random, or from the decoder BERT's self-attention"}
+        default="random",
+        metadata={"help": "start of cross-attention: random, or a copy of the decoder BERT's self-attention"},
     )
     freeze: Optional[str] = field(
         default=None,
         metadata={
-            "help": f"parts that stay as the BERTs have them, separated by commas: {', '.join(PARTS)}; the decoder's "
-            "embeddings are its output layer too, unless --untie-output (default: everything is trained)"
+            "help": f"parts not to train, separated by commas: {', '.join(PARTS)}; the decoder's embeddings are also "
+            "its output layer, unless --untie-output (default: train everything)"
         },
     )
     untie_output: bool = field(
         default=False,
-        metadata={"help": "the output layer is a matrix of its own, which starts as a copy of the token embeddings"},
+        metadata={"help": "give the output layer its own matrix, which starts as a copy of the token embeddings"},
     )
 
 
@@ -91,7 +98,7 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     """Options of the non-autoregressive model."""
 
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
-        default="ctc", metadata={"help": "who decides the output length: CTC, or a length classifier"}
+        default="ctc", metadata={"help": "control of the output length: CTC, or a length classifier"}
     )
     ctc_upsample: float = field(
         default=2.0,
@@ -100,42 +107,44 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
         },
     )
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
-        default="mask", metadata={"help": "CTC: what fills the added positions, [MASK] embeddings or the latent again"}
+        default="mask",
+        metadata={"help": "CTC: content of the added canvas positions: [MASK] embeddings, or the latent repeated"},
     )
     ctc_canvas_length: int = field(
         default=0,
         metadata={
-            "help": "CTC: N > 0 gives every sentence a canvas of N positions, its source padded to N, as in the "
-            "original model; --ctc-upsample and --ctc-canvas then stay as they are (0: the canvas follows the source)"
+            "help": "CTC: canvas positions of every sentence, whose source is padded to as many, as in the original; "
+            "without --ctc-upsample and --ctc-canvas (0: the canvas follows the source)"
         },
     )
     ctc_blank: CTC_BLANK_CHOICES = field(  # type: ignore[valid-type]
-        default="new", metadata={"help": "CTC: the blank, a symbol of its own after the vocabulary, [PAD] or [MASK]"}
+        default="new", metadata={"help": "CTC: the blank: a new symbol after the vocabulary, [PAD], or [MASK]"}
     )
     length_range: int = field(
-        default=128, metadata={"help": "length classifier: classes for target minus source length, from -N to N"}
+        default=128,
+        metadata={"help": "length classifier: largest difference N of target and source length; classes are -N to N"},
     )
     latent_size: int = field(
         default=0,
-        metadata={"help": "width of the latent vector of a token (the paper: 8); 0: none, the encoder state itself"},
+        metadata={"help": "width of a token's latent vector (the paper: 8; 0: no latent, the encoder state itself)"},
     )
     latent: LATENT_CHOICES = field(  # type: ignore[valid-type]
-        default="deterministic", metadata={"help": "the latent is a linear map, or a variational autoencoder's"}
+        default="deterministic", metadata={"help": "kind of latent: a linear map, or a variational autoencoder"}
     )
     latent_dropout: float = field(
-        default=0.0, metadata={"help": "dropout on the latent and on the states that cross-attention reads"}
+        default=0.0, metadata={"help": "dropout probability of the latent and of the states that cross-attention reads"}
     )
     canvas_tokens: bool = field(
         default=False,
-        metadata={"help": "the decoder also reads the tokens predicted so far, and is trained to refine them"},
+        metadata={"help": "let the decoder read the tokens predicted so far, and train it to refine them"},
     )
 
 
 def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
-    """Fill in the sizes of one side that were left open.
+    """Fill in the open sizes of one side, in place.
 
     Args:
-        cfg: the options, changed in place.
+        cfg: the options.
         side: ``encoder`` or ``decoder``.
         defaults: sizes to fall back on, keys ``SIZE_FIELDS``.
     """
@@ -145,15 +154,7 @@ def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
 
 
 def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
-    """Collect the sizes of one side's layers.
-
-    Args:
-        cfg: options with every size set.
-        side: ``encoder`` or ``decoder``.
-
-    Returns:
-        Plain values for the modules.
-    """
+    """Sizes of the layers of ``encoder`` or ``decoder``, as plain values; ``cfg`` must have every size set."""
     return LayerSizes(
         layers=getattr(cfg, f"{side}_layers"),
         embed_dim=getattr(cfg, f"{side}_embed_dim"),
@@ -211,7 +212,7 @@ def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, 
 
 
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
-    """Fill in an architecture's sizes, unless a BERT or a checkpoint brings its own.
+    """Fill in an architecture's sizes, unless a BERT or a checkpoint sets its own.
 
     Args:
         cfg: the options, changed in place; while fairseq sets up an architecture some may be missing.
@@ -224,29 +225,20 @@ def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
 
 
 def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
-    """Check ``--freeze``.
-
-    Args:
-        cfg: the options.
-        problems: takes what is wrong.
-    """
+    """Note parts in ``--freeze`` that are unknown or would stay random."""
     if cfg.freeze is None:
         return
     known = all(part in PARTS for part in split_parts(cfg.freeze))
     problems.require(known, "freeze", f"must name some of {', '.join(PARTS)}", repr(cfg.freeze))
     started = cfg.bert_encoder is not None or cfg.pretrained_checkpoint is not None
-    constraint = "needs --bert-encoder or --pretrained-checkpoint: random parameters must be trained"
+    constraint = "needs --bert-encoder or --pretrained-checkpoint, because random parameters must be trained"
     problems.require(started, "freeze", constraint, cfg.freeze)
 
 
 def check_options(cfg: BnbTransformerConfig) -> None:
-    """Refuse options that do not fit each other, all at once.
+    """Refuse options that do not fit each other, all at once; ``cfg`` must have every size set.
 
-    Args:
-        cfg: options with every size set.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_transformer")
     require_network(network_options(cfg), problems)
@@ -256,9 +248,9 @@ def check_options(cfg: BnbTransformerConfig) -> None:
 
 
 def _require_trained_blank(cfg: BnbTransformerConfig, problems: Problems) -> None:
-    """No BERT has a row for a blank of its own, the symbol that a CTC model writes most."""
+    """Note a frozen row of the CTC blank, the most frequent output: no BERT has it."""
     has_row = (str(cfg.length_control), str(cfg.ctc_blank)) == ("ctc", "new")
     part = "head" if cfg.untie_output else "decoder-embeddings"
     frozen = cfg.freeze is not None and part in split_parts(cfg.freeze)
-    constraint = "must leave the output layer, where the CTC blank's row starts random, or --ctc-blank be pad or mask"
+    constraint = "must not name the output layer with --ctc-blank new, whose row starts random"
     problems.require(not (has_row and frozen), "freeze", constraint, cfg.freeze)

@@ -148,7 +148,7 @@ def require_network(options: NetworkOptions, problems: Problems) -> None:
     latent, widths = options.latent_size, (options.encoder.embed_dim, options.decoder.embed_dim)
     problems.require(latent >= 0, "latent-size", "must not be negative", latent)
     problems.require(latent != 0 or not options.vae, "latent-size", "must be positive with --latent vae", latent)
-    constraint = f"must be positive where encoder and decoder differ in width ({widths[0]}, {widths[1]})"
+    constraint = f"must be positive if encoder and decoder differ in width ({widths[0]}, {widths[1]})"
     problems.require(latent > 0 or widths[0] == widths[1], "latent-size", constraint, latent)
     dropout = options.latent_dropout
     problems.require(0 <= dropout < 1, "latent-dropout", "must lie in [0, 1)", dropout)

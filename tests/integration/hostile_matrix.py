@@ -36,7 +36,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 print(BnbTransformer.from_pretrained(sys.argv[1], data_name_or_path=sys.argv[2]).translate("the cell"))
 """
 SIZES = ("layers=1", "embed-dim=8", "ffn-embed-dim=8", "attention-heads=2")
-REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint there is whole; move checkpoint_1_1\.pt away")
+REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint is whole; to train anew, move checkpoint_1_1\.pt")
 
 
 class Outcome(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bnb_fairseq.folder.manifest import SEARCH
+from bnb_fairseq.generation.confidence import Platt
 from bnb_fairseq.hub.interface import BnbHubInterface
 from bnb_fairseq.splitting import join, split
 from bnb_fairseq.translator import Translation, Translator
@@ -61,14 +62,14 @@ def test_as_from_pretrained_translates(
     request: pytest.FixtureRequest,
 ) -> None:
     hub: BnbHubInterface = request.getfixturevalue(name)
-    beam: dict[str, Any] = {} if name == "ctc" else {"beam": 5}
     translator = translators[name]
     assert translator.longest == LIMIT if name == "ctc" else translator.longest > LIMIT
+    beam = None if name == "ctc" else 5
     found = translator.translate(SENTENCES)
-    assert [one.text for one in found] == hub.translate(SENTENCES, **beam)
+    assert [one.text for one in found] == hub.translate(SENTENCES, beam=beam)
     assert len({one.text for one in found}) > 1
     listed = translator.translate(SENTENCES, nbest=3)
-    expected = hub.translate(SENTENCES, nbest=3, **beam)
+    expected = hub.translate(SENTENCES, nbest=3, beam=beam)
     assert [[one.text, *(each.text for each in one.alternatives)] for one in listed] == expected
     for one in (each for translation in listed for each in (translation, *translation.alternatives)):
         assert one.error is None
@@ -186,7 +187,12 @@ def test_texts_of_other_types(translators: dict[str, Translator]) -> None:
 def with_search(folder: Path, reseal: Reseal) -> Path:  # noqa: F811
     """A folder with a search, a language model and a calibration."""
     pytest.importorskip("kenlm")
-    values = {"ctc_beam": 4, "ctc_lm_weight": 2.0, "ctc_token_bonus": 3.0, "calibration": {"slope": 0.5, "offset": -1}}
+    values = {
+        "ctc_beam": 4,
+        "ctc_lm_weight": 2.0,
+        "ctc_token_bonus": 3.0,
+        "calibration": {"slope": 0.5, "intercept": -1},
+    }
     (folder / SEARCH).write_text(json.dumps(values))
     (folder / "lm.arpa.gz").write_bytes(gzip.compress(ARPA.encode()))
     return reseal(folder)
@@ -216,7 +222,7 @@ def test_calibration(with_search: Path, translators: dict[str, Translator]) -> N
             logit = 0.5 * math.log(given / (1 - given)) - 1
             assert found == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-6)
     engine = translators["ctc"]._engine
-    steep = Translator(engine, calibration={"slope": 1e6, "offset": 0.0}).translate(SENTENCES)
+    steep = Translator(engine, calibration=Platt(1e6, 0.0)).translate(SENTENCES)
     assert {value for one in steep for value in one.confidence} <= {0.0, 1.0}
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from bnb_fairseq.generation.token_bonus import TokenBonus
 from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from bnb_fairseq.generation.ctc_beam import PrefixScorer, ctc_beam_search
 from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 from bnb_fairseq.generation.glossary_scorer import Combined, GlossaryScorer
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
+from bnb_fairseq.generation.scorer import TokenBonus
 from bnb_fairseq.generation.token_scores import token_scores
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
@@ -172,8 +172,8 @@ class Translator:
         if glossary is not None:
             terms = GlossaryScorer(glossary, [glossary.find(sources[i]) for i in numbers])
             asked = AskedSymbols(terms.symbols, search.added, search.floor).on_positions(positions)
-        symbols = model.decoder.embeddings.tokens.num_embeddings
-        best = best_symbols(model.decoder.output_layer, states, symbols, model.blank, search.symbols, asked)
+        symbols = int(model.decoder.embeddings.tokens.num_embeddings)
+        best = best_symbols(model.decoder.output_layer, states, symbols, model.control.blank, search.symbols, asked)
         return Scored(best.on_canvas(positions), canvas.lengths, numbers)
 
     def best_alignments(self, part: Part) -> list[Translated]:

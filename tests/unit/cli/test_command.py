@@ -85,6 +85,16 @@ def test_an_error_that_a_user_can_mend_is_one_line(kind: type[Exception]) -> Non
     assert ended.value.__cause__ is error
 
 
+def test_instructions_to_install_keep_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("torch is missing\n    pip install torch")
+
+    monkeypatch.setattr(command, "import_module", missing)
+    with pytest.raises(SystemExit) as ended:
+        made(lambda arguments: None).main()
+    assert ended.value.code == "bnb-x: torch is missing\n    pip install torch"
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError, AssertionError])
 def test_other_errors_keep_their_traceback(kind: type[Exception]) -> None:
     def run(arguments: Namespace) -> None:

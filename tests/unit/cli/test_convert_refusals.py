@@ -63,13 +63,13 @@ def assert_refused(run: Run, seed: Path, message: str, *more: object) -> None:
 def test_another_model(run: Run, seed: Path) -> None:
     edit_config(seed, model_type="bert", is_vae="yes")
     message = (
-        f"{seed}/config.json: not a seed checkpoint that can be used here: model_type ... 'encoder-decoder' ... "
-        "is 'bert'; is_vae ... true or false ... 'yes'"
+        f"{seed}/config.json: not a usable seed checkpoint: model_type must be 'encoder-decoder', but "
+        "is 'bert'; is_vae must be true or false, but is 'yes'"
     )
     assert_refused(run, seed, message)
     assert says(run("verify", seed, EXPECTED), f"bnb-convert: {message}")
     (seed / "config.json").unlink()
-    assert_refused(run, seed, f"{seed}: not a seed checkpoint, it has no config.json")
+    assert_refused(run, seed, f"{seed}: not a seed checkpoint, because it has no config.json")
 
 
 def test_an_output_layer_that_is_not_tied(run: Run, seed: Path) -> None:
@@ -93,7 +93,7 @@ def test_sizes_of_another_model(run: Run, seed: Path) -> None:
     told = run("seed-to-fairseq", seed, seed.with_name("out") / "x.pt")
     assert isinstance(told, str)
     assert told.count("encoder.encoder.layer.1.") == 16
-    assert told.count(" is not a tensor known here") == 16
+    assert told.count(" is an unknown tensor") == 16
     assert says(told, "encoder.embeddings.word_embeddings.weight ... (90, 32) ... (91, 32)")
     edit_config(seed, encoder={**config["encoder"], "num_attention_heads": 5})
     assert_refused(run, seed, "bnb_transformer: --encoder-attention-heads ... divide the width 32 ... 5")

@@ -213,11 +213,14 @@ def search(folder: Path, reseal: Reseal, text: str) -> Path:
         ('{"iter_decode_max_iter": 2}', "--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens"),
         ('{"ctc_beam": 3, "ctc_lm_weight": 0.5}', "ctc_lm_weight must be 0 for a model folder without a language mo"),
         ('{"ctc_beam": 3, "ctc_lm_path": "/etc/passwd"}', "there is no option ctc_lm_path"),
-        ('{"calibration": 5}', "calibration must have the numbers slope and offset, but is 5"),
-        ('{"calibration": null}', "calibration must have the numbers slope and offset, but is None"),
-        ('{"calibration": {"slope": 1}}', "calibration must have the numbers slope and offset, but is {'slope': 1}"),
-        ('{"calibration": {"slope": true, "offset": 0}}', "calibration must have the numbers slope and offset"),
-        ('{"calibration": {"slope": 1, "offset": Infinity}}', "calibration must have the numbers slope and offset"),
+        ('{"calibration": 5}', "calibration must have the numbers slope and intercept, but is 5"),
+        ('{"calibration": null}', "calibration must have the numbers slope and intercept, but is None"),
+        ('{"calibration": {"slope": 1}}', "calibration must have the numbers slope and intercept, but is {'slope': 1}"),
+        ('{"calibration": {"slope": true, "intercept": 0}}', "calibration must have the numbers slope and intercept"),
+        (
+            '{"calibration": {"slope": 1, "intercept": Infinity}}',
+            "calibration must have the numbers slope and intercept",
+        ),
     ],
 )
 def test_search(text: str, said: str, folder: Path, reseal: Reseal) -> None:

@@ -79,7 +79,6 @@ def test_same_ids_and_text(
     assert vocabulary.symbols == dictionary.symbols
     assert len(vocabulary) == len(dictionary)
     assert vocabulary.specials() == dictionary.specials()
-    unknown = dictionary.unk_word
     for special in ("bos", "pad", "eos", "unk", "mask"):
         assert getattr(vocabulary, special)() == getattr(dictionary, special)()
     for line in [*unseen.german[:100], *unseen.english[:50], *ODD]:
@@ -87,7 +86,9 @@ def test_same_ids_and_text(
         pair = f"{line}\t{line} x"
         assert vocabulary.encode(pair, True) == ids(dictionary, pair, True), repr(line)
         tokens = vocabulary.encode(line)
-        assert vocabulary.text(tokens) == dictionary.text(dictionary.encode_line(line, add_if_not_exist=False), unknown)
+        assert vocabulary.text(tokens) == dictionary.text(
+            dictionary.encode_line(line, add_if_not_exist=False), dictionary.unk_word
+        )
 
 
 def test_text_round_trips(vocabulary: Vocabulary, dictionary: BnbDictionary, training: Sentences) -> None:  # noqa: F811

@@ -240,6 +240,7 @@ def test_prefixes_and_constraints_are_refused(make_model: MakeModel, make_dictio
     model = make_model(**LENGTH)
     generator = NarGenerator([model], make_dictionary(12), GeneratorOptions())
     assert (generator.pad, generator.eos) == (1, 2)
-    for arguments in ({"prefix_tokens": torch.tensor([[5]])}, {"constraints": torch.tensor([[5]])}):
+    given: list[dict[str, Any]] = [{"prefix_tokens": torch.tensor([[5]])}, {"constraints": torch.tensor([[5]])}]
+    for arguments in given:
         with pytest.raises(ValueError, match=r"^--prefix-size and --constraints cannot be used"):
             generator.generate([model], sample(), **arguments)

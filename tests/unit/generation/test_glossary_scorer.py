@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 import torch
-from bnb_fairseq.generation.token_bonus import TokenBonus
 from torch import Tensor
 
 from bnb_fairseq.generation.best_symbols import BestSymbols
 from bnb_fairseq.generation.ctc_beam import ctc_beam_search
 from bnb_fairseq.generation.glossary import Glossary
 from bnb_fairseq.generation.glossary_scorer import NO_SYMBOL, Combined, GlossaryScorer
+from bnb_fairseq.generation.scorer import TokenBonus
 
 from .glossary_texts import SPELLINGS, bonus_of, make_glossary
 from .slow_ctc import PAD, Text, assert_same, best_of, every_text, listed, random_log_probs, slow_search

@@ -151,7 +151,7 @@ def test_language_models(pack: Callable[[bytes], bytes] | None, run: Run, lm: Pa
 
 def test_search_from_a_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "search.json"
-    path.write_text('{"ctc_beam": 3, "calibration": {"slope": 0.5, "offset": 0}}')
+    path.write_text('{"ctc_beam": 3, "calibration": {"slope": 0.5, "intercept": 0}}')
     assert run("ctc", "--search", path, "--name", "mine", "--license", "mit", "--description", "Of words.") == ""
     assert Translator.load(tmp_path / "model").search["ctc_beam"] == 3
     assert Manifest.read(tmp_path / "model").name == "mine"
@@ -198,7 +198,7 @@ def test_search_from_a_file(run: Run, tmp_path: Path) -> None:
         (
             "ctc",
             ["--search", '{"calibration": 1}'],
-            "--search: calibration must have the numbers slope and offset, but",
+            "--search: calibration must have the numbers slope and intercept, but",
         ),
         (
             "refining",

@@ -1,15 +1,16 @@
-"""ROUGE, and a metric beside it, from sums that come batch by batch and worker by worker."""
+"""BLEU from counts, and ROUGE and another metric from sums, that come batch by batch and worker by worker."""
 
 from typing import Any
 
 import numpy as np
 import pytest
+import sacrebleu
 from fairseq.logging import metrics
 from numpy.typing import NDArray
 
 from bnb_fairseq.metrics.rouge import Rouge
 from bnb_fairseq.metrics.sentence_metric import SentenceMetric
-from bnb_fairseq.tasks.validation_means import log_means, mean_statistics
+from bnb_fairseq.tasks.validation_scores import bleu_statistics, log_bleu, log_means, mean_statistics
 
 REFERENCES = ["the file is open", "the cell is not empty here", "a window", "the last of all these lines", "so"]
 HYPOTHESES = ["the file is open now", "the cell is empty here", "", "the last of the lines", "so"]
@@ -82,3 +83,35 @@ def test_training_logs_no_means(judges: list[SentenceMetric]) -> None:
 
 def test_nothing_is_logged_that_nobody_asked_for() -> None:
     assert validate([], [[mean_statistics([], HYPOTHESES, REFERENCES)]]) == {}
+
+
+BLEU_REFERENCES = ["the file is open", "the cell is not empty here", "a window", "the last of all these lines"]
+TRANSLATIONS = ["the file is open now", "the cell is not empty here", "", "the last of these lines"]
+
+
+def validate_bleu(batches: list[list[dict[str, float]]]) -> dict[str, float]:
+    with metrics.aggregate(new_root=True) as meters:
+        for workers in batches:
+            log_bleu(workers)
+    return dict(meters.get_smoothed_values())
+
+
+def test_batches_and_workers_give_the_score_of_the_whole() -> None:
+    parts = [
+        bleu_statistics([text], [reference]) for text, reference in zip(TRANSLATIONS, BLEU_REFERENCES, strict=True)
+    ]
+    whole = round(sacrebleu.corpus_bleu(TRANSLATIONS, [BLEU_REFERENCES]).score, 2)
+    assert 20 < whole < 90
+    assert validate_bleu([parts])["bleu"] == whole
+    assert validate_bleu([parts[:1], parts[1:3], parts[3:]])["bleu"] == whole
+
+
+def test_translations_without_a_word_score_nought() -> None:
+    empty = bleu_statistics(["", ""], ["a file", "a cell"])
+    assert validate_bleu([[empty]])["bleu"] == 0
+    full = bleu_statistics(["a file of four words"], ["a file of four words"])
+    assert 0 < validate_bleu([[empty], [full]])["bleu"] < 100  # the brevity penalty of the empty batch counts
+
+
+def test_training_logs_no_bleu() -> None:
+    assert validate_bleu([[{"loss": 1.0}]]) == {}
