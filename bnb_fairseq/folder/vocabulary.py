@@ -18,6 +18,10 @@ PLAIN_SPECIALS = Specials(bos="<s>", pad="<pad>", eos="</s>", unk="<unk>", mask=
 class Vocabulary(ABC):
     """Symbols with their ids, those of the data-bin folder's dictionary, and how text is split into them.
 
+    Args:
+        symbols: in the order of their ids, the special ones among them.
+        specials: the special symbols.
+
     Attributes:
         symbols: the symbol of every id.
     """

@@ -126,10 +126,13 @@ def _stored(model: nn.Module, dtype: str) -> dict[str, Tensor]:
 
 
 def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(weights, path, metadata={"format": "pt"})
     except SafetensorError as error:  # what the library makes of an OSError
         raise OSError(str(error)) from error
+    path.chmod(mode)  # the library lets nobody else read its files
 
 
 def _check_language_model(lm: Path, model: nn.Module, target: Vocabulary, options: Mapping[str, Any]) -> None:

@@ -154,6 +154,10 @@ def test_ctc(
 @pytest.mark.slow
 def test_searches(ctc: Place, lm: Path, fairseq: Command, translations: Translations, tmp_path: Path) -> None:
     folder = export(ctc, tmp_path / "plain")
+    plain, rows = translated_lines(folder, ctc), [json.loads(line) for line in translated_lines(folder, ctc, "--jsonl")]
+    assert [row["text"] for row in rows] == plain
+    assert all(len(row["confidence"]) == len(row["tokens"]) for row in rows)
+    assert all(len(row["alignment"]) == len(row["text"].split()) for row in rows)
     arguments = [ctc.data_bin, "--path", ctc.checkpoint, "--batch-size", 64]
     for options in ({"ctc_beam": 5}, {"ctc_beam": 5, "ctc_token_bonus": 2.0}):
         expected = translations(fairseq("generate", *arguments, *words_of(options)))
@@ -276,7 +280,7 @@ def test_question_generation(
     longest = ["--max-len-b", 30] if arch == "bert2bert" else []
     output = fairseq("generate", data_bin, "--path", checkpoint, "--batch-size", 7, *longest, task=task)
     expected = translations(output)
-    assert len(set(expected.values())) > 5
+    assert len(set(expected.values())) > 2
     check_alike(translated(folder, place), expected)
     translator = check_other_ways(folder, place, expected, **({"max_len_b": 30} if arch == "bert2bert" else {}))
     answer, context = place.sources.read_text(encoding="utf-8").splitlines()[0].split("\t")

@@ -79,6 +79,7 @@ def test_types(name: str, dtype: str, run: Run, trained: dict[str, Path], tmp_pa
     assert all(one.error is None for one in found)
     for path in folder.rglob("*"):
         if path.is_file():
+            assert path.stat().st_mode == (folder / SEARCH).stat().st_mode
             content = path.read_bytes()
             assert not content.startswith(b"PK")  # torch's archives of pickles
             assert path.name == WEIGHTS or not content.startswith(b"\x80")
