@@ -1,6 +1,6 @@
 r"""Score translations of a test set: quality, speed, significance of differences, and where systems differ.
 
-    bnb-score texts "NAME=OUTPUT" ...         samples and scores of outputs of fairseq-generate
+    bnb-score texts "NAME=OUTPUT" ...         samples and scores of outputs of bnb-translate or fairseq-generate
     bnb-score checkpoints DATA_BIN "NAME=CHECKPOINT [OPTIONS]" ...
                                               translate with each system in turns, then the same scores
     bnb-score analysis "NAME=OUTPUT" ...      where systems lose: by length, n-gram, word frequency, kind of fault
@@ -35,9 +35,10 @@ METEOR        NLTK's, percent, mean over sentences, likewise; left out where Wor
 
 --picture draws BLEU over sentences/s; without bleu among --metrics, ROUGE-L or METEOR.
 """
-TEXTS = f"""Score outputs of fairseq-generate, and show samples. The copied source is scored, too.
+TEXTS = f"""Score translations, and show samples. The copied source is scored, too.
 
-A SYSTEM is NAME=OUTPUT, or the folder of `bnb-score checkpoints`, which holds several.
+A SYSTEM is NAME=OUTPUT, of bnb-translate or fairseq-generate, or the folder of `bnb-score checkpoints`, which holds
+several.
 {COLUMNS}"""
 CHECKPOINTS = rf"""Compare checkpoints on one test set.
 
@@ -94,6 +95,8 @@ def add_options(parser: ArgumentParser) -> None:
     of_texts = commands.add_parser("texts", description=TEXTS, formatter_class=style, parents=[outputs, texts, table])
     add = of_texts.add_argument
     add("--samples", type=int, default=10, metavar="N", help="translations of the first system to show (default: 10)")
+
+    add("--card", type=Path, metavar="FOLDER", help="model folder whose card (README.md) gets the table")
 
     parents = [texts, table]
     of_checkpoints = commands.add_parser("checkpoints", description=CHECKPOINTS, formatter_class=style, parents=parents)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..evaluation import runs
 from ..evaluation.columns import TESTED
 from ..evaluation.systems import System
+from ..folder.manifest import CARD
 from .command import find_data_bin_faults, find_output_faults, find_small
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -35,6 +36,8 @@ def find_faults(arguments: Namespace) -> list[str]:
         own += find_small(arguments, {"bootstrap": 1, "bootstrap_seed": 1})
     if arguments.command == "texts":
         own += find_small(arguments, {"samples": 0})
+        if arguments.card is not None and not (arguments.card / CARD).is_file():
+            own.append(f"--card must be a model folder with a {CARD}, but is {arguments.card}")
     faults = [*own, *_find_file_faults({"--source": arguments.source, "--reference": arguments.reference, **files})]
     if arguments.baseline not in (None, *names):
         faults.append(f"--baseline must be one of {names}, but is {arguments.baseline!r}")

@@ -19,6 +19,7 @@ from ..evaluation.machine import describe_machine
 from ..evaluation.means import open_meteor, open_rouge
 from ..evaluation.outputs import find_speed, read_lines, read_translations
 from ..evaluation.systems import RECORD, System
+from ..folder.card import fill_scores
 from .command import refuse
 from .score_checks import find_metric_faults, outputs_of
 
@@ -100,8 +101,11 @@ def score_texts(arguments: Namespace) -> None:
     rows, notes, figures = evaluate(runs, sources, references, terms)
     about = [f"{len(references):,} sentences; `{figures['signatures']}`", *notes, *left_out, REPETITION]
     about.append(explain_speed(1, terms.baseline))
-    print("\n\n".join([format_table(rows, terms.baseline, terms.metrics), *about]), flush=True)
+    report = "\n\n".join([format_table(rows, terms.baseline, terms.metrics), *about])
+    print(report, flush=True)
     draw_picture(rows, terms, arguments.picture)
+    if arguments.card is not None:
+        fill_scores(arguments.card, f"{report}\n\n```bash\n{shlex.join(['bnb-score', *sys.argv[1:]])}\n```")
 
 
 def score_checkpoints(arguments: Namespace) -> None:

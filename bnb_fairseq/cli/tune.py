@@ -8,6 +8,7 @@ BLEU is that of --eval-bleu: the detokenised output against the target's own tex
 """
 
 import itertools
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -21,6 +22,7 @@ from .command import (
     add_part,
     add_path,
     find_data_bin_faults,
+    find_output_faults,
     find_small,
 )
 
@@ -40,6 +42,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("--ctc-lm-weight", type=float, nargs="+", metavar="W", help="its weights; 0: without it (default: 0)")
     text = "bonuses for each token, in nats (default: 0)"
     add("--ctc-token-bonus", type=float, nargs="+", default=[0.0], metavar="B", help=text)
+    add("--output", type=Path, metavar="FILE", help="file for the best options, which bnb-export --search reads")
     add_cpu(parser)
 
 
@@ -51,7 +54,7 @@ def find_faults(arguments: Namespace) -> list[str]:
         faults.append(f"--ctc-lm-path and --ctc-lm-weight must be given together, but are {path} and {weights}")
     elif path is not None and not Path(path).is_file():
         faults.append(f"--ctc-lm-path must be a file, but is {path}")
-    return faults
+    return faults if arguments.output is None else [*faults, *find_output_faults("--output", arguments.output)]
 
 
 def make_settings(arguments: Namespace) -> "list[Setting]":
@@ -65,6 +68,7 @@ def make_settings(arguments: Namespace) -> "list[Setting]":
 
 def run(arguments: Namespace) -> None:
     """Try all settings and print the table."""
+    from ..checkpoints.writing import staging
     from ..evaluation.tuning import table, try_settings
 
     settings, outcomes = make_settings(arguments), []
@@ -74,6 +78,10 @@ def run(arguments: Namespace) -> None:
         print(f"[{number}/{len(settings)}] {line}: BLEU {outcome.bleu:.1f}", file=sys.stderr, flush=True)
         outcomes.append(outcome)
     print(table(outcomes))
+    if arguments.output is not None:
+        best = max(outcomes, key=lambda outcome: outcome.bleu).setting
+        with staging(arguments.output.parent) as lent:
+            (lent / arguments.output.name).write_text(json.dumps(best.search()) + "\n", encoding="utf-8")
 
 
 COMMAND = Command("bnb-tune", __doc__, add_options, run, find_faults)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+PRINTED = re.compile(r"[STHDP]-\d+\t")  # begin of lines of fairseq-generate
 SPEED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s \(([\d.,]+) sentences/s")
 
 
@@ -12,13 +13,16 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_translations(output: Path, sentences: int) -> list[str]:
-    """Return the detokenised translations in the output of fairseq-generate, in the order of the data.
+    """Return the translations in the output of fairseq-generate, in the order of the data, or the lines of a text.
 
     Raises a ValueError if there is not one for each of the ``sentences``.
     """
     found: dict[int, str] = {}
-    for line in output.read_text(encoding="utf-8").split("\n"):
-        if line.startswith("D-"):
+    lines = read_lines(output)
+    if len(lines) == sentences and not any(map(PRINTED.match, lines)):
+        return lines
+    for line in lines:
+        if line.startswith("D-") and PRINTED.match(line):
             number, _, text = line[2:].split("\t")
             found.setdefault(int(number), text)
     wanted = set(range(sentences))

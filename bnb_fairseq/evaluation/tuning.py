@@ -26,6 +26,10 @@ class Setting(NamedTuple):
     lm_weight: float
     bonus: float
 
+    def search(self) -> dict[str, Any]:
+        """Return the options as ``bnb-export --search`` reads them."""
+        return {"ctc_beam": self.beam, "ctc_lm_weight": self.lm_weight, "ctc_token_bonus": self.bonus}
+
     def command_line(self) -> str:
         """Return the options as fairseq-generate takes them."""
         line = f"--ctc-beam {self.beam}"

@@ -1,5 +1,6 @@
 """The search's options, tried on a validation set, beside what fairseq-generate makes of the same."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     translations: Callable[[str], dict[int, str]],
 ) -> None:
     grid = ["--ctc-beam", 2, 4, "--ctc-lm-path", language_model, "--ctc-lm-weight", 0, 0.5, "--ctc-token-bonus", 0, 3]
-    output = tune(setting.data_bin, "--path", checkpoint, *grid)
+    search = language_model.with_name("search.json")
+    output = tune(setting.data_bin, "--path", checkpoint, *grid, "--output", search)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()[2:-2]]
     settings = {tuple(row[:3]) for row in rows}
     assert settings == {(beam, weight, bonus) for beam in "24" for weight in ("0", "0.5") for bonus in "03"}
@@ -52,6 +54,8 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     lines = (setting.text / "valid.de").read_text(encoding="utf-8").splitlines()
     references = [dictionary.text(dictionary.encode_line(line), "UNKNOWNTOKENINREF") for line in lines]
     best = output.splitlines()[-1]
+    values = json.loads(search.read_text())
+    assert [f"{values[name]:g}" for name in ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus")] == rows[0][:3]
     assert re.fullmatch(r"best: --ctc-beam [24]( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?( --ctc-token-bonus 3)?", best)
     for row in (rows[0], rows[-1]):
         options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2]]

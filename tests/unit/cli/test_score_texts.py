@@ -106,3 +106,19 @@ def test_refused(arguments: list[str], message: str, report: Main, refused: Refu
     write(texts / "part", ["D-1\t-1\tx", "D-3\t-1\ty"])
     (texts / "latin").write_bytes("D-0\t-1\tfünf\n".encode("latin-1"))
     assert says(refused(report, *arguments), message)
+
+
+def test_the_card_of_a_model_folder_gets_the_table(report: Main, texts: Path) -> None:
+    (texts / "plain").write_text("\n".join(LINES), encoding="utf-8")
+    (texts / "model").mkdir()
+    card = texts / "model" / "README.md"
+    card.write_text("# m\n\n## Scores\n\nNone yet.\n", encoding="utf-8")
+    for _ in range(2):
+        printed = report("--samples", "0", "--card", "model", "plain=plain")
+        before, _, scores = card.read_text(encoding="utf-8").partition("## Scores\n\n")
+        assert before == "# m\n\n" and scores.startswith(printed.rstrip()) and "| plain | 100.0 |" in scores
+        assert scores.endswith("```\n") and "None yet" not in scores
+
+
+def test_a_folder_without_a_card(report: Main, texts: Path, refused: Refused) -> None:
+    assert "--card must be a model folder with a README.md, but is" in refused(report, "--card", "nowhere", "good=good")
