@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..says import says
+from ..facts import says
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
 

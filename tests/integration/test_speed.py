@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..says import check_faults, says
+from ..facts import check_faults, says
 from . import forked
 from .conftest import TRAIN, Setting
 

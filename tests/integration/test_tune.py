@@ -10,7 +10,7 @@ import sacrebleu
 from bnb_fairseq.data.dictionary import load_dictionary
 
 from ..conftest import ROOT
-from ..says import says
+from ..facts import says
 from . import forked
 from .conftest import Setting
 

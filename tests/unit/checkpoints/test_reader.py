@@ -15,8 +15,8 @@ from bnb_fairseq.checkpoints.reader import load_models, read_checkpoint, read_st
 from bnb_fairseq.checkpoints.tensors import tensor_digest
 from bnb_fairseq.hub.checkpoints import find_checkpoints, load
 
+from ...facts import naming
 from ...hostile import KINDS, code, write_hostile
-from ...naming import naming
 
 RUNS = ("fconv", "fconv by its older entry", "fconv as the only entry", "lstm")  # in the hands of fairseq alone
 FLIPS = 30

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bnb_fairseq.cli import convert
 
-from ...says import says
+from ...facts import says
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 EXPECTED = SEED / "expected.safetensors"

@@ -23,7 +23,7 @@ from bnb_fairseq.distillation import teacher as teacher_module
 from bnb_fairseq.distillation.output import DataBin, Shard, Translations
 from bnb_fairseq.distillation.run import Progress
 
-from ...says import says
+from ...facts import says
 
 SENTENCES = [[5, 2], [6, 6, 2], [2], [7, 2], [8, 8, 2]]
 

@@ -13,7 +13,7 @@ from bnb_fairseq.cli import ngram
 from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 
-from ...says import says
+from ...facts import says
 from ..generation.slow_ngram import SlowNgrams
 
 TEXT = ["▁the ▁cat ▁sat", "▁the ▁dog ▁sat ▁down", "", "▁the ▁cat ▁sa w <unk>", "▁a ▁cat"]

@@ -14,7 +14,7 @@ from bnb_fairseq.cli import refinement
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from ...says import says
+from ...facts import says
 from ..checkpoint_files import save_checkpoint
 from ..evaluation.html_tables import Page
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ...says import check_faults, says
+from ...facts import check_faults, says
 from .conftest import Main, Refused, Write
 
 Analyse = Callable[..., str]

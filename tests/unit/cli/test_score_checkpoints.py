@@ -14,7 +14,7 @@ from bnb_fairseq.evaluation import runs
 from bnb_fairseq.evaluation.systems import parse_system
 
 from ...conftest import ROOT
-from ...says import check_faults, says
+from ...facts import check_faults, says
 from .conftest import REFERENCES, Main, Refused, Write, calls
 
 

@@ -10,7 +10,7 @@ import torch
 from bnb_fairseq.evaluation.runs import find_task
 from bnb_fairseq.evaluation.systems import System
 
-from ...says import says
+from ...facts import says
 from ..metrics.wordnet_files import write_wordnet
 from .conftest import REFERENCES, Main, Write, calls
 

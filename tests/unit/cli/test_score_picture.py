@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from ...says import says
+from ...facts import says
 from .conftest import Main, Refused, calls
 
 

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from bnb_fairseq.evaluation.bootstrap import compare_means
 
-from ...says import says
+from ...facts import says
 from .conftest import REFERENCES, Main, Refused, Write, calls
 
 FEW = ("--bootstrap", "20")

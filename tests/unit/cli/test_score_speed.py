@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ...says import says
+from ...facts import says
 from .conftest import REFERENCES, Main, Refused, Write, calls
 
 GOOD, BAD = "good=good.pt --speeds 40/10/26", "bad=bad.pt --speeds 5/5.5/5.2"

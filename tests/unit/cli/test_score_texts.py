@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from ...says import says
+from ...facts import says
 from .conftest import Main, Refused, Write
 
 LINES = [f"die Zelle Nummer {i} ist leer" for i in range(5)]

@@ -7,7 +7,7 @@ import pytest
 from bnb_fairseq.cli.tune import COMMAND, make_settings
 from bnb_fairseq.evaluation.tuning import Outcome, Setting, table
 
-from ...says import check_faults
+from ...facts import check_faults
 
 
 def test_every_combination_once(tmp_path: Path) -> None:

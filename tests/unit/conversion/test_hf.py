@@ -22,7 +22,7 @@ from bnb_fairseq.data.subword import SentencePiece
 from bnb_fairseq.start.bert_checkpoint import open_bert
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from ...naming import naming
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"

@@ -16,7 +16,7 @@ from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig
 
-from ...naming import naming
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 POOLER = ["encoder.pooler.dense.weight", "encoder.pooler.dense.bias"]

@@ -19,7 +19,7 @@ from bnb_fairseq.conversion.seed_config import (
 )
 from bnb_fairseq.models.config import BnbTransformerConfig
 
-from ...naming import naming
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 Change = Callable[[dict[str, Any]], object]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnb_fairseq.conversion import verification
 
-from ...naming import naming
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 CONFIG = json.loads((SEED / "config.json").read_text())

@@ -11,7 +11,7 @@ from bnb_fairseq.conversion import vocabulary
 from bnb_fairseq.conversion.seed_config import SpecialIds
 from bnb_fairseq.data.dictionary import SubwordDictionary, load_dictionary
 
-from ...naming import naming
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 CONFIG = json.loads((SEED / "config.json").read_text())

@@ -18,7 +18,7 @@ from bnb_fairseq.distillation import output as output_module
 from bnb_fairseq.distillation.output import DataBin, Shard, Translations, open_output, shards_of
 from bnb_fairseq.distillation.output import digest as folder_digest
 
-from ...says import says
+from ...facts import says
 
 OPTIONS: dict[str, str | int | float | None] = {"--beam": 5, "--lenpen": 1.0, "--teacher": "12ab", "--batch-size": None}
 TARGETS = [[7, 8, 4], [4], [9, 9, 9, 4], [5, 4], [6, 7, 8, 9, 4]]

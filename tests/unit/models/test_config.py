@@ -11,7 +11,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer, bnb_transformer_s
 from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig, check_options, complete_sizes, layer_sizes
 from bnb_fairseq.modules.layers import LayerSizes
 
-from ...naming import naming
+from ...facts import naming
 
 MakeConfig = Callable[..., BnbTransformerConfig]
 BERT_BASE = [12, 768, 3072, 12, 512]

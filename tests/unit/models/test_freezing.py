@@ -13,7 +13,7 @@ from bnb_fairseq.models.bert2bert import Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig, check_options
 
-from ...naming import naming
+from ...facts import naming
 from ..conftest import WORDS
 from ..started_model import KINDS, Started, logits_of, start, training
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from bnb_fairseq.start.bert_checkpoint import CONFIG_KEYS, open_bert, read_tensors
 
-from ...naming import naming
+from ...facts import naming
 
 WriteBert = Callable[..., Path]
 Requests = list[tuple[str, str]]

@@ -15,7 +15,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import SIZE_FIELDS, BnbTransformerConfig
 from bnb_fairseq.start.from_bert import load_berts, resolve_berts
 
-from ...naming import naming
+from ...facts import naming
 
 WriteBert = Callable[..., Path]
 OTHER_WORDS = ["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "das", "haus", "##es", "the", "##s"]

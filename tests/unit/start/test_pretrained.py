@@ -20,7 +20,7 @@ from bnb_fairseq.start.pretrained import load_pretrained, open_pretrained, resol
 from bnb_fairseq.start.row_matching import symbol_state
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from ...naming import naming
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 20}

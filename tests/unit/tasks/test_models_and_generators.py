@@ -22,7 +22,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.tasks.config import TranslationBnbConfig, eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
-from ...naming import naming
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS, Echo
 

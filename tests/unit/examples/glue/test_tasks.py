@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ....naming import naming
+from ....facts import naming
 from .conftest import FILES, MRPC_HEAD, Part, Write
 
 Change = Callable[[Path], object]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ....naming import naming
+from ....facts import naming
 from .conftest import Part, Write
 
 NAMED = {"texts": ("text",), "label": "label"}

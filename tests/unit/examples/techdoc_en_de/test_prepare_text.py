@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import sentencepiece
 
-from ....naming import naming
+from ....facts import naming
 
 
 @pytest.fixture(scope="module")

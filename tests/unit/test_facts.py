@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..says import check_faults, says
+from ..facts import check_faults, says
 
 
 def test_parts_in_their_order() -> None:
