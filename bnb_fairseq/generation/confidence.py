@@ -23,7 +23,8 @@ class Platt(NamedTuple):
 
     def calibrated(self, confidences: Sequence[float] | Floats) -> Floats:
         """Calibrate N probabilities."""
-        return np.asarray(1 / (1 + np.exp(-self.slope * logits(confidences) - self.intercept)))
+        logit = self.slope * logits(confidences) + self.intercept
+        return np.asarray((1 + np.tanh(logit / 2)) / 2)  # the logistic function, without overflow
 
 
 def logits(confidences: Sequence[float] | Floats) -> Floats:
