@@ -371,6 +371,8 @@ def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Tra
 def _word_alignment(weights: Any, source_words: Sequence[int | None], target_words: Sequence[int]) -> list[list[int]]:
     """Find the source words of each target word: those with at least half of the largest weight.
 
+    A weight counts as far as it exceeds the mean over the text: every token looks at some words, such as a full stop.
+
     Args:
         weights: T x S.
         source_words: the word of each of the S source tokens; None for a special symbol.
@@ -380,7 +382,8 @@ def _word_alignment(weights: Any, source_words: Sequence[int | None], target_wor
         Of each target word the source words, in order.
     """
     sums: list[dict[int, float]] = [{} for _ in range(max(target_words, default=-1) + 1)]
-    for row, word in zip(weights, target_words, strict=True):
+    excess = (weights - weights.mean(axis=0)).clip(min=0) if len(weights) > 1 else weights
+    for row, word in zip(excess, target_words, strict=True):
         for weight, number in zip(row.tolist(), source_words, strict=False):  # the canvas may pad the source
             if number is not None:
                 sums[word][number] = sums[word].get(number, 0.0) + weight

@@ -28,7 +28,7 @@ def source_weights(network: NarNetwork, source: Mapping[str, Tensor], texts: Seq
         texts: of each sentence the ids of a text, without [CLS] and [SEP].
 
     Returns:
-        Of each sentence T x S: weights of the last layer's cross-attention, mean over heads; zeros for a token that has
+        Of each sentence T x S: weights of cross-attention, mean over heads and layers; zeros for a token that has
         no position.
     """
     device = source["src_tokens"].device

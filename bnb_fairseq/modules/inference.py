@@ -319,7 +319,7 @@ class InferenceStack(nn.Module):
         return layout.padded(x, batch), kept
 
     def source_weights(self, states: Tensor, padding: Tensor, memory: SourceMemory) -> Tensor:
-        """Return the weights of the last layer's cross-attention.
+        """Return the weights of cross-attention.
 
         Args:
             states: B x L x D.
@@ -327,11 +327,11 @@ class InferenceStack(nn.Module):
             memory: what cross-attention reads.
 
         Returns:
-            B x L x S, mean over heads.
+            B x L x S, mean over heads and layers.
         """
         layout, batch = Layout(padding, self._keep_padding), len(states)
-        x, last = layout.flat(states), len(self.layers) - 1
-        for layer, source in zip(self.layers[:last], memory.layers[:last], strict=True):
+        x, weights = layout.flat(states), []
+        for layer, source in zip(self.layers, memory.layers, strict=True):
+            weights.append(layer.source_weights(x, batch, layout, (source, memory.mask)))  # type: ignore[operator]
             x, _ = layer(x, batch, layout, (source, memory.mask))
-        weights: Tensor = self.layers[last].source_weights(x, batch, layout, (memory.layers[last], memory.mask))  # type: ignore[operator]
-        return weights
+        return torch.stack(weights).mean(dim=0)

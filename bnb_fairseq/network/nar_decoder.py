@@ -144,7 +144,7 @@ class NarDecoder(BertDecoder):
         return None if self.inference is None else self.inference.read(encoder_states, encoder_padding)
 
     def source_weights(self, canvas: Canvas, canvas_tokens: Tensor | None, memory: SourceMemory) -> Tensor:
-        """Return the weights of the last layer's cross-attention, once prepared for inference.
+        """Return the weights of cross-attention, once prepared for inference.
 
         Args:
             canvas: the canvas, B x A.
@@ -152,7 +152,7 @@ class NarDecoder(BertDecoder):
             memory: from ``read_source``.
 
         Returns:
-            B x A x S, mean over heads.
+            B x A x S, mean over heads and layers.
         """
         assert self.inference is not None
         states = self.embeddings(self.canvas_content(canvas, canvas_tokens))

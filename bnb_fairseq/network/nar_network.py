@@ -173,14 +173,14 @@ class NarNetwork(nn.Module):
         return states
 
     def source_weights(self, encoded: Encoded, canvas: Canvas) -> Tensor:
-        """Return the weights of the last decoder layer's cross-attention in a pass that is shown no tokens.
+        """Return the weights of cross-attention in a pass that is shown no tokens.
 
         Args:
             encoded: the source, by a network that is prepared for inference.
             canvas: the canvas, B x A.
 
         Returns:
-            B x A x S, mean over heads.
+            B x A x S, mean over heads and layers.
         """
         canvas, _, _, tokens, memory = self._decoder_input(encoded, canvas, None)
         return self.decoder.source_weights(canvas, tokens, memory)

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from bnb_fairseq.evaluation.refinement_record import source_attention
 from bnb_fairseq.generation.alignment import source_weights
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 from .test_generator import CTC, LENGTH, SENTENCES, MakeModel, lively, sample
+
+
+def attended(model: BnbTransformer, source: dict[str, Tensor]) -> Tensor:
+    layers = range(len(model.decoder.layers))
+    return torch.stack([source_attention(model, source, None, layer)[0] for layer in layers]).mean(dim=0)
 
 
 @pytest.mark.parametrize("options", [*CTC.values(), LENGTH], ids=[*CTC, "length"])
@@ -28,13 +35,13 @@ def test_against_fairseqs_attention(options: dict[str, Any], make_model: MakeMod
         if aligns:
             runs = [list(run) for _, run in groupby(range(len(best)), key=best.__getitem__)]
             runs = [run for run in runs if best[run[0]] != model.control.blank]
-            attention = source_attention(model, alone, None, len(model.decoder.layers) - 1)[0]
+            attention = attended(model, alone)
         else:
             runs = [[i] for i in range(1, 6)]  # without [CLS] and [SEP]
             with pytest.MonkeyPatch.context() as patch:
                 canvas = model.canvas
                 patch.setattr(model, "canvas", lambda encoded, kept=canvas: kept(encoded, torch.tensor([7])))
-                attention = source_attention(model, alone, None, len(model.decoder.layers) - 1)[0]
+                attention = attended(model, alone)
         texts.append([best[run[0]] for run in runs])
         rows = [attention[run].mean(dim=0) for run in runs]
         expected.append(torch.stack(rows) if rows else attention[:0])
