@@ -276,7 +276,7 @@ class Translator:
             (i for i, source in enumerate(sources) if len(source) > SPECIAL_SYMBOLS), key=lambda i: len(sources[i])
         )
         with tqdm(total=len(order), unit=" texts", disable=not job.progress) as bar:
-            for batch in _batches(order, [len(source) for source in sources], job.batch_tokens):
+            for batch in batches(order, [len(source) for source in sources], job.batch_tokens):
                 asked = None if job.glossary is None else _asked(job.glossary, [texts[i] for i in batch])
                 found = self._engine.hypotheses([sources[i] for i in batch], job.nbest, job.search, asked)
                 for i, hypotheses in zip(batch, found, strict=True):
@@ -339,7 +339,7 @@ def _asked(glossary: "Glossary", texts: Sequence[str]) -> "AskedTerms":
     return AskedTerms(glossary, [glossary.find(text) for text in texts])
 
 
-def _batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+def batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Cut indices, in order of length, into batches of at most ``most`` tokens with padding, or one text."""
     batch: list[int] = []
     for i in order:

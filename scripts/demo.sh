@@ -112,7 +112,7 @@ stage search translate "$demo/trained" searched.txt \
 export_folder() {
     rm -rf "$demo/model"
     bnb-export --checkpoint "$demo/trained/checkpoint_best.pt" --data "$demo/data-bin" --lm "$demo/lm.arpa" \
-        --search '{"ctc_beam": 10, "ctc_lm_weight": 0.4, "ctc_token_bonus": 2.0}' --name techdoc-en-de \
+        --search '{"ctc_beam": 10, "ctc_lm_weight": 0.4, "ctc_token_bonus": 2.0}' --calibrate valid --name techdoc-en-de \
         --description "English to German, trained on techdoc: LibreOffice's help (MPL-2.0) and Home Assistant (Apache-2.0)." \
         --output "$demo/model"
 }

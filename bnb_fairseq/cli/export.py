@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "'{\"ctc_beam\": 10}' (default: one pass)",
     )
     add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the stored weights")
+    add("--calibrate", metavar="PART", help="part of the data to which confidence is calibrated (default: none)")
     add("--name", default="", help="name of the model (default: the folder's)")
     add("--license", metavar="ID", help="licence of the model, such as mit (default: not stated)")
     add("--description", metavar="TEXT", help="what the model is and was trained on, for its card")
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     described = Described(arguments.name, arguments.license, arguments.description)
     export(
         *(arguments.checkpoint, arguments.data, arguments.output, search),
-        *(arguments.lm, arguments.dtype, described),
+        *(arguments.lm, arguments.dtype, described, arguments.calibrate),
     )
     for path in sorted(path for path in arguments.output.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")

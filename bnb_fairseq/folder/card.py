@@ -12,7 +12,9 @@ PARALLEL = "non-autoregressive"
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")  # as the hub writes them; "text" and "summary" are none
 
 
-def write_card(folder: Path, manifest: Manifest, licence: str | None, description: str | None) -> None:
+def write_card(
+    folder: Path, manifest: Manifest, licence: str | None, description: str | None, confidence: str | None = None
+) -> None:
     """Write the card of a folder whose other files are there.
 
     Args:
@@ -20,6 +22,7 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
         manifest: what ``config.json`` says.
         licence: of the model, by the hub's identifier; None: it is not known.
         description: of the model and its training data; None: there is none.
+        confidence: how well it was calibrated; None: it was not.
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
@@ -45,6 +48,7 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
 | task | `{manifest.task}`{f", {' to '.join(languages)}" if languages else ""} |
 | licence | {licence or "not stated"} |
 | size | {total:.1f} MB, weights {megabytes:.1f} MB |
+| confidence | {confidence or "not calibrated"} |
 
 ## Use
 

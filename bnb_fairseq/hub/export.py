@@ -4,15 +4,17 @@ import gzip
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from fairseq.dataclass.configs import GenerationConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoints.reader import load_models
 from ..checkpoints.writing import new_folder
-from ..engines import check_search
+from ..engines import NarEngine, check_search
 from ..folder.card import write_card
 from ..folder.manifest import AUTOREGRESSIVE, LANGUAGE_MODEL, NAR, SOURCE, TARGET, TASKS, WEIGHTS, Manifest
 from ..folder.search import (
@@ -28,6 +30,7 @@ from ..generation.ngram import BINARY, COMPRESSED, NgramScorer, ngram_words
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
 from ..network.loading import DTYPES
+from .calibrating import calibrate
 from .engine import NO_VALIDATION, vocabulary_of
 
 
@@ -53,6 +56,7 @@ def export(
     lm: Path | None = None,
     dtype: str = "float32",
     described: Described = Described(),  # noqa: B008  (immutable)
+    part: str | None = None,
 ) -> Manifest:
     """Write a model folder, whole or not at all.
 
@@ -64,6 +68,7 @@ def export(
         lm: n-gram model of the search; None: there is none.
         dtype: that weights are stored in.
         described: what the card says.
+        part: of the data, to which confidence is calibrated; None: it stays as ``search`` has it.
 
     Returns:
         What ``config.json`` says.
@@ -95,6 +100,14 @@ def export(
     except ValueError as error:
         raise ValueError(f"--search: {error}") from error
     weights = _stored(model, dtype)
+    confidence = None
+    if part is not None:
+        if not isinstance(model, BnbTransformer):
+            raise ValueError(f"--calibrate must not be given for an autoregressive model, but is {part}")
+        model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+        chosen = {**options, **({} if lm is None else {"ctc_lm_path": str(lm)})}
+        fitted = calibrate(NarEngine(model, source, target), task, part, chosen)
+        search, confidence = {**search, CALIBRATION: fitted.platt._asdict()}, fitted.report(part)
     manifest = Manifest(
         NAR if parallel else AUTOREGRESSIVE,
         str(task.cfg._name),
@@ -112,7 +125,7 @@ def export(
         if lm is not None:
             _compress_language_model(lm, folder / LANGUAGE_MODEL)
         manifest.write(folder)
-        write_card(folder, manifest, described.licence, described.description)
+        write_card(folder, manifest, described.licence, described.description, confidence)
     return Manifest.read(output)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bnb_fairseq.folder.card import NO_SCORES, fill_scores, write_card
 from bnb_fairseq.folder.manifest import CARD, WEIGHTS, Manifest
