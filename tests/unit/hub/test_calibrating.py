@@ -51,7 +51,7 @@ def test_what_is_right_as_often_as_it_says_stays() -> None:
     found = calibrate(FakeEngine(), data(0.9, 0.6), "valid", {"ctc_beam": 3})  # type: ignore[arg-type]
     assert found.tokens == 2 * PAIRS
     assert found.platt.calibrated([0.9, 0.6]).tolist() == pytest.approx([0.9, 0.6], abs=0.01)
-    assert found.before < 0.01 and found.after < 0.06
+    assert found.before < 0.06 and found.after < 0.06  # bins of 53 tokens
 
 
 def test_what_is_right_half_as_often_is_mended() -> None:
