@@ -11,8 +11,6 @@ import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.models import BaseFairseqModel
-from fairseq.tasks import FairseqTask
-from fairseq.tasks.translation import TranslationTask
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,7 +37,7 @@ from .history import print_history
 from .unused_options import Unused, described, merged, unused_of_loss, unused_of_model, unused_of_task
 
 
-class BnbTask(DictionaryTask, TranslationTask):
+class BnbTask(DictionaryTask):
     """A task between two dictionaries that take raw text; what its data are is left to the classes below it.
 
     For ``bnb_transformer`` and, through fairseq's SequenceGenerator, ``bert2bert`` and fairseq's autoregressive models.
@@ -51,7 +49,7 @@ class BnbTask(DictionaryTask, TranslationTask):
     """
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
-        FairseqTask.__init__(self, cfg)
+        super().__init__(cfg)
         self.src_dict = src_dict
         self.src_dict.reads_segments = self.reads_segments
         self.tgt_dict = tgt_dict
@@ -88,6 +86,20 @@ class BnbTask(DictionaryTask, TranslationTask):
         dictionary.preprocessing = running_preprocessing()
         dictionary.reads_segments = cls.reads_segments
         return dictionary
+
+    @property
+    def source_dictionary(self) -> BnbDictionary:
+        """The source dictionary."""
+        return self.src_dict
+
+    @property
+    def target_dictionary(self) -> BnbDictionary:
+        """The target dictionary."""
+        return self.tgt_dict
+
+    def max_positions(self) -> tuple[int, int]:
+        """The longest source and target, in tokens, that the options allow."""
+        return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def folders(self) -> tuple[Path, ...]:
         """Return the data-bin folders."""
@@ -153,7 +165,7 @@ class BnbTask(DictionaryTask, TranslationTask):
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
-        model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        model = super().build_model(cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
         if isinstance(model, OwnPrecision):
             model.matmul_precision = str(self.cfg.float32_matmul_precision)

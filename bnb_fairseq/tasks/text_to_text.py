@@ -8,7 +8,6 @@ from typing import Any
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
 from fairseq.models import BaseFairseqModel
-from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from ..compat import whole_options
@@ -202,7 +201,7 @@ class TextToTextTask(BnbTask):
         """
         self.check_targets(sample)
         with self.own_precision():
-            loss, size, logs = FairseqTask.valid_step(self, sample, model, criterion)
+            loss, size, logs = super().valid_step(sample, model, criterion)
         if self._judges_text:
             texts = self._texts(self.sequence_generator, sample, model)
             if self.cfg.eval_bleu:
@@ -217,7 +216,7 @@ class TextToTextTask(BnbTask):
             logging_outputs: statistics of batches and workers.
             criterion: the criterion.
         """
-        FairseqTask.reduce_metrics(self, logging_outputs, criterion)
+        super().reduce_metrics(logging_outputs, criterion)
         log_bleu(logging_outputs)
         log_means(self._judges, logging_outputs)
 
