@@ -205,14 +205,16 @@ class NarGenerator:
         decoder = model.decoder
         symbols = decoder.embeddings.tokens.num_embeddings
         best = best_symbols(decoder.output_layer, states, symbols, model.control.blank, self.options.ctc_beam_symbols)
-        beam = self.options.ctc_beam
-        found = ctc_beam_search(best.on_canvas(positions), canvas.lengths, beam, self.pad, self.scorer)
-        lengths = found.lengths.flatten()
+        on_canvas, canvas_lengths = best.on_canvas(positions), canvas.lengths.cpu().numpy()
+        found = ctc_beam_search(on_canvas, canvas_lengths, self.options.ctc_beam, self.pad, self.scorer)
+        lengths, ctc_scores, tokens, means = (
+            torch.from_numpy(part).to(states.device)
+            for part in (found.lengths.flatten(), found.ctc_scores.flatten(), found.tokens, found.means.flatten())
+        )
         # Alignments that say the same add up, so that a token has no probability of its own: each gets its share.
-        shares = (found.ctc_scores.flatten() / lengths.clamp(min=1)).unsqueeze(1)
-        tokens = found.tokens.flatten(0, 1)
+        shares, tokens = (ctc_scores / lengths.clamp(min=1)).unsqueeze(1), tokens.flatten(0, 1)
         scores = shares.expand_as(tokens).masked_fill(padding_mask(lengths, tokens.size(1)), 0.0)
-        return [Texts(first_state(tokens, scores, lengths), found.means.flatten())]
+        return [Texts(first_state(tokens, scores, lengths), means)]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
         """Choose among the texts of each sentence, once the last pass is over."""
