@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from .folder.manifest import AUTOREGRESSIVE, CONFIG, LANGUAGE_MODELS, Manifest
+from .folder.manifest import AUTOREGRESSIVE, CONFIG, GRAPHS, LANGUAGE_MODELS, WEIGHTS, Manifest
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
+from .installation import is_installed
 from .splitting import Piece, TooLongError, join, split
 
 if TYPE_CHECKING:
-    from .engines import Engine
-    from .generation.hypotheses import Hypothesis
+    from .engines.interface import Engine, Hypothesis
 
 BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
+AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
 
 
@@ -80,7 +81,7 @@ class Translator:
     def load(
         cls,
         model: str | os.PathLike[str],
-        engine: Literal["auto", "torch"] = "auto",
+        engine: Literal["auto", "torch", "onnx"] = "auto",
         device: str = "cpu",
         threads: int | None = None,
         data: str | os.PathLike[str] | None = None,
@@ -91,11 +92,12 @@ class Translator:
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
                 checkpoint, with ``data``.
-            engine: what computes; ``auto`` chooses.
+            engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
+                on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
-            threads: of the processor, for the whole process; None: torch's own choice.
+            threads: of the processor, under torch for the whole process; None: the engine's own choice.
             data: the data-bin folder of a checkpoint; None for a model folder.
-            precision: of matrix products, see ``torch.set_float32_matmul_precision``.
+            precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
 
         Returns:
             The translator.
@@ -104,33 +106,19 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind.
         """
-        import torch
-
-        if engine not in ("auto", "torch"):
-            raise ValueError(f"engine must be auto or torch, but is {engine!r}")
-        if threads is not None:
-            if threads < 1:
-                raise ValueError(f"threads must be at least 1, but is {threads}")
-            torch.set_num_threads(threads)
+        _check_loading(engine, device, threads, data)
         path = Path(model)
         if data is not None:
             from .hub.engine import load_checkpoint
 
+            _set_threads(threads)
             return load_checkpoint(path, Path(data), device)
         if not path.exists():
             path = _download(os.fspath(model))
         if path.is_file() or not (path / CONFIG).is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
         manifest = Manifest.read(path)
-        loaded: Engine
-        if manifest.architecture == AUTOREGRESSIVE:
-            from .hub.engine import load_autoregressive
-
-            loaded = load_autoregressive(path, manifest, device)
-        else:
-            from .engines import NarEngine
-
-            loaded = NarEngine.load(path, manifest, device, precision)
+        loaded = _load_engine(path, manifest, engine, device, threads, precision)
         values = read_search(path, loaded.options)
         calibration = values.pop(CALIBRATION, None)
         lm = next((path / name for name in LANGUAGE_MODELS if name in manifest.files), None)
@@ -227,12 +215,11 @@ class Translator:
 
     def _translation(self, hypothesis: "Hypothesis") -> Translation:
         target = self._engine.target
-        tokens = hypothesis["tokens"].tolist()
-        scores = hypothesis["positional_scores"].tolist()
+        tokens, scores, score = hypothesis
         words = [i for i, token in enumerate(tokens) if token != target.eos()]
         return Translation(
             target.text(tokens).translate(NOT_ONE_LINE),
-            float(hypothesis["score"]),
+            score,
             [target.symbols[tokens[i]] for i in words],
             [self._confidence(scores[i]) for i in words],
         )
@@ -245,6 +232,46 @@ class Translator:
         probability = min(max(probability, 1e-6), 1 - 1e-6)
         logit = math.log(probability / (1 - probability))
         return 1 / (1 + math.exp(-self._calibration["slope"] * logit - self._calibration["offset"]))
+
+
+def _check_loading(engine: str, device: str, threads: int | None, data: object) -> None:
+    if engine not in (AUTO, TORCH, ONNX):
+        raise ValueError(f"engine must be {AUTO}, {TORCH} or {ONNX}, but is {engine!r}")
+    if engine == ONNX and device != "cpu":
+        raise ValueError(f"device must be cpu for engine {ONNX}, but is {device!r}")
+    if engine == ONNX and data is not None:
+        raise ValueError(f"engine must be {AUTO} or {TORCH} for a checkpoint, but is {engine!r}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, but is {threads}")
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _load_engine(
+    path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
+) -> "Engine":
+    """Load what computes; see ``Translator.load``."""
+    has_graph = any(name in manifest.files for name in GRAPHS)
+    runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
+    if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):
+        from .engines.onnx import OnnxEngine
+
+        return OnnxEngine.load(path, manifest, threads)
+    if WEIGHTS not in manifest.files:
+        raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
+    _set_threads(threads)
+    if manifest.architecture == AUTOREGRESSIVE:
+        from .hub.engine import load_autoregressive
+
+        return load_autoregressive(path, manifest, device)
+    from .engines.nar import NarEngine
+
+    return NarEngine.load(path, manifest, device, precision)
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:

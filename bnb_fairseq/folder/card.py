@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .manifest import CARD, WEIGHTS, Manifest
+from .manifest import CARD, GRAPHS, WEIGHTS, Manifest
 
 SCORES = "## Scores"
 NO_SCORES = "None yet. `bnb-score FOLDER --card` fills them in."
@@ -20,7 +20,9 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
-    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
+    models = [folder / file for file in (WEIGHTS, *GRAPHS) if (folder / file).is_file()]
+    sizes_of_models = ", ".join(f"`{path.name}` {path.stat().st_size / 1e6:.1f} MB" for path in models)
+    extra = "" if (folder / WEIGHTS).is_file() else "[onnx]"
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     front = ["---", *(["language:", *(f"- {language}" for language in languages)] if languages else [])]
     front += [f"license: {licence}"] if licence else []
@@ -38,12 +40,12 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
 | architecture | `{manifest.architecture}`, {sizes} |
 | task | `{manifest.task}`{f", {' to '.join(languages)}" if languages else ""} |
 | licence | {licence or "not stated"} |
-| size | {total:.1f} MB, weights {megabytes:.1f} MB |
+| size | {total:.1f} MB: {sizes_of_models} |
 
 ## Use
 
 ```bash
-pip install bnb_fairseq
+pip install 'bnb_fairseq{extra}'
 bnb-translate {name} < input.txt > output.txt
 ```
 

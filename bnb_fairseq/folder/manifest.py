@@ -13,6 +13,7 @@ FORMAT = 1  # of the folder; a reader refuses another
 CONFIG, WEIGHTS, SEARCH, CARD = "config.json", "model.safetensors", "search.json", "README.md"
 SOURCE, TARGET = "source", "target"
 LANGUAGE_MODELS = ("lm.arpa.gz", "lm.bin")
+GRAPHS = ("model.int8.onnx", "model.float32.onnx")  # the first one that is there is run
 NAR, AUTOREGRESSIVE = "bnb_transformer", "bert2bert"
 UNCHECKED = frozenset({CONFIG, CARD})  # the card is for people, who may add to it
 LARGEST_CONFIG = 1 << 20  # bytes

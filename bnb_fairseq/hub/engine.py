@@ -12,11 +12,11 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines import NarEngine, read_weights
+from ..engines.interface import Hypothesis
+from ..engines.nar import NarEngine, plain, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
-from ..generation.hypotheses import Hypothesis
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
 from ..network.options import AutoregressiveOptions
@@ -60,14 +60,10 @@ class FairseqEngine:
             generator = self._task.build_generator(self._models, SimpleNamespace(**{**_DEFAULTS, **search}))
             sample = utils.move_to_cuda(sample) if self._cuda else sample
             found = self._task.inference_step(generator, self._models, sample)
-        return [[_on_cpu(hypothesis) for hypothesis in one[:nbest]] for one in found]
+        return [[plain(hypothesis) for hypothesis in one[:nbest]] for one in found]
 
 
 _DEFAULTS = vars(GenerationConfig())
-
-
-def _on_cpu(hypothesis: Hypothesis) -> Hypothesis:
-    return {**hypothesis, **{name: hypothesis[name].cpu() for name in ("tokens", "positional_scores")}}
 
 
 def vocabulary_of(dictionary: BnbDictionary) -> Vocabulary:

@@ -22,6 +22,7 @@ from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
 from ..tasks.text_to_text import TextToTextTask
 from .engine import NO_VALIDATION, vocabulary_of
+from .graph import Graph, add_graph
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -48,6 +49,7 @@ def export(
     lm: Path | None = None,
     dtype: str = "float32",
     described: Described = Described(),  # noqa: B008  (immutable)
+    graph: Graph | None = None,
 ) -> Manifest:
     """Write a model folder, whole or not at all.
 
@@ -59,6 +61,7 @@ def export(
         lm: n-gram model of the search; None: there is none.
         dtype: that weights are stored in.
         described: what the card says.
+        graph: the ONNX graph that the folder is to have; None: none.
 
     Returns:
         What ``config.json`` says.
@@ -80,6 +83,8 @@ def export(
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
     if lm is not None and not parallel:
         raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
+    if graph is not None and not parallel:
+        raise ValueError(f"--onnx must not be given for an autoregressive model, but is {graph.kind}")
     if parallel:
         _check_search(options, lm, target)
     manifest = Manifest(
@@ -99,6 +104,8 @@ def export(
         write_search(folder, {**known, **search})
         if lm is not None:
             _copy_language_model(lm, folder)
+        if graph is not None:
+            add_graph(folder, manifest, task, model.max_positions()[0], {**known, **options}, graph)
         manifest.write(folder)
         write_card(folder, manifest, described.licence, described.description)
     return Manifest.read(output)

@@ -1,62 +1,29 @@
-"""What turns ids of sources into hypotheses: a non-autoregressive network in torch."""
+"""The engine of a non-autoregressive network in torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
-from .folder.search import PARALLEL_OPTIONS
-from .folder.vocabulary import Vocabulary, load_vocabulary
-from .generation.generator import NarGenerator
-from .generation.hypotheses import Hypothesis, words_and_ends
-from .generation.options import GeneratorOptions, generator_options
-from .generation.scorer import build_scorer
-from .network.loading import load_network
-from .network.nar_network import NarNetwork
-from .network.options import NetworkOptions
-from .recent import Recent
-from .torch_compat import matmul_precision
+from ..folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
+from ..folder.search import PARALLEL_OPTIONS
+from ..folder.vocabulary import Vocabulary, load_vocabulary
+from ..generation.generator import NarGenerator
+from ..generation.hypotheses import words_and_ends
+from ..generation.options import GeneratorOptions, generator_options
+from ..generation.scorer import build_scorer
+from ..network.loading import load_network
+from ..network.nar_network import NarNetwork
+from ..network.options import NetworkOptions
+from ..recent import Recent
+from ..torch_compat import matmul_precision
+from .interface import Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
-
-
-class Engine(Protocol):
-    """Translates ids; threads may share it.
-
-    Attributes:
-        source: the source vocabulary.
-        target: the target vocabulary.
-        longest: the longest source, [CLS] and [SEP] counted.
-        options: the options that it reads, with the values of the plainest translation.
-    """
-
-    source: Vocabulary
-    target: Vocabulary
-    longest: int
-    options: Mapping[str, Any]
-
-    def hypotheses(
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
-    ) -> list[list[Hypothesis]]:
-        """Translate a batch.
-
-        Args:
-            sources: ids of each source, not empty and not too long.
-            nbest: hypotheses wanted of each.
-            search: options by name; ``ctc_lm_path`` names the language model.
-
-        Returns:
-            For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
-            on the CPU, of words and an end symbol), ``score``.
-
-        Raises:
-            ValueError: if options do not fit the model or each other.
-        """
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -65,6 +32,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / WEIGHTS)
     except Exception as error:  # the library has an exception of its own, derived from Exception alone
         raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
+def plain(hypothesis: Mapping[str, Any]) -> Hypothesis:
+    """Take from a hypothesis in fairseq's form what the interface has."""
+    tokens, scores = (hypothesis[name].tolist() for name in ("tokens", "positional_scores"))
+    return Hypothesis(tokens, scores, float(hypothesis["score"]))
 
 
 class NarEngine:
@@ -119,7 +92,7 @@ class NarEngine:
             found = generator.generate([self.network], {"net_input": self._batch(sources)})
         silent = (self.target.bos(), self.target.pad(), self.target.eos())
         texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
-        return [[next(texts) for _ in one] for one in found]
+        return [[plain(next(texts)) for _ in one] for one in found]
 
     def _build(self, options: GeneratorOptions) -> NarGenerator:
         return NarGenerator([self.network], self.target, options, scorer=build_scorer(options, self.target))
