@@ -236,7 +236,7 @@ def _shared(before: Array, tokens: Array, lengths: Array) -> Array:
     """
     next_tokens = np.take_along_axis(tokens, np.minimum(before, tokens.shape[2] - 1), axis=2)  # [i, j]: of text i
     equal = (next_tokens == next_tokens.transpose(0, 2, 1)) & (lengths[:, :, None] > before)
-    return before + equal  # type: ignore[no-any-return]
+    return before + equal
 
 
 def _hypotheses(beam: _Beam, pad: int, scorer: PrefixScorer | None) -> CtcHypotheses:

@@ -37,4 +37,5 @@ class Facts(NamedTuple):
             values = [int(found[f"{PREFIX}{name}"]) for name in cls._fields]
         except (KeyError, ValueError) as error:
             raise ValueError(f"{origin}: must say what it decodes, but has no number for {error}") from error
-        return cls(*values[:3], has_alignments=bool(values[3]))
+        longest, symbols, blank, has_alignments = values
+        return cls(longest, symbols, blank, bool(has_alignments))

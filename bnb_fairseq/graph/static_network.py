@@ -21,7 +21,7 @@ class Affine(nn.Module):
 
     Args:
         weights: of the model.
-        names: of the layers.
+        *names: of the layers.
         factors: of each layer's output; None: 1.
         by_position: bring every position to the same range first, and back afterwards: int8 has one scale for all
             positions of a batch, and few of them have values many times as large as the others'.
@@ -110,7 +110,8 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Split projections: B x L x (parts D) -> parts times B x H x L x D/H."""
-        return tuple(part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in x.chunk(parts, dim=2))
+        batch, length = x.shape[:2]
+        return tuple(part.reshape(batch, length, self.heads, -1).transpose(1, 2) for part in x.chunk(parts, dim=2))
 
 
 class Layer(nn.Module):
@@ -245,15 +246,14 @@ class StaticNetwork(nn.Module):
         self.decoder = Stack(options, weights, "decoder", by_position=False)
         self.latent = Affine(weights, "latent.projection") if options.latent_size else None
         self.latent_projection = Affine(weights, "decoder.latent_projection") if options.latent_size else None
-        self.latent_scale = None if options.latent_size else float(weights["decoder.latent_scale"])
+        self.latent_scale = 1.0 if options.latent_size else float(weights["decoder.latent_scale"])
         self.register_buffer("mask_row", weights["decoder.embeddings.tokens.weight"][target.mask()].clone())
         self.mask_row: Tensor
         self.transform = Affine(weights, "decoder.head.transform")
         self.head_norm = Norm(weights, "decoder.head.layer_norm", options.decoder.layer_norm_eps)
         self.register_buffer("output_bias", weights["decoder.head.bias"])
         self.output_bias: Tensor
-        if options.untie_output:
-            self.register_buffer("output_weight", weights["decoder.head.weight"])
+        self.output_weight = weights["decoder.head.weight"] if options.untie_output else self.decoder.tokens
         self.canvas: FixedCanvas | SpreadCanvas | ClassifiedCanvas
         if not self.uses_ctc:
             self.canvas = ClassifiedCanvas(options, weights)
@@ -301,8 +301,7 @@ class StaticNetwork(nn.Module):
     def _log_probabilities(self, states: Tensor) -> Tensor:
         """Score the vocabulary: B x A x D -> B x A x V."""
         states = self.head_norm(F.gelu(self.transform(states)))
-        weight = self.output_weight if self.options.untie_output else self.decoder.tokens
-        return (states @ weight.T + self.output_bias).log_softmax(dim=-1)
+        return (states @ self.output_weight.T + self.output_bias).log_softmax(dim=-1)
 
 
 class SpreadCanvas(nn.Module):
@@ -322,6 +321,9 @@ class SpreadCanvas(nn.Module):
         self.register_buffer("sources", sources)
         repeats = F.pad(sources[1:] == sources[:-1], (1, 0))
         self.register_buffer("repeats", repeats if options.ctc_canvas == "mask" else None)
+        self.lengths: Tensor
+        self.sources: Tensor
+        self.repeats: Tensor | None
 
     def forward(
         self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
@@ -365,6 +367,7 @@ class ClassifiedCanvas(nn.Module):
         self.projection = Affine(weights, "length_head.projection")
         self.longest = options.decoder_positions
         self.register_buffer("differences", torch.arange(-options.length_range, options.length_range + 1))
+        self.differences: Tensor
         self.width = 2.0 * max(float(weights["length_converter.sigma"]) ** 2, MIN_SIGMA**2)
 
     def forward(
@@ -387,5 +390,5 @@ class ClassifiedCanvas(nn.Module):
 def _places(lengths: Tensor) -> Tensor:
     """Number the positions of the longest canvas: A."""
     longest = lengths.max().item()
-    torch._check(longest >= 1)
+    torch._check(longest >= 1)  # type: ignore[no-untyped-call]
     return torch.arange(longest, device=lengths.device)

@@ -129,6 +129,6 @@ def test_processors_whose_products_overflow(
 ) -> None:
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr(onnx.platform, "machine", lambda: machine)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(onnx, "CPU", tmp_path / "cpuinfo")
     assert onnx._overflows() is overflows

@@ -29,7 +29,7 @@ class TableScorer:
         return gains, np.broadcast_to(tokens[:, None, :] + 1, gains.shape)
 
     def finish(self, states: Array) -> Array:
-        return self.ends[states]  # type: ignore[no-any-return]
+        return self.ends[states]
 
     def gain(self, text: Text, token: int) -> float:
         state = text[-1] + 1 if text else 0
