@@ -18,7 +18,6 @@ from .splitting import Piece, TooLongError, join, split
 if TYPE_CHECKING:
     from .engines.interface import Engine, Hypothesis
 
-BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
@@ -132,7 +131,7 @@ class Translator:
         self,
         texts: Sequence[str],
         nbest: int = 1,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         progress: bool = False,
         search: Literal["auto", "none"] = "auto",
         **options: Any,
@@ -142,7 +141,7 @@ class Translator:
         Args:
             texts: raw texts.
             nbest: texts wanted for each; those after the first are its ``alternatives``.
-            batch_tokens: source tokens that are translated at once, padding included.
+            batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
             **options: of the search, by their names in ``search``.
@@ -157,6 +156,8 @@ class Translator:
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of strings")
+        if batch_tokens is None:
+            batch_tokens = self._engine.batch_tokens
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
         chosen = self._options(search, options)

@@ -28,12 +28,14 @@ class Engine(Protocol):
         target: the target vocabulary.
         longest: the longest source, [CLS] and [SEP] counted.
         options: the options that it reads, with the values of the plainest translation.
+        batch_tokens: source tokens that it translates at once with the least time for each, padding included.
     """
 
     source: Vocabulary
     target: Vocabulary
     longest: int
     options: Mapping[str, Any]
+    batch_tokens: int
 
     def hypotheses(
         self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]

@@ -51,6 +51,7 @@ class NarEngine:
     """
 
     options: Mapping[str, Any] = PARALLEL_OPTIONS
+    batch_tokens = 2048
 
     def __init__(self, network: NarNetwork, source: Vocabulary, target: Vocabulary, precision: str = "highest") -> None:
         self.network, self.source, self.target, self._precision = network, source, target, precision

@@ -40,6 +40,7 @@ class OnnxEngine:
     """
 
     options: Mapping[str, Any] = PARALLEL_OPTIONS
+    batch_tokens = 512
 
     def __init__(self, graph: Path, source: Vocabulary, target: Vocabulary, threads: int | None = None) -> None:
         self.source, self.target = source, target

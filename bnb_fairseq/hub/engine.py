@@ -40,6 +40,7 @@ class FairseqEngine:
     """
 
     options: Mapping[str, Any] = AUTOREGRESSIVE_OPTIONS
+    batch_tokens = 2048
 
     def __init__(self, task: TextToTextTask, models: Sequence[Any], cuda: bool) -> None:
         self._task, self._models, self._cuda = task, list(models), cuda

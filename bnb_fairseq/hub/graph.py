@@ -107,7 +107,8 @@ def _read_pairs(task: TextToTextTask, longest: int) -> Pairs:
     dataset = task.dataset(PART)
     if dataset.target is None:
         raise ValueError(f"--data must have targets in the part {PART} for --onnx, which is compared with them")
-    fitting = [i for i in dataset.ordered_indices().tolist() if dataset.size(i)[0] <= longest]
+    fitting = [i for i in range(len(dataset)) if dataset.size(i)[0] <= longest]
+    fitting.sort(key=lambda i: dataset.size(i)[0])  # batches have little padding
     count = min(len(fitting), MOST_SENTENCES)
     chosen = [fitting[i * len(fitting) // count] for i in range(count)]
     sources, references = [], []
