@@ -1,7 +1,7 @@
-"""What pip cannot install along with this package, and the commands that install it.
+"""Packages that pip cannot install along with this one, and the commands that install them.
 
-The first module of the package that is imported, so that what is missing is named before anything fails. It needs the
-standard library only.
+The package imports this module first, so that a missing package is named before anything fails; it needs the standard
+library only.
 """
 
 import importlib
@@ -27,32 +27,31 @@ ABOUT_FAIRSEQ = (
 
 
 def is_installed(name: str) -> bool:
-    """Return whether a package can be imported; a folder of that name without a package in it does not count."""
+    """Whether a package can be imported; an empty folder of that name does not count."""
     spec = find_spec(name)
     return spec is not None and spec.origin is not None
 
 
 def instructions(problem: str, torch: bool, fairseq: Sequence[str]) -> str:
-    """Put together what is missing and how to install it.
-
-    Args:
-        problem: what is missing.
-        torch: PyTorch is.
-        fairseq: commands that install fairseq; none: it is there.
-
-    Returns:
-        The problem, the commands, and what to know about them, a line each.
-    """
+    """Explain how to install what is missing; ``fairseq`` are the commands for it, none if it is there."""
     commands = [*([TORCH] if torch else []), *fairseq]
     notes = [*([ABOUT_TORCH] if torch else []), *([ABOUT_FAIRSEQ] if fairseq else [])]
     return "\n".join([f"{problem} In this environment, run:", *(f"    {command}" for command in commands), *notes])
 
 
+def require_torch() -> None:
+    """Raise an ImportError with the command that installs torch unless it is installed."""
+    if not is_installed("torch"):
+        raise ImportError(
+            instructions("bnb_fairseq needs PyTorch, which pip does not install along with it.", True, ())
+        )
+
+
 def require_host() -> None:
-    """See that torch and fairseq are installed and work together.
+    """Refuse to continue without torch and a fairseq that runs here.
 
     Raises:
-        ImportError: naming what is missing and the commands that install it.
+        ImportError: naming the missing package and the commands that install it.
     """
     torch, fairseq = (not is_installed(name) for name in ("torch", "fairseq"))
     if torch or fairseq:

@@ -17,6 +17,7 @@ from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import MISSING
 
+from . import plugin  # noqa: F401  (registers what is listed)
 from .criterions.bnb_loss import DERIVED, LOGGED
 
 USUAL = ("translation_bnb", "bnb_transformer")  # the first of their kind on the page; others follow by their names
@@ -45,9 +46,9 @@ class Part(NamedTuple):
     """A task, model, criterion or optimizer of the package.
 
     Attributes:
-        kind: what it is, such as ``task``.
-        names: what to call it on the command line; several for a model with named architectures.
-        actions: its options as argparse has them.
+        kind: such as ``task``.
+        names: its names on the command line; several for a model with named architectures.
+        actions: its options in argparse's form.
     """
 
     kind: str
@@ -56,13 +57,13 @@ class Part(NamedTuple):
 
     @property
     def title(self) -> str:
-        """How it is chosen on the command line."""
+        """Its choice on the command line."""
         flag = {"model": "arch", "generation": ""}.get(self.kind, self.kind)
         return " ".join([f"--{flag}", " | ".join(self.names)]) if flag else self.names[0]
 
 
 def parts() -> list[Part]:
-    """Return every part of the package that has options, the usual ones of each kind first."""
+    """Every part of the package that has options, the usual ones of each kind first."""
     registries: dict[str, dict[str, Any]] = {"task": TASK_DATACLASS_REGISTRY, "model": MODEL_DATACLASS_REGISTRY}
     for kind in ("criterion", "optimizer"):
         registries[kind] = REGISTRIES[kind]["dataclass_registry"]
@@ -76,7 +77,7 @@ def parts() -> list[Part]:
 
 
 def generation() -> Part:
-    """Return fairseq's options of generation that a non-autoregressive model reads, with the tasks' defaults."""
+    """Fairseq's options of generation that a non-autoregressive model reads, with the tasks' defaults."""
     parser = ArgumentParser()
     TASK_REGISTRY["translation_bnb"].add_args(parser)
     actions = [action for action in _actions(GenerationConfig()) if action.dest in GENERATION]
@@ -100,13 +101,13 @@ def _actions(options: Any) -> Iterator[Action]:
 
 
 def default_of(action: Action) -> str:
-    """Return the default as it would be typed; "" for none and for a switch that is off."""
+    """The default as typed; "" for none and for a switch that is off."""
     unset = action.default is None or action.default is False or action.default == MISSING
     return "" if unset else str(action.default)
 
 
 def text(part: Part) -> str:
-    """Return the help of a part for a terminal."""
+    """Help of a part for a terminal."""
     parser = ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     group = parser.add_argument_group(part.title)
     for action in part.actions:
@@ -118,14 +119,7 @@ def text(part: Part) -> str:
 
 
 def markdown(found: Sequence[Part]) -> str:
-    """Write the page of all options; a part lists those only that no earlier one of its kind has.
-
-    Args:
-        found: the parts.
-
-    Returns:
-        Markdown.
-    """
+    """Markdown page of all options; a part lists only those that no earlier one of its kind has."""
     sections = [HEAD]
     for i, part in enumerate(found):
         base, shared = _nearest(part, found[:i])
@@ -143,7 +137,7 @@ def markdown(found: Sequence[Part]) -> str:
 
 
 def logged() -> str:
-    """Write the table of what ``bnb_loss`` logs."""
+    """Table of the values that ``bnb_loss`` logs."""
     lines = ["## What `bnb_loss` logs", "", "| value | unit | meaning |", "|---|---|---|"]
     for each in (*LOGGED, *DERIVED):
         meaning = each.meaning.replace("|", "\\|")
@@ -152,7 +146,7 @@ def logged() -> str:
 
 
 def _nearest(part: Part, earlier: Iterable[Part]) -> tuple[Part | None, set[str]]:
-    """Return the part of the same kind that shares the most options, and their rows."""
+    """The part of the same kind that shares most options, and their rows."""
     rows = set(map(_row, part.actions))
     shared = [(other, rows & set(map(_row, other.actions))) for other in earlier if other.kind == part.kind]
     base, common = max(shared, key=lambda pair: len(pair[1]), default=(part, set()))
@@ -178,11 +172,7 @@ def _row(action: Action) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the options of the parts that are named, or of all.
-
-    Args:
-        arguments: the command line; None: that of the process.
-    """
+    """Print the options of the named parts, or of all."""
     found = parts()
     names = sorted({part.kind for part in found} | {name for part in found for name in part.names})
     parser = ArgumentParser(prog="python -m bnb_fairseq.options", description=__doc__)

@@ -1,11 +1,11 @@
-"""Options that do not fit, collected into one error."""
+"""Faults of options, collected into one error."""
 
 
 class Problems:
-    """Collects options that do not fit, so that all of them come in one error.
+    """Collects faults of options into one error.
 
     Args:
-        place: what has the options, such as a model's name; the message begins with it.
+        place: owner of the options, such as a model's name; the message begins with it.
     """
 
     def __init__(self, place: str) -> None:
@@ -17,18 +17,14 @@ class Problems:
 
         Args:
             holds: whether it does.
-            option: the option's name, without dashes in front.
-            constraint: what the value must be, for the message.
-            value: what it is.
+            option: the option's name, without leading dashes.
+            constraint: the limit, for the message, such as "must be at least 1".
+            value: the option's value.
         """
         if not holds:
             self._found.append(f"--{option} {constraint}, but is {value}")
 
     def raise_if_any(self) -> None:
-        """Refuse the options.
-
-        Raises:
-            ValueError: listing each offending option, what it must be, and what it is.
-        """
+        """Raise a ValueError that lists each noted option with its limit and value, if there is any."""
         if self._found:
             raise ValueError(f"{self._place}: {'; '.join(self._found)}")

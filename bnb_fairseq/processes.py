@@ -1,7 +1,7 @@
-"""Several processes that train one model: joined under torchrun, refused where they would not train together.
+"""Several processes that train one model: joined under torchrun, refused if they would train separately.
 
-fairseq starts processes on GPUs only. Without GPUs it starts none and ends with status 0, and under torchrun each of
-its processes trains for itself.
+fairseq starts processes on GPUs only. Without GPUs it starts none and exits with status 0, and under torchrun each
+process trains alone.
 """
 
 import os
@@ -24,12 +24,12 @@ SEEDS_APART = 1_000_003
 
 
 def torchrun_command(processes: int) -> str:
-    """Return the command that trains with several processes on this machine."""
+    """Command that trains with several processes on this machine."""
     return f"torchrun --nproc_per_node {processes} -m bnb_fairseq.cli.train DATA ..."
 
 
 def launched() -> int:
-    """Return the number of processes that torchrun has started on all machines; 1 without torchrun."""
+    """Number of processes that torchrun has started on all machines; 1 without torchrun."""
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in TORCHRUN) else 1
 
 
@@ -40,8 +40,8 @@ def join_torchrun(parser: ArgumentParser) -> None:
         parser: fairseq's; its defaults are changed.
 
     Raises:
-        ValueError: if the command line has such an option with another value, there are fewer GPUs than processes, or
-            processes that are started again would not find each other.
+        ValueError: if the command line sets such an option to another value, there are fewer GPUs than processes, or
+            restarted processes would not find each other.
     """
     if not all(name in os.environ for name in TORCHRUN):
         return
@@ -55,7 +55,7 @@ def join_torchrun(parser: ArgumentParser) -> None:
     parser.set_defaults(**fixed)
     given = parser.parse_known_args()[0]
     problems = [
-        f"--{name.replace('_', '-')} must be left out under torchrun, which sets it to {value}, but is "
+        f"--{name.replace('_', '-')} must be omitted under torchrun, which sets it to {value}, but is "
         f"{getattr(given, name)}"
         for name, value in fixed.items()
         if getattr(given, name) != value
@@ -65,12 +65,11 @@ def join_torchrun(parser: ArgumentParser) -> None:
         parser.set_defaults(distributed_backend="gloo", ddp_backend=FOR_CPUS)
     elif here > gpus:
         problems.append(
-            f"torchrun --nproc_per_node must be at most {gpus}, the number of GPUs, but is {here}; with --cpu it may "
-            "be any number"
+            f"torchrun --nproc_per_node must be at most {gpus}, the number of GPUs, but is {here}; for more, use --cpu"
         )
     machines, shared = int(os.environ.get("GROUP_WORLD_SIZE", 1)), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
     if machines > 1 and shared == "True" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
-        problems.append(  # they may be in different starts by torchrun's count, and find those of the one before
+        problems.append(  # the machines may count restarts differently, and find processes of an earlier one
             f"torchrun --max-restarts on {machines} machines needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
             "environment, and --rdzv_backend c10d"
         )
@@ -79,10 +78,10 @@ def join_torchrun(parser: ArgumentParser) -> None:
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
-    """Refuse a command line for which fairseq would start no process, before it does so.
+    """Refuse a command line for which fairseq would start no process.
 
     Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
+        argv: the command and its arguments; None: ``sys.argv``.
 
     Raises:
         ValueError: naming the option, and the command that works.
@@ -107,7 +106,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     if (processes or default) <= 1 or by_hand or found.tpu or (gpus > 0 and not found.cpu):
         return
     value = f"is {processes}" if processes else f"is {default} by default, the number of GPUs"
-    way = f"use {torchrun_command(processes or 2)} --cpu" if command == "train" else "leave it out"
+    way = f"use {torchrun_command(processes or 2)} --cpu" if command == "train" else "omit it"
     raise ValueError(
         f"--distributed-world-size must be 1 for fairseq-{command.replace('_', '-')} "
         f"{'with --cpu' if found.cpu else 'without GPUs'}, which starts processes on GPUs only, but {value}; {way}"
@@ -115,13 +114,9 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
 
 
 def check_joined(whole: DictConfig) -> None:
-    """Refuse a training of several processes that do not train together.
+    """Refuse processes that do not train together; ``whole`` is all of fairseq's options.
 
-    Args:
-        whole: fairseq's options.
-
-    Raises:
-        ValueError: naming the option or torchrun's variable, and the command that works.
+    Raises ValueError, naming the option or torchrun's variable, and the command that works.
     """
     training = whole.distributed_training
     if whole.common.tpu:
@@ -143,8 +138,7 @@ def check_joined(whole: DictConfig) -> None:
         )
     if on_cpu and together > 1 and training.ddp_backend in FOR_GPUS:
         raise ValueError(
-            f"--ddp-backend must be {FOR_CPUS} for several processes on CPUs, but is {training.ddp_backend}; "
-            "--distributed-world-size 1 trains in one"
+            f"--ddp-backend must be {FOR_CPUS} for several processes on CPUs, but is {training.ddp_backend}"
         )
 
 
@@ -153,19 +147,12 @@ def _is_joined() -> bool:
 
 
 def is_first() -> bool:
-    """Return whether this process is the first of those that train together, or the only one."""
+    """Whether this process is the first of those that train together, or the only one."""
     return not _is_joined() or torch.distributed.get_rank() == 0
 
 
 def do_in_first(do: Callable[[], object]) -> None:
-    """Do something in the first of several processes, for which the others wait.
-
-    Args:
-        do: takes no argument; what it returns is ignored.
-
-    Raises:
-        Exception: what it raises, in all processes.
-    """
+    """Call ``do`` in the first of several processes while the others wait; all raise its OSError or ValueError."""
     error: list[Exception | None] = [None]
     if is_first():
         try:
@@ -179,7 +166,7 @@ def do_in_first(do: Callable[[], object]) -> None:
 
 
 def draw_other_numbers() -> None:
-    """Give each process after the first random numbers of its own; fairseq gives all the same at each update."""
+    """Give each process after the first its own random numbers; fairseq gives all the same at each update."""
     if not is_first():
         seed = torch.initial_seed() * SEEDS_APART + torch.distributed.get_rank()
         utils.set_torch_seed(seed % 2**63)

@@ -16,7 +16,7 @@ class Recent:
     def __init__(self, size: int) -> None:
         self._size = size
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-        self._making = threading.Lock()
+        self._making = threading.RLock()  # making one thing may need another
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what was made for a key, or make it.

@@ -2,26 +2,49 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
-from .folder.manifest import AUTOREGRESSIVE, CONFIG, GRAPHS, LANGUAGE_MODELS, WEIGHTS, Manifest
+from .engines.interface import AskedTerms
+from .folder.manifest import (
+    AUTOREGRESSIVE,
+    CARD,
+    CONFIG,
+    GRAPHS,
+    LANGUAGE_MODEL,
+    READ,
+    SEARCH,
+    SOURCE,
+    TARGET,
+    WEIGHTS,
+    Manifest,
+)
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
-from .installation import is_installed
+from .generation.confidence import Platt
+from .installation import is_installed, require_torch
+from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
 
 if TYPE_CHECKING:
     from .engines.interface import Engine, Hypothesis
+    from .generation.glossary import Glossary
 
+GLOSSARIES = 4  # kept for later calls with the same terms
+GLOSSARY_BEAM = 10  # of a search that a glossary switches on
+BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
+DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
+SURE = 1e-6  # how near to 0 and 1 a probability lies on the logit scale
+SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
-AUTO, TORCH, ONNX = "auto", "torch", "onnx"
+ENGINES = AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
 
 
@@ -34,6 +57,8 @@ class Translation:
         score: mean log-probability of a token, by which alternatives are ordered.
         tokens: symbols of the target vocabulary.
         confidence: of each token, 0 to 1; calibrated if the folder says how.
+        alignment: of each word of the text, the words of the source that it comes from, counted from 0, white space
+            separates words; empty unless it was asked for, and for autoregressive models and ONNX Runtime.
         alternatives: the other texts of ``nbest``, the best first.
         error: why there is no translation; None if there is one.
     """
@@ -42,6 +67,7 @@ class Translation:
     score: float = 0.0
     tokens: list[str] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
+    alignment: list[list[int]] = field(default_factory=list)
     alternatives: list["Translation"] = field(default_factory=list)
     error: str | None = None
 
@@ -55,7 +81,7 @@ class Translator:
         task: fairseq's name of the task.
         search: options of each translation that asks for no others.
         lm: language model of the search; None: there is none.
-        calibration: ``slope`` and ``offset`` of confidence on the logit scale; None: confidence is the probability.
+        calibration: of confidence; None: confidence is the token's probability.
 
     Attributes:
         longest: the longest source that the model reads, in tokens.
@@ -68,12 +94,13 @@ class Translator:
         task: str = "translation_bnb",
         search: Mapping[str, Any] | None = None,
         lm: Path | None = None,
-        calibration: Mapping[str, float] | None = None,
+        calibration: Platt | None = None,
     ) -> None:
         self._engine, self._language, self._lm = engine, source_lang or "en", lm
         self._segments = SEGMENTS.get(task, 1)
         self.search = {**engine.options, **(search or {})}
         self._calibration = calibration
+        self._glossaries = Recent(GLOSSARIES)
         self.longest = engine.longest
 
     @classmethod
@@ -105,23 +132,32 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind.
         """
-        _check_loading(engine, device, threads, data)
+        _check_loading(engine, device, precision, threads, data)
         path = Path(model)
         if data is not None:
+            _prepare_torch(device, threads)
             from .hub.engine import load_checkpoint
 
-            _set_threads(threads)
-            return load_checkpoint(path, Path(data), device)
+            return load_checkpoint(path, Path(data), device, precision)
         if not path.exists():
             path = _download(os.fspath(model))
-        if path.is_file() or not (path / CONFIG).is_file():
+        if path.is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
         manifest = Manifest.read(path)
-        loaded = _load_engine(path, manifest, engine, device, threads, precision)
+        return cls._of_folder(path, manifest, _load_engine(path, manifest, engine, device, threads, precision))
+
+    @classmethod
+    def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine") -> "Translator":
         values = read_search(path, loaded.options)
-        calibration = values.pop(CALIBRATION, None)
-        lm = next((path / name for name in LANGUAGE_MODELS if name in manifest.files), None)
-        return cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
+        numbers = values.pop(CALIBRATION, None)
+        calibration = None if numbers is None else Platt(**numbers)
+        lm = path / LANGUAGE_MODEL if LANGUAGE_MODEL in manifest.files else None
+        translator = cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
+        try:
+            translator._options(1, "auto", {})
+        except ValueError as error:
+            raise ValueError(f"{path / SEARCH}: {error}") from error
+        return translator
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text, [CLS] and [SEP] counted, as ``longest`` is."""
@@ -133,7 +169,9 @@ class Translator:
         nbest: int = 1,
         batch_tokens: int | None = None,
         progress: bool = False,
-        search: Literal["auto", "none"] = "auto",
+        search: str = "auto",
+        alignment: bool = False,
+        glossary: Mapping[str, str] | None = None,
         **options: Any,
     ) -> list[Translation]:
         """Translate texts.
@@ -144,6 +182,9 @@ class Translator:
             batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
+            glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
+                of a term stands for any ending. It switches the search on.
+            alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             **options: of the search, by their names in ``search``.
 
         Returns:
@@ -160,21 +201,26 @@ class Translator:
             batch_tokens = self._engine.batch_tokens
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
-        chosen = self._options(search, options)
+        chosen = self._options(nbest, search, options)
+        terms = self._glossary(glossary) if glossary else None
+        if terms is not None and chosen.get(BEAM) == 0:
+            chosen[BEAM] = GLOSSARY_BEAM
         parts = [self._pieces(text) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
-        found = iter(self._translate_all(flat, nbest, batch_tokens, progress, chosen))
+        job = _Job(nbest, batch_tokens, progress, chosen, alignment, terms)
+        found = iter(self._translate_all(flat, job))
         return [
             Translation("", error=one) if isinstance(one, str) else _joined(one, [next(found) for _ in one])
             for one in parts
         ]
 
-    def _options(self, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the options of a call together; a refinement leaves the folder's search of texts out."""
+    def _options(self, nbest: int, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
         if search not in ("auto", "none"):
             raise ValueError(f"search must be auto or none, but is {search!r}")
         check_options(given, self._engine.options, "translate")
-        plain = search == "none" or (given.get(REFINEMENT, 0) > 0 and BEAM not in given)
+        refines = given.get(REFINEMENT, 0) > 0 and BEAM not in given
+        plain = search == "none" or refines or given.get(BEAM) == 0
         chosen = {**(self._engine.options if plain else self.search), **given}
         if chosen.get(LM_WEIGHT):
             if self._lm is None:
@@ -182,10 +228,14 @@ class Translator:
                     f"{LM_WEIGHT} must be 0 for a model folder without a language model, but is {chosen[LM_WEIGHT]}"
                 )
             chosen["ctc_lm_path"] = str(self._lm)
+        self._engine.check(nbest, chosen)
         return chosen
 
     def _pieces(self, text: str) -> list[Piece] | str:
         """Split a text that is too long, or return why it cannot be translated."""
+        if surrogate := SURROGATE.search(text):
+            where = surrogate.start() + 1
+            return f"the text must be Unicode, but its character {where:,} is half of a pair of surrogates"
         if self._segments > 1:
             if fault := _segment_fault(text):
                 return fault
@@ -196,21 +246,38 @@ class Translator:
         except TooLongError as error:
             return str(error)
 
-    def _translate_all(
-        self, texts: Sequence[str], nbest: int, batch_tokens: int, progress: bool, search: Mapping[str, Any]
-    ) -> list[Translation]:
+    def _glossary(self, terms: Mapping[str, str]) -> "Glossary":
+        """Build a glossary, or take one that was built for the same terms."""
+        from .generation.glossary import Glossary, SpeltVocabulary
+
+        target = self._engine.target
+
+        def build() -> Glossary:
+            spelt = self._glossaries.get(
+                "vocabulary", lambda: SpeltVocabulary(target.symbols, target.specials(), target.surface)
+            )
+            return Glossary(terms, target.split, spelt)
+
+        found: Glossary = self._glossaries.get(tuple(terms.items()), build)
+        return found
+
+    def _translate_all(self, texts: Sequence[str], job: "_Job") -> list[Translation]:
         """Translate texts that fit, those of similar length together; an empty one is translated by nothing."""
         sources = [self._engine.source.encode(text, self._segments > 1) for text in texts]
         translated = [Translation("")] * len(texts)
         order = sorted(
             (i for i, source in enumerate(sources) if len(source) > SPECIAL_SYMBOLS), key=lambda i: len(sources[i])
         )
-        with tqdm(total=len(order), unit=" texts", disable=not progress) as bar:
-            for batch in _batches(order, [len(source) for source in sources], batch_tokens):
-                found = self._engine.hypotheses([sources[i] for i in batch], nbest, search)
+        with tqdm(total=len(order), unit=" texts", disable=not job.progress) as bar:
+            for batch in batches(order, [len(source) for source in sources], job.batch_tokens):
+                asked = None if job.glossary is None else _asked(job.glossary, [texts[i] for i in batch])
+                found = self._engine.hypotheses([sources[i] for i in batch], job.nbest, job.search, asked)
                 for i, hypotheses in zip(batch, found, strict=True):
-                    best, *others = [self._translation(one) for one in hypotheses[:nbest]]
+                    best, *others = [self._translation(one) for one in hypotheses[: job.nbest]]
                     translated[i] = replace(best, alternatives=others)
+                if job.alignment:
+                    for i, words in zip(batch, self._alignments([texts[i] for i in batch], found), strict=True):
+                        translated[i] = replace(translated[i], alignment=words)
                 bar.update(len(batch))
         return translated
 
@@ -222,22 +289,39 @@ class Translator:
             target.text(tokens).translate(NOT_ONE_LINE),
             score,
             [target.symbols[tokens[i]] for i in words],
-            [self._confidence(scores[i]) for i in words],
+            self._confidence([scores[i] for i in words]),
         )
 
-    def _confidence(self, log_probability: float) -> float:
-        """Turn a token's log-probability into the probability that it is right."""
-        probability = math.exp(min(log_probability, 0.0))
-        if self._calibration is None:
-            return probability
-        probability = min(max(probability, 1e-6), 1 - 1e-6)
-        logit = math.log(probability / (1 - probability))
-        return 1 / (1 + math.exp(-self._calibration["slope"] * logit - self._calibration["offset"]))
+    def _alignments(self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]) -> list[list[list[int]]]:
+        """Return, for the best text of each source, the source words of each of its words."""
+        source, target = self._engine.source, self._engine.target
+        has_segments = self._segments > 1
+        tokens = [[token for token in best.tokens if token != target.eos()] for best, *_ in found]
+        weights = self._engine.source_weights([source.encode(text, has_segments) for text in texts], tokens)
+        if weights is None:
+            return [[] for _ in texts]
+        return [
+            _word_alignment(of_text, source.source_words(text, has_segments), target.target_words(written))
+            for of_text, text, written in zip(weights, texts, tokens, strict=True)
+        ]
+
+    def _confidence(self, log_probabilities: Sequence[float]) -> list[float]:
+        """Turn the log-probabilities of tokens into the probabilities that they are right."""
+        probabilities = [math.exp(min(score, 0.0)) for score in log_probabilities]
+        if self._calibration is None or not probabilities:
+            return probabilities
+        calibrated: list[float] = self._calibration.calibrated(probabilities).tolist()
+        return calibrated
 
 
-def _check_loading(engine: str, device: str, threads: int | None, data: object) -> None:
-    if engine not in (AUTO, TORCH, ONNX):
-        raise ValueError(f"engine must be {AUTO}, {TORCH} or {ONNX}, but is {engine!r}")
+def _check_loading(engine: str, device: str, precision: str, threads: int | None, data: object) -> None:
+    for name, value, known in (
+        ("engine", engine, ENGINES),
+        ("device", device, DEVICES),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
     if engine == ONNX and device != "cpu":
         raise ValueError(f"device must be cpu for engine {ONNX}, but is {device!r}")
     if engine == ONNX and data is not None:
@@ -246,9 +330,13 @@ def _check_loading(engine: str, device: str, threads: int | None, data: object) 
         raise ValueError(f"threads must be at least 1, but is {threads}")
 
 
-def _set_threads(threads: int | None) -> None:
+def _prepare_torch(device: str, threads: int | None) -> None:
+    """Check that torch is there, and the GPU if it is wanted, and set the number of threads."""
+    require_torch()
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -265,7 +353,7 @@ def _load_engine(
         return OnnxEngine.load(path, manifest, threads)
     if WEIGHTS not in manifest.files:
         raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
-    _set_threads(threads)
+    _prepare_torch(device, threads)
     if manifest.architecture == AUTOREGRESSIVE:
         from .hub.engine import load_autoregressive
 
@@ -275,7 +363,22 @@ def _load_engine(
     return NarEngine.load(path, manifest, device, precision)
 
 
-def _batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+class _Job(NamedTuple):
+    """What is asked of a call."""
+
+    nbest: int
+    batch_tokens: int
+    progress: bool
+    search: Mapping[str, Any]
+    alignment: bool
+    glossary: "Glossary | None"
+
+
+def _asked(glossary: "Glossary", texts: Sequence[str]) -> "AskedTerms":
+    return AskedTerms(glossary, [glossary.find(text) for text in texts])
+
+
+def batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Cut indices, in order of length, into batches of at most ``most`` tokens with padding, or one text."""
     batch: list[int] = []
     for i in order:
@@ -296,7 +399,37 @@ def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Tra
     weights = [max(len(translation.tokens), 1) for translation in translations]
     scores = [translation.score * weight for translation, weight in zip(translations, weights, strict=True)]
     text = join(pieces, [translation.text for translation in translations]).translate(NOT_ONE_LINE)
-    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence)
+    alignment = [
+        [piece.first_word + number for number in words]
+        for piece, translation in zip(pieces, translations, strict=True)
+        for words in translation.alignment
+    ]
+    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence, alignment)
+
+
+def _word_alignment(weights: Any, source_words: Sequence[int | None], target_words: Sequence[int]) -> list[list[int]]:
+    """Find the source words of each target word: those with at least half of the largest weight.
+
+    A weight counts as far as it exceeds the mean over the text: every token looks at some words, such as a full stop.
+
+    Args:
+        weights: T x S.
+        source_words: the word of each of the S source tokens; None for a special symbol.
+        target_words: the word of each of the T target tokens.
+
+    Returns:
+        Of each target word the source words, in order.
+    """
+    sums: list[dict[int, float]] = [{} for _ in range(max(target_words, default=-1) + 1)]
+    excess = (weights - weights.mean(axis=0)).clip(min=0) if len(weights) > 1 else weights
+    for row, word in zip(excess, target_words, strict=True):
+        for weight, number in zip(row.tolist(), source_words, strict=False):  # the canvas may pad the source
+            if number is not None:
+                sums[word][number] = sums[word].get(number, 0.0) + weight
+    return [
+        sorted(number for number, weight in of_word.items() if weight > 0 and weight >= max(of_word.values()) / 2)
+        for of_word in sums
+    ]
 
 
 def _segment_fault(text: str) -> str | None:
@@ -320,7 +453,8 @@ def _download(name: str) -> Path:
     except ImportError as error:
         raise ImportError(f"{name!r} is no folder; to fetch it from the hub, pip install huggingface_hub") from error
     try:
-        return Path(snapshot_download(name))
+        wanted = [CONFIG, CARD, *READ, f"{SOURCE}/*", f"{TARGET}/*"]
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"there is no folder {name!r}, and the hub gives no model of this name: {reason}") from error

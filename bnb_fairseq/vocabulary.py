@@ -10,8 +10,8 @@ from typing import Any
 import sentencepiece
 
 NORMALIZATIONS = ("nmt_nfkc", "nfkc", "identity")
-SAMPLE = 2_000_000  # lines: of more, so many are drawn, which bounds the memory
-LONGEST = 4192  # bytes, SentencePiece's default: it leaves out longer lines without a word
+SAMPLE = 2_000_000  # lines drawn from longer texts, which bounds the memory
+LONGEST = 4192  # bytes, SentencePiece's default: it drops longer lines silently
 LIMITS = {  # what SentencePiece says of a size that does not suit the text -> the constraint
     r"required_chars\. \d+ vs (\d+)": "at least",
     r"Please set it to a value <= (\d+)": "at most",
@@ -26,14 +26,14 @@ def train_model(
     No piece mixes letters and brackets, so none spells a symbol such as [MASK], which a dictionary would refuse.
 
     Args:
-        texts: lines, at least one with a word; of more than ``SAMPLE`` so many are drawn.
+        texts: lines, at least one with a word; more than ``SAMPLE`` are sampled.
         symbols: size of the model.
-        name: what to call the texts in an error.
-        coverage: share of the text whose characters have a symbol; the rarest of the rest become unknown.
+        name: of the texts, for an error.
+        coverage: share of the text's characters that get a symbol; the rarest of the rest become unknown.
         normalization: SentencePiece's name of a rule.
 
     Returns:
-        What the model's file holds.
+        The content of the model's file.
 
     Raises:
         ValueError: if the texts do not suit the size.
@@ -61,23 +61,16 @@ def train_model(
 
 
 def read_lines(files: Sequence[Path]) -> list[str]:
-    """Read text files.
+    """Lines of text files in UTF-8.
 
-    Args:
-        files: raw text in UTF-8.
-
-    Returns:
-        The lines of all of them.
-
-    Raises:
-        ValueError: naming each file that is no such text, or all of them if they hold no words.
+    Raises ValueError, naming each file that is not UTF-8 text, or all of them if they hold no words.
     """
     lines, problems = [], []
     for file in files:
         try:
             lines += file.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"TEXT must be files of text in UTF-8, but {file} is none: {error}")
+            problems.append(f"TEXT must be text files in UTF-8, but {file} is not: {error}")
     if problems:
         raise ValueError("; ".join(problems))
     if not any(line.strip() for line in lines):
@@ -86,14 +79,7 @@ def read_lines(files: Sequence[Path]) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read the text, train, and write the model.
-
-    Args:
-        arguments: the command line.
-
-    Raises:
-        ValueError: naming the option that does not fit, its constraint and its value.
-    """
+    """Read the text, train, and write the model; a ValueError lists options with their limits and values."""
     output = arguments.output
     problems = []
     if output.suffix != ".model" or output.is_dir():
@@ -124,15 +110,15 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         default=1.0,
         metavar="SHARE",
-        help="share of the text whose characters have a symbol, the rest is unknown (default: 1; for Chinese and "
+        help="share of the text's characters that get a symbol; the rest are unknown (default: 1; for Chinese and "
         "Japanese 0.9995)",
     )
     parser.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
         default=NORMALIZATIONS[0],
-        help="nmt_nfkc (default), nfkc: Unicode's compatible form, which has three full stops for an ellipsis; "
-        "identity: text as it is",
+        help="nmt_nfkc (default) and nfkc: Unicode's compatible form, with three full stops for an ellipsis; "
+        "identity: text unchanged",
     )
     return parser.parse_args()
 

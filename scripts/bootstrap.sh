@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs what training, translating and testing need. Safe to interrupt and to run again: it does
+# Makes .venv and installs what training, translating and testing need. Safe to interrupt and to run again: pip installs
 # only what is missing. demo.sh and test.sh begin with it; by hand:
 #
 #   bash scripts/bootstrap.sh && source .venv/bin/activate
@@ -11,8 +11,6 @@
 bnb_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bnb_venv=$bnb_root/.venv
 bnb_log=$bnb_venv/bootstrap.log
-bnb_step=0
-bnb_steps=0
 bnb_fairseq="fairseq-fixed==0.12.3.1" # upstream fairseq made to work on Python 3.11 and later
 
 bnb_fail() {
@@ -36,8 +34,7 @@ bnb_find_python() {
 bnb_run() {
     local title=$1 begun=$SECONDS watcher
     shift
-    bnb_step=$((bnb_step + 1))
-    echo "[$bnb_step/$bnb_steps] $title"
+    echo "== $title"
     (
         waited=0
         while sleep 1 && kill -0 $$ 2>/dev/null; do
@@ -51,7 +48,7 @@ bnb_run() {
     if ! "$@" >>"$bnb_log" 2>&1; then
         kill "$watcher" 2>/dev/null
         tail -n 25 "$bnb_log" >&2
-        bnb_fail "step $bnb_step ($title) failed; the whole log is $bnb_log. Run the same command again to go on from here."
+        bnb_fail "installing $title failed; the whole log is $bnb_log. Run the same command again to go on from here."
     fi
     kill "$watcher" 2>/dev/null
     wait "$watcher" 2>/dev/null || true
@@ -60,6 +57,19 @@ bnb_run() {
 
 bnb_pip() {
     "$bnb_venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@"
+}
+
+# bnb_has NAME: whether a folder NAME.dist-info, in which * may stand, is among the installed packages.
+bnb_has() {
+    compgen -G "$bnb_venv/lib/python3*/site-packages/$1.dist-info" >/dev/null
+}
+
+# Let pip forget what it was installing when it was killed; it writes RECORD last.
+bnb_forget_incomplete() {
+    local folder
+    for folder in "$bnb_venv"/lib/python3*/site-packages/*.dist-info; do
+        [[ -f $folder/RECORD ]] || rm -rf "$folder"
+    done
 }
 
 bnb_install_torch() {
@@ -84,14 +94,20 @@ bnb_install_torch() {
     esac
 }
 
-bnb_build_fairseq() {
+bnb_install_fairseq() {
+    bnb_pip "numpy<2.4" cython wheel "setuptools<81" || return 1
     # Not in parallel, and without debug information: two minutes instead of four. --no-deps leaves out torchaudio,
     # which nothing here uses and which breaks `import transformers` where its build does not match torch's.
-    CFLAGS="-O1 -g0 -fwrapv -DNDEBUG" bnb_pip --no-build-isolation --no-deps --no-binary fairseq-fixed "$bnb_fairseq"
+    CFLAGS="-O1 -g0 -fwrapv -DNDEBUG" bnb_pip --no-build-isolation --no-deps --no-binary fairseq-fixed \
+        "$bnb_fairseq"
+}
+
+bnb_install_rest() {
+    bnb_pip -r "$bnb_root/scripts/requirements.txt" && bnb_pip --no-deps --no-build-isolation -e "$bnb_root"
 }
 
 bnb_bootstrap() {
-    local python missing name
+    local python new=
     if ! "$bnb_venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python=$(bnb_find_python) || exit 1
         echo "Making $bnb_venv with $("$python" --version)"
@@ -99,23 +115,19 @@ bnb_bootstrap() {
     fi
     "$bnb_venv/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' ||
         bnb_fail ".venv must hold Python 3.11 or 3.12, but holds $("$bnb_venv/bin/python" --version); remove .venv"
-    missing=$("$bnb_venv/bin/python" "$bnb_root/scripts/missing_packages.py" "$bnb_fairseq") || exit 1
-    bnb_steps=$(wc -w <<<"$missing")
-    for name in $missing; do
-        case $name in
-            torch) bnb_run "PyTorch" bnb_install_torch ;;
-            build-tools) bnb_run "what fairseq is built with" bnb_pip "numpy<2.4" cython wheel "setuptools<81" ;;
-            fairseq)
-                command -v c++ >/dev/null || command -v g++ >/dev/null ||
-                    bnb_fail "building fairseq needs a C++ compiler (on Debian: apt-get install g++ python3-dev)"
-                bnb_run "fairseq, compiled here: about two minutes on two cores" bnb_build_fairseq
-                ;;
-            requirements) bnb_run "libraries and tools" bnb_pip -r "$bnb_root/scripts/requirements.txt" ;;
-            plugin) bnb_run "the plugin" bnb_pip --no-deps --no-build-isolation -e "$bnb_root" ;;
-            *) bnb_fail "unknown step $name" ;;
-        esac
-    done
-    if [[ -n $missing ]]; then
+    bnb_forget_incomplete
+    if ! bnb_has 'torch-*'; then
+        bnb_run "PyTorch" bnb_install_torch
+        new=yes
+    fi
+    if ! bnb_has "fairseq_fixed-${bnb_fairseq#*==}"; then
+        command -v c++ >/dev/null || command -v g++ >/dev/null ||
+            bnb_fail "building fairseq needs a C++ compiler (on Debian: apt-get install g++ python3-dev)"
+        bnb_run "fairseq, compiled here: about two minutes on two cores" bnb_install_fairseq
+        new=yes
+    fi
+    bnb_run "libraries, tools and the plugin" bnb_install_rest
+    if [[ -n $new ]]; then
         "$bnb_venv/bin/python" - <<'PYTHON' || bnb_fail "what was installed does not work; see $bnb_log"
 import sys
 import bnb_fairseq

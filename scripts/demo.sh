@@ -94,8 +94,8 @@ translate() {
 
 evaluate() {
     bnb-score texts --source "$demo/text/test.en" --reference "$demo/text/test.de" --samples 10 \
-        "trained, with search=$demo/output/searched.txt" "trained=$demo/output/trained.txt" \
-        "untrained=$demo/output/untrained.txt" | tee "$demo/output/report.txt"
+        "folder, with search=$demo/output/folder.txt" "trained, with search=$demo/output/searched.txt" "trained=$demo/output/trained.txt" \
+        "untrained=$demo/output/untrained.txt" --card "$demo/model" | tee "$demo/output/report.txt"
 }
 
 stage bert python examples/techdoc-en-de/fetch_bert.py "$demo/bert"
@@ -109,13 +109,24 @@ stage translate translate "$demo/trained" trained.txt
 # What bnb-tune found best on the validation part.
 stage search translate "$demo/trained" searched.txt \
     --ctc-beam 10 --ctc-lm-path "$demo/lm.arpa" --ctc-lm-weight 0.4 --ctc-token-bonus 2
+export_folder() {
+    rm -rf "$demo/model"
+    bnb-export --checkpoint "$demo/trained/checkpoint_best.pt" --data "$demo/data-bin" --lm "$demo/lm.arpa" \
+        --search '{"ctc_beam": 10, "ctc_lm_weight": 0.4, "ctc_token_bonus": 2.0}' --calibrate valid --name techdoc-en-de \
+        --description "English to German, trained on techdoc: LibreOffice's help (MPL-2.0) and Home Assistant (Apache-2.0)." \
+        --output "$demo/model"
+}
+
+# A model folder needs neither the checkpoint nor the data-bin folder, nor fairseq.
+stage export export_folder
+stage translate-folder bnb-translate "$demo/model" --input "$demo/text/test.en" --output "$demo/output/folder.txt"
 echo "== report"
 evaluate
 
 echo
 printf '%-22s%10s\n' stage seconds
 printf '%-22s%10s\n' "installation" "$installed"
-for name in bert text preprocess untrained training language-model translate-untrained translate search; do
+for name in bert text preprocess untrained training language-model translate-untrained translate search export translate-folder; do
     printf '%-22s%10s\n' "$name" "$(cat "$demo/stages/$name")"
 done
 echo "this run: $((SECONDS - started)) s; checkpoints, outputs and the log of the training lie in $demo/"

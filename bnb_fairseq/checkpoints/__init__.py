@@ -1,1 +1,1 @@
-"""Checkpoints: reading those of strangers, where nothing runs and damage is noticed; writing and averaging."""
+"""Checkpoints: safe reading of untrusted files, writing, and averaging."""

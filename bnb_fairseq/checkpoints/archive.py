@@ -1,7 +1,7 @@
-"""Whether a file that ``torch.save`` wrote is whole: every byte of it is compared with a checksum or its own copy.
+"""Integrity of files that ``torch.save`` wrote: every byte is compared with a checksum or its own copy.
 
-torch itself compares no checksum when it reads. Its files are zip archives of uncompressed members, one behind the
-other, each with a header, filling, its bytes and their checksum, and a list of all members at the end.
+torch itself compares no checksum when it reads. Its files are zip archives of uncompressed members in a row, each with
+a header, padding, its bytes and their checksum, and a list of all members at the end.
 """
 
 import mmap
@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-LOCAL = struct.Struct("<4s5H3I2H")  # what stands in front of a member
-LISTED = struct.Struct("<4s6H3I5H2I")  # what the list of members has of it
-DESCRIPTORS = (struct.Struct("<4s3I"), struct.Struct("<4sIQQ"))  # what stands behind it
+LOCAL = struct.Struct("<4s5H3I2H")  # before a member
+LISTED = struct.Struct("<4s6H3I5H2I")  # its entry in the list of members
+DESCRIPTORS = (struct.Struct("<4s3I"), struct.Struct("<4sIQQ"))  # after it
 END = struct.Struct("<4s4H2IH")
 END_64, LOCATOR_64 = struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
-FILLING, SIZES_64 = b"FB", b"\x01\x00"  # kinds of additional fields in front of a member
-SIZES_BEHIND = 8  # flag: checksum and sizes stand behind the member, and are 0 in front of it
+FILLING, SIZES_64 = b"FB", b"\x01\x00"  # kinds of additional fields before a member
+SIZES_BEHIND = 8  # flag: checksum and sizes follow the member, and are 0 before it
 LARGEST_16, LARGEST_32 = 0xFFFF, 0xFFFFFFFF
 
 
@@ -26,10 +26,10 @@ def check_archive(path: Path, contents: bool = True) -> None:
 
     Args:
         path: the file, which begins as a zip archive.
-        contents: False: only see that it does not end too early.
+        contents: False: only check that it does not end too early.
 
     Raises:
-        ValueError: the end of a sentence that begins with the file, if it is damaged.
+        ValueError: worded to follow the file's name, if it is damaged.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -47,14 +47,7 @@ def check_archive(path: Path, contents: bool = True) -> None:
 
 
 def check_checksums(path: Path) -> None:
-    """Compare the members of a file of ``torch.save`` with their checksums, whatever version of torch wrote it.
-
-    Args:
-        path: the file, a zip archive.
-
-    Raises:
-        ValueError: naming the file, if it is damaged.
-    """
+    """Compare the members of a file with their checksums, whichever torch saved it; a ValueError if damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
@@ -66,7 +59,7 @@ def check_checksums(path: Path) -> None:
 
 
 def _check_members(content: mmap.mmap, members: Sequence[zipfile.ZipInfo], listed: int) -> None:
-    """Compare each member with its checksum, and see that nothing lies between the members."""
+    """Compare each member with its checksum, and refuse other bytes between the members."""
     end = 0
     ordered = sorted(members, key=lambda member: member.header_offset)
     following = [*(member.header_offset for member in ordered[1:]), listed]
@@ -82,10 +75,10 @@ def _check_members(content: mmap.mmap, members: Sequence[zipfile.ZipInfo], liste
             sizes = {form.size: form for form in DESCRIPTORS}
             form = sizes.get(beyond - end)
             if form is None or form.unpack(content[end:beyond]) != described:
-                raise ValueError(f"is damaged (what stands behind {member.filename})")
+                raise ValueError(f"is damaged (the bytes after {member.filename})")
             end = beyond
     if end != listed:
-        raise ValueError("is damaged (there is more than its members)")
+        raise ValueError("is damaged (it holds more than its members)")
 
 
 def _checksum(content: mmap.mmap, start: int, end: int) -> int:
@@ -94,7 +87,7 @@ def _checksum(content: mmap.mmap, start: int, end: int) -> int:
 
 
 def _data_start(content: mmap.mmap, member: zipfile.ZipInfo, expected: int) -> int:
-    """Compare what stands in front of a member with the list, and return where its bytes begin."""
+    """Compare a member's header with the list, and return where its bytes begin."""
     start = member.header_offset
     header = LOCAL.unpack(content[start : start + LOCAL.size])
     name_length, extra_length = header[-2:]
@@ -106,18 +99,18 @@ def _data_start(content: mmap.mmap, member: zipfile.ZipInfo, expected: int) -> i
     data_start = extra_start + extra_length
     same = start == expected and header[:6] == wanted and (header[6:9] == sizes or LARGEST_32 in header[6:9])
     if not same or content[name_start:extra_start] != member.filename.encode():
-        raise ValueError(f"is damaged (what stands in front of {member.filename})")
+        raise ValueError(f"is damaged (the header of {member.filename})")
     extra = content[extra_start:data_start]
     while extra:
         kind, length = struct.unpack("<2sH", extra[:4])
         field, extra = extra[4 : 4 + length], extra[4 + length :]
         if len(field) != length or (kind != SIZES_64 and (kind != FILLING or field.strip(b"Z"))):
-            raise ValueError(f"is damaged (the filling in front of {member.filename})")
+            raise ValueError(f"is damaged (the padding before {member.filename})")
     return data_start
 
 
 def _check_list(content: mmap.mmap, members: Sequence[zipfile.ZipInfo], listed: int) -> None:
-    """Compare the list of members with what torch writes; sizes, places and checksums in it have been used."""
+    """Compare the list of members with torch's format; its sizes, offsets and checksums are already checked."""
     place = listed
     for member in members:
         entry = LISTED.unpack(content[place : place + LISTED.size])

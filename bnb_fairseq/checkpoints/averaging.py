@@ -1,4 +1,4 @@
-"""The mean of checkpoints of one training: which are taken, whether they fit each other, and the new checkpoint."""
+"""The mean of checkpoints of one training: choosing them, checking that they match, and the new checkpoint."""
 
 import argparse
 import math
@@ -26,12 +26,12 @@ State = dict[str, Any]
 
 
 class Checkpoint(NamedTuple):
-    """What chooses a checkpoint.
+    """The properties by which a checkpoint is chosen.
 
     Attributes:
         path: the file.
         updates: number of updates.
-        metric: the metric by which its training told the best checkpoint.
+        metric: the metric of its training's best checkpoint.
         maximize: whether higher is better.
         score: the metric; None: it was saved without a validation, or the metric was not a number.
         is_average: whether it is an average itself.
@@ -53,7 +53,7 @@ class Checkpoint(NamedTuple):
 
 
 def _load(path: Path) -> State:
-    """Read a checkpoint; its tensors are read from the file when they are used."""
+    """Entries of a checkpoint; its tensors are read from the file on use."""
     state = read_checkpoint(path)
     wanted = f"{path}: must be a checkpoint of fairseq, but"
     if missing := [name for name, kind in ENTRIES.items() if not isinstance(state.get(name), kind)]:
@@ -81,7 +81,7 @@ def _describe(path: Path) -> Checkpoint:
 
 
 def _without_copies(found: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Count checkpoints once that have the same parameters after the same number of updates."""
+    """Count checkpoints with the same parameters after the same number of updates once."""
     ordered = sorted(found, key=lambda each: (each.path.name in COPIES, each.path.absolute()))
     times = Counter(each.updates for each in ordered)
     different: dict[tuple[int, str], Checkpoint] = {}
@@ -98,7 +98,7 @@ def have_one_metric(found: Iterable[Checkpoint]) -> bool:
 
 
 def _best_first(chosen: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Sort by the metric where all have the same one, else and among equals by updates, newest first."""
+    """Sort by the metric if all have the same one, else and among equals by updates, newest first."""
     comparable = have_one_metric(chosen) and all(each.score is not None for each in chosen)
 
     def key(each: Checkpoint) -> tuple[float, int, Path]:
@@ -117,7 +117,7 @@ def choose(paths: Sequence[Path], option: str, number: int = 0) -> tuple[list[Ch
         number: how many to take of a folder.
 
     Returns:
-        Different checkpoints, best first; and a line about each of the folder that cannot be one of them.
+        Different checkpoints, best first; and a line about each of the folder that is unusable.
 
     Raises:
         ValueError: if there are too few, their metrics differ, or one is no checkpoint of fairseq.
@@ -162,7 +162,7 @@ def _model_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _traits(state: State) -> dict[str, object]:
-    """List what checkpoints of one model have in common."""
+    """Traits that all checkpoints of one model share."""
     dictionaries = (state.get("task_state") or {}).get("dictionaries", {})
     traits: dict[str, object] = {f"option {name}": value for name, value in _model_options(state["cfg"]).items()}
     traits |= {
@@ -174,7 +174,7 @@ def _traits(state: State) -> dict[str, object]:
 
 
 def _add(state: State, first: State, sums: dict[str, Tensor]) -> list[str]:
-    """Add a checkpoint's floating-point tensors to sums in float64, or list why it does not fit the first one."""
+    """Add a checkpoint's floating-point tensors to sums in float64, or list its differences from the first one."""
     ours, theirs = _traits(first), _traits(state)
     names = [name for name in {**ours, **theirs} if ours.get(name, MISSING) != theirs.get(name, MISSING)]
     faults = [f"{name} is {theirs.get(name, MISSING)}, not {ours.get(name, MISSING)}" for name in names]
@@ -184,9 +184,9 @@ def _add(state: State, first: State, sums: dict[str, Tensor]) -> list[str]:
     for name, tensor in _parameters(state).items():
         if not tensor.is_floating_point():
             if not torch.equal(tensor, expected[name]):
-                faults.append(f"{name} has other whole numbers")
+                faults.append(f"{name} has other integers")
         elif tensor.isnan().any():
-            faults.append(f"{name} holds values that are not numbers")
+            faults.append(f"{name} holds NaN")
         elif name in sums:
             sums[name] += tensor
         else:
@@ -201,10 +201,10 @@ def average(chosen: Sequence[Checkpoint]) -> State:
         chosen: the checkpoints, best first.
 
     Returns:
-        The first one's entries with the average's parameters, which no validation has measured; no optimizer state.
+        The first one's entries with the mean parameters, without a validation's metric and the optimizer's state.
 
     Raises:
-        ValueError: if they do not fit each other, or hold values that have no average, naming all of these.
+        ValueError: listing every difference between them, and every NaN.
     """
     first = _load(chosen[0].path)
     sums: dict[str, Tensor] = {}
@@ -238,10 +238,10 @@ def check_output(path: Path, chosen: Sequence[Checkpoint]) -> None:
         except ValueError:
             mine = False
         if not mine:
-            raise ValueError(f"{path} must be a new file or an earlier average, but is another that would be lost")
+            raise ValueError(f"{path} must be a new file or an earlier average, but is another file")
 
 
 def write(state: State, path: Path) -> None:
-    """Write a checkpoint, which is complete or not there."""
+    """Write a checkpoint completely or not at all."""
     with staging(path.parent) as lent:
         torch.save(state, lent / path.name)

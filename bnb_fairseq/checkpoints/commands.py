@@ -1,8 +1,8 @@
-"""The checkpoints that fairseq's commands are about to read, checked before they do.
+"""Checks of the checkpoints that fairseq's commands are about to read.
 
-The tasks check what their options name. That is too late for ``fairseq-validate``, which builds the task that the
-checkpoint names, and for commands that another task was given to; so the command line is looked at once this package
-is imported, which is when fairseq has read ``--user-dir``.
+The tasks check those in their options. That is too late for ``fairseq-validate``, which builds the checkpoint's own
+task, and for commands with another task; so the command line is read as soon as fairseq imports this package for
+``--user-dir``.
 """
 
 import sys
@@ -32,18 +32,14 @@ class NamedCheckpoints(Protocol):
 def check_named(cfg: NamedCheckpoints) -> None:
     """Check the checkpoints that ``--path`` and ``--lm-path`` name.
 
-    Args:
-        cfg: a task's options.
-
-    Raises:
-        ValueError: if one is damaged, or says something that fairseq must not see.
+    Raises ValueError if one is damaged or cannot be trusted.
     """
     shards = cfg.checkpoint_shard_count if isinstance(cfg.checkpoint_shard_count, int) else 1  # else no command's
     _check([cfg.path, cfg.lm_path], str(cfg.checkpoint_suffix or ""), shards)
 
 
 def fairseq_command(argv: Sequence[str]) -> str | None:
-    """Return which of fairseq's commands a command line is of, such as ``eval_lm``; None for another program."""
+    """The fairseq command of a command line, such as ``eval_lm``; None for another program."""
     place = Path(argv[0] if argv else "")
     is_fairseqs = place.name.startswith("fairseq-") or place.parent.name == "fairseq_cli"
     return place.stem.removeprefix("fairseq-").replace("-", "_") if is_fairseqs else None
@@ -53,10 +49,10 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     """Check the checkpoints on the command line of a command that builds the models in them.
 
     Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
+        argv: the command and its arguments; None: ``sys.argv``.
 
     Raises:
-        ValueError: if one is damaged, or says something that fairseq must not see.
+        ValueError: if one is damaged or cannot be trusted.
     """
     line = argv if argv is not None else sys.argv
     if fairseq_command(line) not in READING:
@@ -83,7 +79,7 @@ def _check(named: Iterable[str | None], suffix: str, shards: int) -> None:
 
 
 def _files(text: str | None, suffix: str, shards: int) -> Iterator[Path]:
-    """List the files that fairseq reads for a name, which are others where parts of a model lie beside it."""
+    """Files that fairseq reads for a name; others if parts of a model lie beside it."""
     for name in utils.split_paths(text) if text else []:
         for shard in range(min(max(shards, 1), 1000)):
             yield Path(checkpoint_utils.get_maybe_sharded_checkpoint_filename(name, suffix, shard, shards))

@@ -1,4 +1,4 @@
-"""Files that are read: ordinary ones, and what torch says of those that it cannot read."""
+"""Ordinary files, and torch's reasons for not reading one."""
 
 import pickle
 import re
@@ -14,14 +14,7 @@ KINDS = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "soc
 
 
 def find_file_fault(path: Path) -> str | None:
-    """Tell why a path is no ordinary file: reading a pipe or a device may never end.
-
-    Args:
-        path: perhaps a file.
-
-    Returns:
-        The end of a sentence that begins with the file; None for a file.
-    """
+    """Why a path is no ordinary file, worded to follow its name, else None; a pipe or a device may never end."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -32,31 +25,14 @@ def find_file_fault(path: Path) -> str | None:
 
 
 def require_file(path: Path) -> Path:
-    """Refuse what is no ordinary file.
-
-    Args:
-        path: perhaps a file.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: if there is nothing, or something else.
-    """
+    """The path, or a ValueError if it is no ordinary file."""
     if fault := find_file_fault(path):
         raise ValueError(f"{path}: must be a file, but {fault}")
     return path
 
 
 def why_not_read(error: Exception) -> str:
-    """Take from a loader's message, which is long and written for programmers, what a user needs.
-
-    Args:
-        error: what ``torch.load`` or safetensors raised.
-
-    Returns:
-        The end of a sentence that begins with the file.
-    """
+    """The useful part of the long message of ``torch.load`` or safetensors, worded to follow the file's name."""
     if refused := REFUSED_CLASS.search(str(error)):
         return f"names {refused[1]}, which is not loaded"
     told = WHY_REFUSED.search(str(error)) or WHY_UNREADABLE.search(str(error))

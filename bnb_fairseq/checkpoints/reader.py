@@ -11,6 +11,7 @@ import torch
 from fairseq import checkpoint_utils
 from torch import Tensor
 
+from .. import compat  # noqa: F401  (lets torch read what fairseq pickles)
 from .archive import check_archive
 from .files import UNREADABLE, find_file_fault, why_not_read
 from .tensors import find_faults, find_size_faults, tensor_digest
@@ -38,16 +39,9 @@ _checked: set[Version] = set()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it runs, and tensors are read from the file when they are used.
+    """Read a checkpoint: plain values, and tensors that are read from the file on use; no code in it runs.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What is in the file, untouched by fairseq: plain values, and tensors.
-
-    Raises:
-        ValueError: if it is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+    Raises ValueError if it is no checkpoint of fairseq, is damaged, or cannot be trusted.
     """
     wanted = f"{path}: must be a checkpoint of fairseq, but"
     if fault := find_file_fault(path):
@@ -81,7 +75,7 @@ def _version(path: Path) -> Version:
 
 
 def _find_faults(path: Path, state: Mapping[str, Any]) -> list[str]:
-    """List what is wrong with a checkpoint's values and tensors."""
+    """Faults of a checkpoint's values and tensors."""
     if faults := find_untrusted(state):
         return faults
     tensors = state.get("model", {})
@@ -96,7 +90,7 @@ def _find_faults(path: Path, state: Mapping[str, Any]) -> list[str]:
 
 
 def _note_user_dir(path: Path, state: Mapping[str, Any]) -> None:
-    """Say that the plugin of the training is not imported, unless the command has imported one of that name."""
+    """Warn that the training's plugin is not imported, unless the command has imported one of that name."""
     named = options_of((state.get("cfg") or {}).get("common")).get("user_dir")
     if isinstance(named, str) and named and Path(named).name not in sys.modules:
         logger.warning(
@@ -106,32 +100,24 @@ def _note_user_dir(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _digest_faults(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Compare the tensors with their digest, which is in what the task has written."""
+    """Compare the tensors with their digest in the task's state."""
     task_state = state.get("task_state") or {}
     if not isinstance(task_state, dict):
         return ["task_state must hold values by name"]
     expected = task_state.get(DIGEST)
     if expected is None:
-        logger.info("%s: has no digest of its tensors; it was written by an older version, or converted", path)
+        logger.info("%s: has no digest of its tensors, because an older version wrote it or it was converted", path)
         return []
     found = tensor_digest(tensors)
     if found == expected:
         return []
-    return [f"the digest of its tensors must be {expected}, but is {found}: they are not those that were saved"]
+    return [f"the digest of its tensors must be {expected}, but is {found}"]
 
 
 def read_state(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a checkpoint as fairseq does, once it is checked.
+    """Read a checkpoint as fairseq does, after checking it; ``overrides`` replace its options.
 
-    Args:
-        path: the file.
-        overrides: values of options that take the place of the checkpoint's.
-
-    Returns:
-        Its entries, ``cfg`` and ``model`` among them.
-
-    Raises:
-        ValueError: if it is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+    Raises ValueError as ``read_checkpoint``, or if it lacks ``cfg`` or ``model``.
     """
     read_checkpoint(path)
     given = None if overrides is None else dict(overrides)
@@ -149,14 +135,14 @@ def load_models(paths: Sequence[Path], overrides: Mapping[str, Any], task: Any =
 
     Args:
         paths: the files.
-        overrides: values of options that take the place of the checkpoints'.
+        overrides: values that replace the checkpoints' options.
         task: the task; None: the first checkpoint's.
 
     Returns:
         The models, and the task.
 
     Raises:
-        ValueError: if a file is no checkpoint of fairseq, is damaged, or says something that fairseq must not see.
+        ValueError: as ``read_state``.
     """
     models: list[Any] = []
     for path in paths:

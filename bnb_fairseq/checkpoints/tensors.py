@@ -1,4 +1,4 @@
-"""Checks of a model's tensors: they are the saved ones, are numbers, and are as many as the options say."""
+"""Checks of a model's tensors: that they are the saved ones, are finite, and match the options in number."""
 
 import hashlib
 import math
@@ -16,14 +16,7 @@ SIZES = (*(f"{side}_{name}" for side in ("encoder", "decoder") for name in SIDE_
 
 
 def tensor_digest(tensors: Mapping[str, Any]) -> str:
-    """Compute a digest of tensors with their names, types and shapes, as they are when fairseq has saved them.
-
-    Args:
-        tensors: by name; anything else than tensors does not count.
-
-    Returns:
-        SHA-256, hexadecimal.
-    """
+    """SHA-256 of tensors with their names, types and shapes, as fairseq saves them; other values do not count."""
     found = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         if not isinstance(value, Tensor):
@@ -35,14 +28,7 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
 
 
 def find_faults(tensors: Mapping[str, Any]) -> list[str]:
-    """List tensors that are no weights: of whole or complex numbers, or with NaN or infinite values.
-
-    Args:
-        tensors: by name.
-
-    Returns:
-        A line about each.
-    """
+    """A line about each tensor that cannot be a weight: of integers or complex numbers, or not finite."""
     faults = []
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -50,7 +36,7 @@ def find_faults(tensors: Mapping[str, Any]) -> list[str]:
         elif not tensor.is_floating_point():
             faults.append(f"{name} must be of a floating type, but is {str(tensor.dtype).removeprefix('torch.')}")
         elif tensor.numel() > tensor.untyped_storage().nbytes():
-            faults.append(f"{name} must be as large as it says, but {tuple(tensor.shape)} are one stretched value")
+            faults.append(f"{name} must store all values of its shape, but {tuple(tensor.shape)} repeat stored ones")
         elif not math.isfinite(float(tensor.sum())) and not bool((finite := tensor.isfinite()).all()):
             others = f"{int((~finite).sum()):,} of its {tensor.numel():,} values are {tensor[~finite][0].item()}"
             faults.append(f"{name} must be finite, but {others}")
@@ -58,19 +44,14 @@ def find_faults(tensors: Mapping[str, Any]) -> list[str]:
 
 
 def find_size_faults(options: Mapping[str, Any], size: int) -> list[str]:
-    """Compare the sizes in a model's options with the file, which holds every parameter.
+    """Compare the sizes in a model's options with the file of ``size`` bytes, which holds every parameter.
 
-    Args:
-        options: of the model.
-        size: bytes of the file.
-
-    Returns:
-        A line about each size that is no size, or one about a model that is larger than the file.
+    Returns a line about each size that is no size, or one about a model that is larger than the file.
     """
     sizes = {name: options[name] for name in SIZES if options.get(name) is not None}
     wrong = [name for name, value in sizes.items() if type(value) is not int or value < 0]
     if wrong:
-        return [f"{name} must be a whole number from 0, but is {sizes[name]!r}" for name in wrong]
+        return [f"{name} must be an integer of at least 0, but is {sizes[name]!r}" for name in wrong]
     sides = ("encoder", "decoder") if options.get("classify_with") in (None, "decoder") else ("encoder",)
     parameters = sum(_parameters(sizes, side) for side in sides) + sum(sizes.get(name, 0) for name in OTHER_SIZES)
     if parameters > size:
@@ -80,6 +61,6 @@ def find_size_faults(options: Mapping[str, Any], size: int) -> list[str]:
 
 
 def _parameters(sizes: Mapping[str, int], side: str) -> int:
-    """Count a side's parameters from below: square matrices and feed-forward layers, and positions."""
+    """Lower bound of a side's parameters: square matrices and feed-forward layers, and positions."""
     layers, width, inner, heads, positions = (sizes.get(f"{side}_{name}", 0) for name in SIDE_SIZES)
     return layers * (4 * width * width + 2 * width * inner) + positions * width + layers + width + inner + heads

@@ -1,7 +1,6 @@
-"""Whether fairseq may see what a checkpoint says of itself: it evaluates strings of many of its own models.
+"""Trust in the values of a checkpoint: fairseq evaluates strings of many of its own models.
 
-Only what is listed here is ever built from a checkpoint. Everything in one is a plain value, so nothing has run when
-these checks read it.
+Only listed classes are ever built from a checkpoint. All its values are plain, so no code has run before these checks.
 """
 
 import ast
@@ -42,14 +41,7 @@ TOO_MANY = "..."
 
 
 def find_untrusted(state: Mapping[str, Any]) -> list[str]:
-    """List what fairseq must not see.
-
-    Args:
-        state: what is in a checkpoint's file; fairseq has not touched it.
-
-    Returns:
-        A line about each, the end of a sentence that begins with the file.
-    """
+    """A line, worded to follow the file's name, about each value that fairseq must not see."""
     if state.get("args") is not None:
         return ["holds args, a configuration of a fairseq before 2021, which is not loaded"]
     cfg = state.get("cfg")
@@ -67,13 +59,9 @@ def find_untrusted(state: Mapping[str, Any]) -> list[str]:
 
 
 def check_model_options(cfg: Any) -> None:
-    """Refuse options of a model, from a checkpoint, that fairseq must not see.
+    """Refuse options of a checkpoint's model that fairseq must not see, in omegaconf's or argparse's form.
 
-    Args:
-        cfg: the options, in omegaconf's or argparse's form.
-
-    Raises:
-        ValueError: naming the options.
+    Raises ValueError, naming the options.
     """
     options = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if isinstance(cfg, DictConfig) else cfg
     if not isinstance(options, dict | Namespace):
@@ -83,20 +71,20 @@ def check_model_options(cfg: Any) -> None:
 
 
 def options_of(section: Any) -> dict[str, Any]:
-    """Return a section of a configuration as a dictionary; fairseq keeps some as a namespace of the command line."""
+    """A section of a configuration as a dictionary; fairseq stores some as a command line's namespace."""
     if isinstance(section, Namespace):
         return vars(section)
     return section if isinstance(section, dict) else {}
 
 
 def shown(value: object) -> str:
-    """Cut what a file holds for a message."""
+    """A value of a file, cut for a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _values(cfg: Any) -> Iterator[tuple[str, Any]]:
-    """Walk through a configuration: names with values, no containers; a repeated part counts each time."""
+    """Names and values of a configuration, without containers; a repeated part counts each time."""
     waiting: list[tuple[str, Any]] = [("cfg", cfg)]
     for _ in range(MOST_VALUES):
         if not waiting:
@@ -114,7 +102,7 @@ def _values(cfg: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _name_faults(section: str, older: str, found: Any) -> list[str]:
-    """Check the names by which fairseq chooses what it builds from a section."""
+    """Check the names by which fairseq chooses the class to build from a section."""
     if found is None or found == {}:
         return []
     options = options_of(found)
@@ -130,7 +118,7 @@ def _name_faults(section: str, older: str, found: Any) -> list[str]:
 
 
 def _known(section: str) -> Sequence[str]:
-    """Return the names that may stand in a section of a checkpoint: this package's, and what evaluates nothing."""
+    """Names allowed in a section of a checkpoint: this package's, and fairseq's that evaluate nothing."""
     if section == "model":
         classes = {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}
         return sorted(name for name, kind in classes.items() if is_own(kind) or kind in TRANSFORMER)
@@ -142,12 +130,12 @@ def _known(section: str) -> Sequence[str]:
 def _value_faults(values: Iterable[tuple[str, Any]]) -> list[str]:
     """Check the strings that fairseq would evaluate, and the files that it would open."""
     evaluated = [
-        f"{name} must be a literal, since fairseq evaluates it, but is {shown(value)}"
+        f"{name} must be a literal, because fairseq evaluates it, but is {shown(value)}"
         for name, value in values
         if name in EVALUATED and isinstance(value, str) and not _is_literal(value)
     ]
     opened = [
-        f"{name} must not be set in a checkpoint, since fairseq opens that file, but is {shown(value)}"
+        f"{name} must not be set in a checkpoint, because fairseq opens that file, but is {shown(value)}"
         for name, value in values
         if name in OPENED and value
     ]
@@ -168,7 +156,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _meter_faults(extra: Any) -> list[str]:
-    """Check the names of the meters, which fairseq looks up among all that its module has."""
+    """Check the names of the meters, which fairseq looks up in its module."""
     metrics = extra.get("metrics") if isinstance(extra, dict) else None
     groups = list(metrics.values()) if isinstance(metrics, dict) else []
     meters = [meter for group in groups if isinstance(group, list | tuple) for meter in group]

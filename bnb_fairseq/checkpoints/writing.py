@@ -1,4 +1,4 @@
-"""Writing files and folders that are either complete or not there."""
+"""Writing files and folders completely or not at all."""
 
 import os
 import shutil
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial-"  # the lent folders' names begin with it; a killed process leaves them
+
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Say what could not be written, and why: a RuntimeError is what torch makes of a full disk."""
+    """Name the file and the reason of a failure: torch raises a RuntimeError if the disk is full."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -19,21 +21,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Lend a folder to write in.
+    """Lend a folder to write in; on success its files move to ``folder``, which is made if need be.
 
-    Args:
-        folder: where the files are to go, made if need be; afterwards every file in the lent one is moved into it,
-            unless there was an error.
-
-    Yields:
-        The lent folder.
-
-    Raises:
-        OSError: if there is no room, or nothing may be written there.
+    An OSError says if there is no room, or nothing may be written there.
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as lent:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as lent:
             yield Path(lent)
             for path in sorted(Path(lent).iterdir()):
                 path.replace(folder / path.name)
@@ -41,10 +35,10 @@ def staging(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Lend a folder to write in, which becomes a new one.
+    """Lend a folder to write in, which on success becomes ``folder``.
 
     Args:
-        folder: what it is to become, unless there is an error; it does not exist yet or is empty.
+        folder: the final place, missing or empty.
 
     Yields:
         The lent folder.

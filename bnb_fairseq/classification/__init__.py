@@ -1,6 +1,5 @@
-"""Language understanding, a text or a pair of texts to a class or a number: network, data, and task."""
+"""Classification and regression of texts and pairs of texts: network, data, and task."""
 
-from .. import plugin  # noqa: F401  (what is registered is registered together)
 from . import bnb_classifier, sentence_prediction_bnb
 
 __all__ = ["bnb_classifier", "sentence_prediction_bnb"]

@@ -1,4 +1,4 @@
-"""What a classifier reads a text with: the encoder alone, or a whole ``bnb_transformer``."""
+"""The part of a classifier that reads the text: an encoder alone, or a whole ``bnb_transformer``."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,7 @@ from .classifier_config import BnbClassifierConfig
 
 
 class EncoderBody(nn.Module):
-    """BERT, whose state of [CLS] stands for the text.
-
-    Args:
-        cfg: options with every size set.
-        dictionary: the dictionary of the texts.
-    """
+    """BERT, whose state of [CLS] represents the text; ``cfg`` must have every size set."""
 
     def __init__(self, cfg: BnbClassifierConfig, dictionary: BnbDictionary) -> None:
         super().__init__()
@@ -31,7 +26,7 @@ class EncoderBody(nn.Module):
 
     @property
     def pretrained_part(self) -> nn.Module:
-        """The module with the ``encoder`` that starts from a BERT or a checkpoint."""
+        """The module whose ``encoder`` starts from a BERT or a checkpoint."""
         return self
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> Tensor:
@@ -40,20 +35,15 @@ class EncoderBody(nn.Module):
         return states[0]
 
     def longest(self) -> int:
-        """Return the longest text in tokens."""
+        """The longest text in tokens."""
         return self.encoder.max_positions()
 
     def freeze_unused(self) -> None:
-        """Exclude parameters that the output does not depend on from training; there are none."""
+        """Freeze parameters without effect on the output; there are none."""
 
 
 class DecoderBody(nn.Module):
-    """A whole ``bnb_transformer``: the mean of its decoder's states on an all-[MASK] canvas stands for the text.
-
-    Args:
-        cfg: options with every size set.
-        dictionary: the dictionary of the texts.
-    """
+    """A ``bnb_transformer``: the mean of its decoder's states on an all-[MASK] canvas represents the text."""
 
     def __init__(self, cfg: BnbClassifierConfig, dictionary: BnbDictionary) -> None:
         super().__init__()
@@ -64,11 +54,11 @@ class DecoderBody(nn.Module):
 
     @property
     def pretrained_part(self) -> nn.Module:
-        """The module with the ``encoder`` and ``decoder`` that start from BERTs or a checkpoint."""
+        """The module whose ``encoder`` and ``decoder`` start from BERTs or a checkpoint."""
         return self.network
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> Tensor:
-        """Read texts, and average what the decoder makes of them: B x S ids and their B lengths -> B x D."""
+        """Read texts and average the decoder's states: B x S ids and their B lengths -> B x D."""
         encoded = self.network.encode(src_tokens, src_lengths)
         canvas = self.network.canvas(encoded)
         states = self.network.decode(encoded, canvas)  # A x B x D
@@ -77,14 +67,11 @@ class DecoderBody(nn.Module):
         return (total / (~outside).sum(dim=0).clamp(min=1)).to(states.dtype)
 
     def longest(self) -> int:
-        """Return the longest text in tokens; its canvas must fit the decoder's positions."""
+        """The longest text in tokens; its canvas must fit the decoder's positions."""
         return self.network.max_positions()[0]
 
     def freeze_unused(self) -> None:
-        """Exclude parameters that the output does not depend on from training: the heads on top of the decoder.
-
-        Without this, training on several GPUs would wait for their gradients.
-        """
+        """Freeze parameters without effect on the output, for whose gradients several GPUs would wait."""
         unused: list[nn.Module] = [self.network.decoder.head]
         if not self.network.control.has_alignments:
             unused.append(self.network.length_head)

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import ChoiceEnum
 
-from ..models.config import BnbTransformerConfig, require_sizes
+from ..models.config import BnbTransformerConfig, autoregressive_options
 from ..models.freezing import split_parts
+from ..network.options import require_sizes
 from ..problems import Problems
 
 CLASSIFY_WITH_CHOICES = ChoiceEnum(["encoder", "decoder"])
@@ -17,13 +18,13 @@ FREEZABLE = {  # --classify-with -> what --freeze may name
 
 @dataclass
 class BnbClassifierConfig(BnbTransformerConfig):
-    """Options of the classifier; those of decoder, latent and canvas count with ``--classify-with decoder``."""
+    """Options of the classifier; decoder, latent and canvas options need ``--classify-with decoder``."""
 
     classify_with: CLASSIFY_WITH_CHOICES = field(  # type: ignore[valid-type]
         default="encoder",
         metadata={
-            "help": "what is classified: the encoder's state of [CLS], or the mean of the states that the decoder of a "
-            "bnb_transformer writes on its canvas in one pass"
+            "help": "input of the classification head: the encoder's state of [CLS], or the mean of a "
+            "bnb_transformer's decoder states after one pass"
         },
     )
     pooler_dropout: float = field(default=0.1, metadata={"help": "dropout probability in the classification head"})
@@ -32,24 +33,20 @@ class BnbClassifierConfig(BnbTransformerConfig):
 def check_options(cfg: BnbClassifierConfig) -> None:
     """Refuse options that do not fit each other, all at once; ``bnb_transformer`` checks its own.
 
-    Args:
-        cfg: options with every size set.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_classifier")
     mode = str(cfg.classify_with)
-    require_sizes(cfg, problems)
+    require_sizes(autoregressive_options(cfg), problems)
     problems.require(0 <= cfg.pooler_dropout < 1, "pooler-dropout", "must lie in [0, 1)", cfg.pooler_dropout)
     if mode == "encoder":
-        constraint = "needs --classify-with decoder: the encoder alone has no decoder to start"
+        constraint = "needs --classify-with decoder"
         problems.require(cfg.bert_decoder is None, "bert-decoder", constraint, cfg.bert_decoder)
     if cfg.freeze is not None:
         parts = FREEZABLE[mode]
         constraint = f"must name some of {', '.join(parts)} with --classify-with {mode}"
         problems.require(set(split_parts(cfg.freeze)) <= set(parts), "freeze", constraint, repr(cfg.freeze))
         started = cfg.bert_encoder is not None or cfg.pretrained_checkpoint is not None
-        constraint = "needs --bert-encoder or --pretrained-checkpoint: random parameters must be trained"
+        constraint = "needs --bert-encoder or --pretrained-checkpoint, because random parameters must be trained"
         problems.require(started, "freeze", constraint, cfg.freeze)
     problems.raise_if_any()

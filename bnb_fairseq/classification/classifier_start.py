@@ -1,4 +1,4 @@
-"""What a ``bnb_classifier`` starts from: a BERT with its pooler, two BERTs, or a checkpoint of another model."""
+"""Starting a ``bnb_classifier`` from a BERT with its pooler, from two BERTs, or from a checkpoint of another model."""
 
 import logging
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from .bnb_classifier import BnbClassifier
 from .classifier_bodies import EncoderBody
 from .classifier_config import BnbClassifierConfig
 
-# What a checkpoint's decoder cannot do without: the options of bnb_transformer that bert2bert does not have, and one.
+# Options that determine a checkpoint's decoder: those that only bnb_transformer has, and one more.
 DECODER_OPTIONS = (
     "untie_output",
     *(name for name in BnbTransformerConfig.__dataclass_fields__ if name not in BertSeq2SeqConfig.__dataclass_fields__),
@@ -30,24 +30,19 @@ logger = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """BERTs or a checkpoint, opened; at most one of the two."""
+    """Opened BERTs or an opened checkpoint, at most one of the two."""
 
     berts: BertPair | None
     pretrained: PretrainedCheckpoint | None
 
 
 def resolve_start(cfg: BnbClassifierConfig) -> Start:
-    """Open what the options name, and write its sizes into the options.
+    """Open the BERTs or the checkpoint that the options name, and complete the options with its sizes.
 
-    Args:
-        cfg: the options; sizes left open are filled in, so that a checkpoint of the classifier needs nothing else. With
-            ``--classify-with decoder`` those of latent and canvas become the checkpoint's, too.
+    A later checkpoint of the classifier then needs nothing else. With ``--classify-with decoder`` the options of latent
+    and canvas become the checkpoint's, too.
 
-    Returns:
-        What the model starts from.
-
-    Raises:
-        ValueError: if it cannot be used or contradicts the options.
+    Raises ValueError if it cannot be used or contradicts the options.
     """
     whole = str(cfg.classify_with) == "decoder"
     pretrained = resolve_pretrained(cfg, tuple(SIDES) if whole else ("encoder",))
@@ -59,7 +54,7 @@ def resolve_start(cfg: BnbClassifierConfig) -> Start:
     if whole:
         if "length_control" not in pretrained.options:
             raise ValueError(
-                f"{OPTION} {pretrained.origin} must be a bnb_transformer with --classify-with decoder, but is "
+                f"{OPTION} {pretrained.origin} must be a bnb_transformer for --classify-with decoder, but is "
                 f"{pretrained.options.get('_name', 'another model')}"
             )
         _take_decoder_options(cfg, pretrained)
@@ -79,16 +74,16 @@ def _take_decoder_options(cfg: BnbClassifierConfig, pretrained: PretrainedCheckp
 
 
 def start_classifier(model: BnbClassifier, start: Start, head_name: str, cfg: BnbClassifierConfig) -> None:
-    """Copy weights into a freshly built classifier, and log what came from where.
+    """Copy weights into a new classifier, and log their origins.
 
     Args:
         model: built with the options that ``resolve_start`` completed.
-        start: what it returned.
-        head_name: the model's head; it starts from the BERT's pooler where the encoder classifies.
+        start: its result.
+        head_name: the model's head; it starts from the BERT's pooler if the encoder classifies.
         cfg: the options.
 
     Raises:
-        ValueError: if something does not fit.
+        ValueError: if a tensor does not fit.
     """
     if start.pretrained is not None:
         load_pretrained(model.body.pretrained_part, start.pretrained)
@@ -120,17 +115,9 @@ def _log(report: ImportReport) -> None:
 
 @torch.no_grad()
 def start_from_pooler(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Copy a BERT's pooler, which is a linear layer and tanh on [CLS] as in the head, if the BERT has one.
+    """Copy a BERT's pooler, linear and tanh like the head, from ``tensors``; return the names of those copied.
 
-    Args:
-        head: the head of a model that classifies with the encoder.
-        tensors: the BERT's, by name.
-
-    Returns:
-        The names of the tensors that were copied, or none.
-
-    Raises:
-        ValueError: if one of them has another shape.
+    Raises ValueError if one of them has another shape.
     """
     copied = []
     for name, tensor in tensors.items():

@@ -13,34 +13,20 @@ FILLER = re.compile(r"madeupword\d{4}")  # fairseq-preprocess fills a dictionary
 
 
 def load_label_dictionary(path: Path) -> BnbDictionary:
-    """Load the dictionary of the labels.
+    """Load ``label/dict.txt`` with fairseq's ids: class 0 is the first symbol after the special ones.
 
-    Args:
-        path: ``label/dict.txt``.
-
-    Returns:
-        The dictionary, ids as fairseq's own: class 0 is its first symbol after the special ones.
-
-    Raises:
-        ValueError: if there is none, or it is one of subwords.
+    Raises ValueError if there is no such file, or it is a dictionary of subwords.
     """
     if not path.is_file():
-        raise ValueError(f"classification needs a dictionary of the labels, but there is no file {path}")
+        raise ValueError(f"classification needs a label dictionary, but there is no file {path}")
     dictionary = load_dictionary(str(path))
     if isinstance(dictionary, SubwordDictionary):
-        raise ValueError(f"{path} must list labels, but has a subword tokenizer beside it: leave --srcdict out")
+        raise ValueError(f"{path} must list labels, but has a subword tokenizer beside it: omit --srcdict")
     return dictionary
 
 
 def label_names(dictionary: BnbDictionary) -> list[str]:
-    """List the labels of a dictionary.
-
-    Args:
-        dictionary: from ``load_label_dictionary``.
-
-    Returns:
-        Their text, class 0 first; special symbols and what fairseq fills up with are left out.
-    """
+    """Text of the labels, class 0 first, without special symbols and fairseq's fillers."""
     symbols = dictionary.symbols[dictionary.nspecial :]
     return [symbol for symbol in symbols if symbol != dictionary.mask_word and not FILLER.fullmatch(symbol)]
 
@@ -51,13 +37,13 @@ def load_classes(prefix: str, dictionary: BnbDictionary, dataset_impl: str | Non
     Args:
         prefix: path of the binarized labels, without suffix.
         dictionary: from ``load_label_dictionary``.
-        dataset_impl: fairseq's storage format; None: found out.
+        dataset_impl: fairseq's storage format; None: detect it.
 
     Returns:
         N classes, int64; None if the part has no labels.
 
     Raises:
-        ValueError: naming the first item whose label is no single symbol of the dictionary.
+        ValueError: naming the first item whose label is not one symbol of the dictionary.
     """
     items = open_items(prefix, dictionary, dataset_impl)
     if items is None:
@@ -70,22 +56,14 @@ def load_classes(prefix: str, dictionary: BnbDictionary, dataset_impl: str | Non
             raise ValueError(f"{prefix}: the label of item {i} must be one symbol, but is {len(label)}")
         classes[i] = label[0] - dictionary.nspecial
         if not 0 <= classes[i] < number:
-            raise ValueError(f"{prefix}: the label of item {i} is none of the {number} in the labels' dict.txt")
+            raise ValueError(f"{prefix}: the label of item {i} must be one of the {number} in the labels' dict.txt")
     return classes
 
 
 def load_numbers(path: Path, count: int) -> Tensor | None:
-    """Read the numbers that a regression is to predict.
+    """Regression targets in ``label/PART.label``, N lines of C = ``count`` numbers: N x C float32; None if no file.
 
-    Args:
-        path: ``label/PART.label``, one item a line.
-        count: C, numbers in a line.
-
-    Returns:
-        N x C, float32; None if there is no such file.
-
-    Raises:
-        ValueError: naming file, line and what stands there in place of that many finite numbers.
+    Raises ValueError, naming file and line that do not hold C finite numbers.
     """
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Texts and pairs of texts as BERT reads them: ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``."""
+"""Texts and pairs of texts in BERT's form: ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from fairseq.data import data_utils
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.pair_dataset import sizes_of
 from ..data.whole_batches import WholeBatches
 
 Sample = dict[str, Any]
@@ -16,15 +17,9 @@ Lengths = NDArray[np.int64]
 
 
 def shortened_lengths(first: Lengths, second: Lengths, room: int) -> tuple[Lengths, Lengths]:
-    """Shorten pairs as BERT does (Devlin et al. 2019): the longer segment loses its last token, the second of equals.
+    """Shorten N pairs as BERT does (Devlin et al. 2019): the longer segment loses its last token, the second of equals.
 
-    Args:
-        first: N, tokens of the first segments.
-        second: N, tokens of the second segments.
-        room: tokens that both may have together.
-
-    Returns:
-        The tokens that each keeps, N and N.
+    ``room`` is the tokens that both may have together; returns the tokens that each keeps, N and N.
     """
     kept = np.minimum(first, np.maximum(room - second, (room + 1) // 2))
     fits = first + second <= room
@@ -38,30 +33,32 @@ class Segments(Sequence[Tensor]):
         first: texts, each ending in [SEP].
         second: as many second texts, or None.
         bos: id of [CLS].
-        longest: shorten items to this many tokens, special ones counted; None: leave them.
+        longest: shorten items to this many tokens, special ones counted; None: do not.
 
     Attributes:
         sizes: N, tokens of each item.
         shortened: number of items that lost tokens.
 
     Raises:
-        ValueError: if the first and second texts differ in number, or ``longest`` leaves no token to each text.
+        ValueError: if first and second texts differ in number, or ``longest`` leaves no token to each text.
     """
 
     def __init__(
         self, first: Sequence[Tensor], second: Sequence[Tensor] | None, bos: int, longest: int | None = None
     ) -> None:
         if second is not None and len(first) != len(second):
-            raise ValueError(f"input0 has {len(first):,} items, input1 {len(second):,}; preprocess them again")
+            raise ValueError(
+                f"input0 and input1 must have equally many items, but have {len(first):,} and {len(second):,}"
+            )
         self._texts = [first] if second is None else [first, second]
         self._bos = bos
         special = 1 + len(self._texts)
         if longest is not None and longest < special + len(self._texts):
             raise ValueError(
-                f"--shorten-method truncate needs room for {special} special symbols and a token of each text, but "
-                f"--max-positions and the model's positions allow {longest} tokens"
+                f"--shorten-method truncate needs {special} special symbols and a token of each text, but "
+                f"--max-positions and the model allow {longest} tokens"
             )
-        whole = [_sizes(texts) - 1 for texts in self._texts]
+        whole = [sizes_of(texts) - 1 for texts in self._texts]
         kept = whole
         if longest is not None:
             room = longest - special
@@ -89,12 +86,12 @@ class SegmentsDataset(WholeBatches):
         segments: N items, see ``Segments``.
         pad: id of [PAD].
         targets: N classes (int64) or N x C numbers (float32), or None.
-        shuffle: put the items in a random order, another one in each epoch; else those of equal length stand together.
+        shuffle: order items randomly, anew in each epoch; else by length.
     """
 
     def __init__(self, segments: Sequence[Tensor], pad: int, targets: Tensor | None, shuffle: bool) -> None:
         self.segments = segments
-        self.sizes = _sizes(segments)
+        self.sizes = sizes_of(segments)
         self.targets = targets
         self.shuffle = shuffle
         self._pad = pad
@@ -109,15 +106,7 @@ class SegmentsDataset(WholeBatches):
         return item
 
     def collater(self, samples: list[Sample]) -> Sample:
-        """Make a batch.
-
-        Args:
-            samples: items of this data set.
-
-        Returns:
-            fairseq's sample: ``id`` B, ``net_input`` with ``src_tokens`` B x S and ``src_lengths`` B, ``target`` B or
-            B x C where there are labels, ``ntokens`` and ``nsentences``; empty for no items.
-        """
+        """See fairseq; ``src_tokens`` B x S, ``src_lengths`` B, with labels ``target`` B or B x C; {} for no items."""
         if not samples:
             return {}
         sources = [item["source"] for item in samples]
@@ -135,27 +124,22 @@ class SegmentsDataset(WholeBatches):
         return batch
 
     def num_tokens(self, index: int) -> int:
-        """Return an item's length, by which ``--max-tokens`` limits a batch."""
+        """See fairseq; the item's length."""
         return int(self.sizes[index])
 
     def num_tokens_vec(self, indices: Lengths) -> Lengths:
-        """Return ``num_tokens`` of many items at once."""
+        """See fairseq."""
         return self.sizes[indices]
 
     def size(self, index: int) -> int:
-        """Return an item's length, which ``--max-positions`` limits."""
+        """See fairseq; the item's length."""
         return int(self.sizes[index])
 
     def ordered_indices(self) -> Lengths:
-        """Return the items in a random order, or sorted by length."""
+        """See fairseq; a random order, or by length."""
         return np.random.permutation(len(self)) if self.shuffle else np.argsort(self.sizes, kind="stable")
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Whether the batches of all epochs are the same."""
+        """See fairseq; True unless shuffled."""
         return not self.shuffle
-
-
-def _sizes(items: Sequence[Tensor]) -> Lengths:
-    sizes = getattr(items, "sizes", None)
-    return np.asarray([len(item) for item in items] if sizes is None else sizes, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The ``sentence_prediction_bnb`` task: a text or a pair of texts to a class or a number."""
+"""The ``sentence_prediction_bnb`` task: classification or regression of texts and pairs of texts."""
 
 import logging
 import weakref
@@ -49,7 +49,7 @@ UNUSED = (
 
 
 def unused_options(cfg: Any) -> Unused:
-    """Find options of a classifier that are set in vain; none of another model, which is refused later."""
+    """Options of a classifier that have no effect; none of another model, which is refused later."""
     return without_effect(cfg, BnbClassifierConfig, UNUSED) if hasattr(cfg, "classify_with") else {}
 
 
@@ -57,16 +57,10 @@ def unused_options(cfg: Any) -> Unused:
 class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
     """Classification or regression on a data-bin folder in fairseq's layout for GLUE: input0, input1 and label.
 
-    Texts are raw text, split by the tokenizer of ``input0/dict.txt``, whose ids are BERT's. An item is
-    ``[CLS] A [SEP]`` or ``[CLS] A [SEP] B [SEP]`` without any symbol having to be named.
+    Texts are raw, split by the tokenizer of ``input0/dict.txt``, whose ids are BERT's. An item is ``[CLS] A [SEP]`` or
+    ``[CLS] A [SEP] B [SEP]``; no option names these symbols. In regression the label dictionary is that of the texts.
 
-    Args:
-        cfg: the options.
-        data_dictionary: the dictionary of the texts.
-        label_dictionary: that of the labels; the texts' for regression, as in fairseq.
-
-    Raises:
-        ValueError: if an option is set that has no effect here, or contradicts the labels.
+    Raises ValueError if an option is set that has no effect here, or contradicts the labels.
     """
 
     def __init__(
@@ -80,18 +74,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
 
     @classmethod
     def setup_task(cls, cfg: SentencePredictionBnbConfig, from_checkpoint: bool = False) -> "SentencePredictionBnbTask":
-        """Load the dictionaries of the data-bin folder.
-
-        Args:
-            cfg: the options.
-            from_checkpoint: fairseq's flag; makes no difference here.
-
-        Returns:
-            The task.
-
-        Raises:
-            ValueError: if a dictionary is missing, or a checkpoint is damaged or cannot be trusted.
-        """
+        """See fairseq; refuses missing dictionaries and damaged or untrusted checkpoints (ValueError)."""
         check_named(cfg)
         path = Path(cfg.data, "input0", "dict.txt")
         if not path.is_file():
@@ -105,19 +88,11 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return cls(cfg, texts, labels)
 
     def load_dataset(self, split: str, combine: bool = False, **_: Any) -> SegmentsDataset:
-        """Load a part of the data.
+        """Load a part of the data; ``combine`` joins numbered parts such as ``train1``.
 
-        Args:
-            split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
-            combine: True: read numbered parts, such as ``train1``, too, as one with ``split``.
-
-        Returns:
-            The data set.
-
-        Raises:
-            FileNotFoundError: if the part does not exist.
-            ValueError: if texts and labels differ in number, a label is not known, items are too long, only some of the
-                numbered parts have labels, or none has before a training.
+        Raises FileNotFoundError if the part does not exist. Raises ValueError if texts and labels differ in number, a
+        label is unknown, items are too long, only some of the numbered parts have labels, or none has before a
+        training.
         """
         parts = load_parts(lambda name: self._part(name, split), split, combine)
         segments = joined([segments for segments, _ in parts.values()])
@@ -132,7 +107,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return self.datasets[split]
 
     def _part(self, name: str, split: str) -> tuple[Segments, Tensor | None]:
-        """Load the texts and labels of ``name``, which is ``split`` or a numbered part of it."""
+        """Texts and labels of ``name``, which is ``split`` or a numbered part of it."""
         first, second = self._texts("input0", name), self._texts("input1", name)
         if first is None:
             raise FileNotFoundError(f"no {name} in {Path(self.cfg.data, 'input0')}")
@@ -152,7 +127,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return load_classes(prefix, self.label_dictionary, self.cfg.dataset_impl)
 
     def _shortened(self, name: str, split: str, first: Sequence[Tensor], second: Sequence[Tensor] | None) -> Segments:
-        """Put the texts together, and shorten or refuse items that are too long."""
+        """Join the texts; shorten or refuse items that are too long."""
         longest = min([self.cfg.max_positions, *self._positions])
         chosen = [name for name in self.cfg.shorten_data_split_list.split(",") if name]
         shorten = str(self.cfg.shorten_method) == "truncate" and (not chosen or split in chosen)
@@ -166,24 +141,13 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
             worst = int(segments.sizes.argmax())
             raise ValueError(
                 f"{name}: {int(long.sum()):,} of {len(segments):,} items are too long: item {worst} has "
-                f"{segments.sizes[worst]} tokens, but --max-positions and the model's positions allow {longest}; "
-                f"--shorten-method truncate cuts them"
+                f"{segments.sizes[worst]} tokens, but --max-positions and the model allow {longest}; to cut them, use "
+                f"--shorten-method truncate"
             )
         return segments
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build a model with its head, from a BERT or a checkpoint if the options name one.
-
-        Args:
-            cfg: the model's options; sizes are written into them, so that a checkpoint needs no BERT.
-            from_checkpoint: True: weights follow from a checkpoint of the classifier, nothing else is read.
-
-        Returns:
-            The model.
-
-        Raises:
-            ValueError: if the model cannot have heads, or cannot start from what the options name.
-        """
+        """See fairseq; starts from the options' BERT or checkpoint, and refuses models without heads (ValueError)."""
         self.begin_model(cfg, from_checkpoint)
         if not from_checkpoint and (unused := unused_options(cfg)):
             raise ValueError("; ".join(described(unused)))
@@ -192,7 +156,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
         if not hasattr(model, "register_classification_head"):
-            raise ValueError(f"--arch must be a model with classification heads, such as bnb_classifier, not {name}")
+            raise ValueError(f"--arch must be a model with classification heads, such as bnb_classifier, but is {name}")
         head_name = self.cfg.classification_head_name
         model.register_classification_head(head_name, num_classes=self.cfg.num_classes)
         if isinstance(model, BnbClassifier):
@@ -203,19 +167,7 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
-        """Build the criterion and see that it can report what it is to report.
-
-        Args:
-            cfg: the criterion's options.
-            from_checkpoint: fairseq's flag.
-
-        Returns:
-            The criterion.
-
-        Raises:
-            ValueError: if it is another one, a metric does not fit the labels, or the best checkpoint's metric is none
-                that there will be.
-        """
+        """See fairseq; refuses metrics that do not fit the labels or the criterion (ValueError)."""
         check_reports(cfg, self.labels)
         if self.trains:
             found = classification_metrics(cfg, self.cfg.regression_target)
@@ -224,5 +176,5 @@ class SentencePredictionBnbTask(DictionaryTask, SentencePredictionTask):
         return super().build_criterion(cfg, from_checkpoint)
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
-        """Return the dictionaries of the texts and the labels."""
+        """The dictionaries of the texts and the labels."""
         return {"source": self.dictionary, "label": self.label_dictionary}

@@ -1,4 +1,4 @@
-"""Options of the ``sentence_prediction_bnb`` task, and what they may be."""
+"""Options of the ``sentence_prediction_bnb`` task, and their limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,20 +24,22 @@ FIXED = {  # fairseq's options that have no effect here -> the value that they m
 
 @dataclass
 class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
-    """Options of the task: those of fairseq's ``sentence_prediction``, and a few of ours."""
+    """Options of fairseq's ``sentence_prediction``, and a few more."""
 
     num_classes: int = field(
         default=-1,
-        metadata={"help": "classes, or numbers to predict (default: as many as label/dict.txt has, or 1 number)"},
+        metadata={
+            "help": "number of classes, or of numbers to predict (default: the labels in label/dict.txt, or 1 number)"
+        },
     )
     max_positions: int = field(
-        default=512, metadata={"help": "longest item in tokens, special ones counted (the model may allow less)"}
+        default=512, metadata={"help": "longest item in tokens, special ones included (the model may allow less)"}
     )
     float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(
         default="highest",
         metadata={
-            "help": "torch.set_float32_matmul_precision: 'high' multiplies in TF32 on GPUs, 'medium' in bfloat16, on "
-            "CPUs with such instructions too"
+            "help": "precision of float32 matrix products: 'high' uses TF32 on GPUs, 'medium' bfloat16, also on "
+            "CPUs that support it"
         },
     )
     train_subset: str = field(default=II("dataset.train_subset"))
@@ -49,16 +51,12 @@ class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
 
 
 def check_options(cfg: SentencePredictionBnbConfig) -> None:
-    """Refuse options of fairseq's task that would have no effect, all at once.
+    """Refuse options of fairseq's task that have no effect here, all at once.
 
-    Args:
-        cfg: the options.
-
-    Raises:
-        ValueError: listing each, and what it must be.
+    Raises ValueError, listing each option with its limit.
     """
     problems = [
-        f"--{name.replace('_', '-')} must stay {value}, [CLS] and [SEP] stand where BERT has them"
+        f"--{name.replace('_', '-')} must be {value}, because [CLS] and [SEP] stand where BERT has them"
         for name, value in FIXED.items()
         if getattr(cfg, name) != value
     ]
@@ -69,17 +67,9 @@ def check_options(cfg: SentencePredictionBnbConfig) -> None:
 
 
 def count_classes(cfg: SentencePredictionBnbConfig, labels: Sequence[str]) -> int:
-    """Take ``--num-classes`` from the labels, or compare it with them.
+    """Number of classes, or 1 number to predict: ``--num-classes`` checked against the labels.
 
-    Args:
-        cfg: the options.
-        labels: text of the labels; none for regression.
-
-    Returns:
-        Classes, or numbers to predict.
-
-    Raises:
-        ValueError: if it is given and differs, or there is nothing to tell apart.
+    Raises ValueError if it is set and differs from the labels, or there are fewer than 2.
     """
     given = cfg.num_classes
     if cfg.regression_target:
@@ -94,15 +84,7 @@ def count_classes(cfg: SentencePredictionBnbConfig, labels: Sequence[str]) -> in
 
 
 def classification_metrics(cfg: Any, regression: bool) -> set[str]:
-    """List the metrics that fairseq's criterion logs in validation.
-
-    Args:
-        cfg: the criterion's options.
-        regression: whether numbers are predicted.
-
-    Returns:
-        Their names.
-    """
+    """Names of the metrics that fairseq's criterion logs in validation."""
     found = {"nll_loss"} if regression else {"nll_loss", "accuracy"}
     for option, names in REPORTED.items():
         if getattr(cfg, option):
@@ -111,14 +93,9 @@ def classification_metrics(cfg: Any, regression: bool) -> set[str]:
 
 
 def check_reports(cfg: Any, labels: Sequence[str]) -> None:
-    """See that fairseq's criterion can compute the metrics that it is to report.
+    """Refuse a criterion, or a metric that it cannot compute from these labels; there are none in regression.
 
-    Args:
-        cfg: the criterion's options.
-        labels: text of the labels; none for regression.
-
-    Raises:
-        ValueError: naming the option and what it needs.
+    Raises ValueError, naming the option and its requirement.
     """
     name = getattr(cfg, "_name", "sentence_prediction")
     if name != "sentence_prediction":
@@ -126,8 +103,8 @@ def check_reports(cfg: Any, labels: Sequence[str]) -> None:
     for option in (option for option in REPORTED if getattr(cfg, option)):
         flag = f"--{option.replace('_', '-')}"
         if cfg.regression_target and option != "report_pearson_and_spearman":
-            raise ValueError(f"{flag} is for classes and cannot be used with --regression-target")
+            raise ValueError(f"{flag} needs classes, but --regression-target predicts numbers")
         if option == "report_acc_and_f1" and labels and set(labels) != {"0", "1"}:
             raise ValueError(f"{flag} needs the labels 0 and 1, but they are {', '.join(labels)}")
         if not all(label.lstrip("-").isdecimal() for label in labels):
-            raise ValueError(f"{flag} needs labels that are whole numbers, but they are {', '.join(labels)}")
+            raise ValueError(f"{flag} needs integer labels, but they are {', '.join(labels)}")

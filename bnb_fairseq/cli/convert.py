@@ -1,40 +1,23 @@
-"""Convert checkpoints between the published BERT-NAR-BERT code, fairseq and HuggingFace's transformers.
+"""Convert checkpoints between the published BERT-NAR-BERT code, fairseq, HuggingFace's transformers and model folders.
 
 A seed checkpoint is a folder as the published code saves it: config.json with pytorch_model.bin or model.safetensors.
-What is written is complete or not there.
+A model folder is what bnb-export writes. Files are written completely or not at all.
 """
 
-import argparse
-import logging
-from collections.abc import Sequence
+import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..conversion.hf import fairseq_to_hf
-from ..conversion.seed import fairseq_to_seed, seed_to_fairseq
-from ..conversion.verification import table, verify
-from .errors import one_line_errors
+from .command import Command
 
-PROG = "bnb-convert"
-DATA_HELP = (
-    "folder of the dictionaries (default: that of the checkpoint if they lie there, else the data-bin of its training)"
-)
+DATA_HELP = "folder of the dictionaries (default: the checkpoint's own folder, or the data-bin folder of its training)"
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: the arguments; the process's own by default.
-
-    Returns:
-        The arguments.
-    """
-    parser = argparse.ArgumentParser(
-        prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Add the conversions."""
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
     add = command("seed-to-fairseq", "write a fairseq checkpoint, and dictionaries beside it").add_argument
@@ -67,25 +50,23 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("directory", type=Path, metavar="DIR", help="folder to make")
     add("--data", type=Path, metavar="FOLDER", help=DATA_HELP)
 
+    add = command("folder-to-fairseq", "write a fairseq checkpoint, and dictionaries beside it").add_argument
+    add("directory", type=Path, metavar="FOLDER", help="model folder")
+    add("output", type=Path, metavar="OUT.pt", help="checkpoint to write")
+
     add = command("verify", "compare this package's model with numbers that the original printed").add_argument
     add("directory", type=Path, metavar="DIR", help="seed checkpoint")
     add("expected", type=Path, metavar="EXPECTED.safetensors", help="the original's inputs and outputs")
     add("--tolerance", type=float, default=1e-4, help="largest difference of states and logits (default: 1e-4)")
-    return parser.parse_args(argv)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run one command.
+def run(arguments: Namespace) -> int:
+    """Run one conversion; the exit status is 1 if ``verify`` found a difference."""
+    from ..conversion.folder import folder_to_fairseq
+    from ..conversion.hf import fairseq_to_hf
+    from ..conversion.seed import fairseq_to_seed, seed_to_fairseq
+    from ..conversion.verification import table, verify
 
-    Args:
-        arguments: the command line.
-
-    Returns:
-        The exit status: 1 if ``verify`` found a difference.
-
-    Raises:
-        ValueError: if anything does not fit.
-    """
     status = 0
     if arguments.command == "seed-to-fairseq":
         vocabularies = (arguments.source_vocab, arguments.target_vocab)
@@ -95,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         lines = fairseq_to_seed(arguments.checkpoint, arguments.directory, arguments.data)
     elif arguments.command == "fairseq-to-hf":
         lines = fairseq_to_hf(arguments.checkpoint, arguments.directory, arguments.data)
+    elif arguments.command == "folder-to-fairseq":
+        lines = folder_to_fairseq(arguments.directory, arguments.output)
     else:
         rows = verify(arguments.directory, arguments.expected, arguments.tolerance)
         lines, status = table(rows), int(not all(row.ok for row in rows))
@@ -102,13 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def main() -> None:
-    """Run a command; an error is one line."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    with one_line_errors(PROG, ValueError, OSError):
-        status = run(parse_arguments())
-    raise SystemExit(status)
-
+COMMAND = Command("bnb-convert", __doc__, add_options, run)
+main = COMMAND.main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

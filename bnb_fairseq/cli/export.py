@@ -9,22 +9,18 @@ at all. With `--onnx int8` it also holds a graph that runs without torch. `bnb-t
 
 import argparse
 import json
-from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from .errors import one_line_errors
+from .command import Command
 
 NAME = "bnb-export"
 MOST_LOST = 0.3  # BLEU that a graph may lose
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line, by default the process's own."""
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of bnb_transformer or bert2bert")
     add("--data", type=Path, required=True, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
@@ -38,6 +34,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "'{\"ctc_beam\": 10}' (default: one pass)",
     )
     add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the stored weights")
+    add("--calibrate", metavar="PART", help="part of the data to which confidence is calibrated (default: none)")
     add(
         "--onnx",
         choices=["int8", "float32"],
@@ -49,7 +46,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--name", default="", help="name of the model (default: the folder's)")
     add("--license", metavar="ID", help="licence of the model, such as mit (default: not stated)")
     add("--description", metavar="TEXT", help="what the model is and was trained on, for its card")
-    return parser.parse_args(argv)
 
 
 def read_options(text: str) -> dict[str, Any]:
@@ -65,30 +61,41 @@ def read_options(text: str) -> dict[str, Any]:
         OSError: if the file cannot be read.
         ValueError: if it is no such object.
     """
-    source = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+    is_json = text.lstrip().startswith("{")
+    if not is_json and not Path(text).is_file():
+        raise ValueError(f"--search must be JSON or a file of it, but there is no file {text}")
     try:
-        options = json.loads(source)
-    except ValueError as error:
+        options = json.loads(text if is_json else Path(text).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"--search must be JSON or a file of it, but is {text!r}: {error}") from error
     if not isinstance(options, dict):
         raise ValueError(f"--search must be a JSON object, but is {text!r}")
     return options
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
+def find_faults(arguments: argparse.Namespace) -> list[str]:
+    """List what is wrong with the options."""
     faults = []
-    if not arguments.data.is_dir():
+    if not any(arguments.data.glob("dict.*.txt")):
         faults.append(f"--data must be a folder made by fairseq-preprocess, but is {arguments.data}")
     if not arguments.checkpoint.is_file():
         faults.append(f"--checkpoint must be a file, but there is none at {arguments.checkpoint}")
-    if arguments.output.exists() and (not arguments.output.is_dir() or any(arguments.output.iterdir())):
-        faults.append(f"--output must be a new or empty folder, but {arguments.output} is not")
+    if arguments.lm is not None and not arguments.lm.is_file():
+        faults.append(f"--lm must be a file, but there is none at {arguments.lm}")
+    for name, text in (("--name", arguments.name), ("--license", arguments.license or "")):
+        if len(text.splitlines()) > 1:
+            faults.append(f"{name} must be one line, but is {text!r}")
+    output = arguments.output
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        faults.append(f"--output must be a new or empty folder, but {output} is not")
     for option, value in (("--no-torch-weights", arguments.no_torch_weights), ("--force", arguments.force)):
         if value and arguments.onnx is None:
             faults.append(f"{option} must stand beside --onnx")
-    if faults:
-        raise ValueError("; ".join(faults))
+    return faults
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
     search = read_options(arguments.search)
 
     from ..hub.export import Described, export
@@ -97,19 +104,19 @@ def run(arguments: argparse.Namespace) -> None:
     most = inf if arguments.force else MOST_LOST
     graph = None if arguments.onnx is None else Graph(arguments.onnx, not arguments.no_torch_weights, most)
     described = Described(arguments.name, arguments.license, arguments.description)
-    export(
-        *(arguments.checkpoint, arguments.data, arguments.output, search),
-        *(arguments.lm, arguments.dtype, described, graph),
-    )
+    places = arguments.checkpoint, arguments.data, arguments.output
+    export(*places, search, arguments.lm, arguments.dtype, described, part=arguments.calibrate, graph=graph)
     for path in sorted(path for path in arguments.output.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
 
 
-def main() -> None:
+COMMAND = Command(NAME, __doc__, add_options, run, find_faults)
+
+
+def main() -> int:
     """Run; an error is one line."""
-    with one_line_errors(NAME, ValueError, OSError, ImportError):
-        run(parse_arguments())
+    return COMMAND.main()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -7,11 +7,8 @@ compressed and decompressed by their names: .gz, .bz2, .xz, .zst.
 """
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from typing import Any
 from ..bulk import forms
 from ..bulk.run import COPY, EMPTY, ERROR, WINDOW, Settings, translate_lines
 from ..bulk.streams import Input, Output, missing_package, open_input, open_output
-from .errors import one_line_errors
+from .command import Command
 
 PROG = "bnb-translate"
 SEARCH = ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus", "iter_decode_max_iter")
@@ -174,6 +171,8 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.search == "none":
         options["search"] = "none"
+    if arguments.jsonl:
+        options["alignment"] = True
     if arguments.glossary is not None:
         options["glossary"] = read_glossary(arguments.glossary)
     form = forms.JSONL if arguments.jsonl else forms.NBEST if arguments.nbest > 1 else forms.PLAIN
@@ -220,40 +219,13 @@ def run(arguments: argparse.Namespace) -> int:
     return int(settings.too_long == ERROR and counts.untranslated > 0)
 
 
-@contextmanager
-def quiet_signals() -> Iterator[None]:
-    """End without a message on Ctrl-C and where nobody reads the output any more, as a shell's own programs do.
-
-    The process dies of the signal, so that a shell sees status 130 or 141 and a loop in it ends, too.
-
-    Yields:
-        Nothing.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        _die_of(signal.SIGINT)
-    except BrokenPipeError:
-        _die_of(signal.SIGPIPE)
+COMMAND = Command(PROG, __doc__, add_options, run, find_faults, needs_fairseq=False)
 
 
-def _die_of(number: signal.Signals) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-
-
-def main() -> None:
+def main() -> int:
     """Translate; an error is one line."""
-    with one_line_errors(PROG, ValueError, OSError, ImportError), quiet_signals():
-        parser = argparse.ArgumentParser(
-            prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        add_options(parser)
-        arguments = parser.parse_args()
-        if faults := find_faults(arguments):
-            raise ValueError("; ".join(faults))
-        raise SystemExit(run(arguments))
+    return COMMAND.main()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

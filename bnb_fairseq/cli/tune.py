@@ -3,104 +3,89 @@ r"""Find the options of the CTC search (--ctc-beam) that translate a validation 
     bnb-tune data-bin --path checkpoint_best.pt --ctc-lm-path lm.arpa \
         --ctc-lm-weight 0.2 0.3 0.4 --ctc-token-bonus 0 1 2
 
-Every combination of the values given is tried. BLEU is the one of --eval-bleu: the target's own text against the
-detokenised output. Standard output gets a table, the best combination first, and its options.
+The command tries every combination of the values. It prints a table, the best combination first, and the best options.
+BLEU is that of --eval-bleu: the detokenised output against the target's own text.
 """
 
-import argparse
 import itertools
-import logging
+import json
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..evaluation.tuning import Setting, table, try_settings
-from .errors import one_line_errors
+from .command import (
+    Command,
+    add_batch_size,
+    add_cpu,
+    add_data_bin,
+    add_part,
+    add_path,
+    find_data_bin_faults,
+    find_output_faults,
+    find_small,
+)
 
-NAME = "bnb-tune"
+if TYPE_CHECKING:
+    from ..evaluation.tuning import Setting
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: the arguments; the process's own by default.
-
-    Returns:
-        The arguments.
-    """
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
-    add("--path", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint of bnb_transformer under CTC")
-    add("--gen-subset", default="valid", metavar="PART", help="part of the data to translate (default: valid)")
-    add("--batch-size", type=int, default=64, metavar="N", help="sentences in a batch (default: 64)")
-    add("--ctc-beam", type=int, nargs="+", default=[10], metavar="N", help="sizes of the beam (default: 10)")
+    add_data_bin(parser)
+    add_path(parser, "bnb_transformer under CTC")
+    add_part(parser, "--gen-subset", "valid")
+    add_batch_size(parser)
+    add("--ctc-beam", type=int, nargs="+", default=[10], metavar="N", help="beam sizes, in texts (default: 10)")
     add("--ctc-lm-path", metavar="FILE", help="n-gram model (default: none)")
     add("--ctc-lm-weight", type=float, nargs="+", metavar="W", help="its weights; 0: without it (default: 0)")
-    add("--ctc-token-bonus", type=float, nargs="+", default=[0.0], metavar="B", help="bonuses (default: 0)")
-    add("--cpu", action="store_true", help="use the CPU even where there is a GPU")
-    return parser.parse_args(argv)
+    text = "bonuses for each token, in nats (default: 0)"
+    add("--ctc-token-bonus", type=float, nargs="+", default=[0.0], metavar="B", help=text)
+    add("--output", type=Path, metavar="FILE", help="file for the best options, which bnb-export --search reads")
+    add_cpu(parser)
 
 
-def make_settings(arguments: argparse.Namespace) -> list[Setting]:
-    """Combine the values.
+def find_faults(arguments: Namespace) -> list[str]:
+    """Check the options before anything is loaded."""
+    faults = [*find_data_bin_faults(arguments.data_bin), *find_small(arguments, {"batch_size": 1, "ctc_beam": 1})]
+    path, weights = arguments.ctc_lm_path, arguments.ctc_lm_weight
+    if (path is None) != (weights is None):
+        faults.append(f"--ctc-lm-path and --ctc-lm-weight must be given together, but are {path} and {weights}")
+    elif path is not None and not Path(path).is_file():
+        faults.append(f"--ctc-lm-path must be a file, but is {path}")
+    return faults if arguments.output is None else [*faults, *find_output_faults("--output", arguments.output)]
 
-    Args:
-        arguments: the command line.
 
-    Returns:
-        The combinations, each once.
+def make_settings(arguments: Namespace) -> "list[Setting]":
+    """Return every combination of the values once."""
+    from ..evaluation.tuning import Setting
 
-    Raises:
-        ValueError: if an option is out of range or misses another, listing all.
-    """
-    faults = []
-    weights = arguments.ctc_lm_weight or [0.0]
-    if not arguments.data.is_dir():
-        faults.append(f"DATA_BIN must be a folder made by fairseq-preprocess, but is {arguments.data}")
-    if arguments.batch_size < 1:
-        faults.append(f"--batch-size must be at least 1, but is {arguments.batch_size}")
-    if min(arguments.ctc_beam) < 1:
-        faults.append(f"--ctc-beam must be at least 1, but is {min(arguments.ctc_beam)}")
-    if (arguments.ctc_lm_path is None) != (arguments.ctc_lm_weight is None):
-        faults.append(
-            f"--ctc-lm-path and --ctc-lm-weight must be given together, but are {arguments.ctc_lm_path} and "
-            f"{arguments.ctc_lm_weight}"
-        )
-    if faults:
-        raise ValueError("; ".join(faults))
-    grid = itertools.product(arguments.ctc_beam, weights, arguments.ctc_token_bonus)
+    grid = itertools.product(arguments.ctc_beam, arguments.ctc_lm_weight or [0.0], arguments.ctc_token_bonus)
     settings = (Setting(beam, arguments.ctc_lm_path if w else None, w, bonus) for beam, w, bonus in grid)
     return list(dict.fromkeys(settings))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Try all settings and print the table.
+def run(arguments: Namespace) -> None:
+    """Try all settings and print the table."""
+    from ..checkpoints.writing import staging
+    from ..evaluation.tuning import table, try_settings
 
-    Args:
-        arguments: the command line.
-
-    Raises:
-        ValueError: if anything does not fit.
-    """
     settings, outcomes = make_settings(arguments), []
-    given = (arguments.path, arguments.data, arguments.gen_subset, arguments.batch_size, arguments.cpu)
+    given = (arguments.path, arguments.data_bin, arguments.gen_subset, arguments.batch_size, arguments.cpu)
     for number, outcome in enumerate(try_settings(settings, *given), start=1):
         line = outcome.setting.command_line()
         print(f"[{number}/{len(settings)}] {line}: BLEU {outcome.bleu:.1f}", file=sys.stderr, flush=True)
         outcomes.append(outcome)
     print(table(outcomes))
+    if arguments.output is not None:
+        best = max(outcomes, key=lambda outcome: outcome.bleu).setting
+        with staging(arguments.output.parent) as lent:
+            (lent / arguments.output.name).write_text(json.dumps(best.search()) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Run; an error is one line."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    with one_line_errors(NAME, ValueError, OSError, ImportError):
-        run(parse_arguments())
-
+COMMAND = Command("bnb-tune", __doc__, add_options, run, find_faults)
+main = COMMAND.main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

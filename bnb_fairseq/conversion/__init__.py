@@ -1,1 +1,1 @@
-"""Checkpoints of the published BERT-NAR-BERT code and BERT directories, to fairseq's checkpoints and back."""
+"""Conversion between fairseq's checkpoints, those of the published BERT-NAR-BERT code, and BERT directories."""

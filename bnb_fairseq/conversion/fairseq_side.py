@@ -1,4 +1,4 @@
-"""fairseq's side of a conversion: making a checkpoint as fairseq-train writes it, and reading one."""
+"""fairseq's side of a conversion: checkpoints written as fairseq-train writes them, and read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from fairseq import options, utils
 from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -28,7 +29,7 @@ FIRST_EPOCH = {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": Tr
 
 
 class Trained(NamedTuple):
-    """A checkpoint that fairseq wrote.
+    """A checkpoint of fairseq.
 
     Attributes:
         path: the file.
@@ -39,7 +40,7 @@ class Trained(NamedTuple):
         languages: source and target language; None: the training inferred them.
         data: data-bin folders of the training.
         digests: digests of its dictionaries by side.
-        keepsake: what it remembers of the seed checkpoint that it was converted from; None: it was trained here.
+        keepsake: rest of the seed checkpoint that it was converted from; None: it was trained here.
     """
 
     path: Path
@@ -61,29 +62,55 @@ class Trained(NamedTuple):
         )
 
 
-def training_config(model_options: Mapping[str, Any], data: Path, languages: tuple[str, str]) -> Any:
+class Training(NamedTuple):
+    """What a training is called in fairseq.
+
+    Attributes:
+        architecture: ``--arch``.
+        criterion: ``--criterion``.
+        criterion_class: its class's name, which a checkpoint has.
+        task: ``--task``.
+    """
+
+    architecture: str = "bnb_transformer"
+    criterion: str = "bnb_loss"
+    criterion_class: str = "BnbLoss"
+    task: str = "translation_bnb"
+
+
+NON_AUTOREGRESSIVE = Training()
+
+
+def training_config(
+    model_options: Mapping[str, Any], data: Path, languages: tuple[str, str], training: Training = NON_AUTOREGRESSIVE
+) -> Any:
     """Make the configuration that fairseq-train makes of such options.
 
     Args:
-        model_options: options of ``bnb_transformer`` by field name.
+        model_options: options of the model by field name.
         data: folder of the dictionaries.
         languages: source and target language.
+        training: names of the training's parts.
 
     Returns:
         fairseq's configuration, every field set.
     """
-    line = [str(data), "--task", "translation_bnb", "--source-lang", languages[0], "--target-lang", languages[1]]
-    line += ["--arch", "bnb_transformer", "--criterion", "bnb_loss", "--optimizer", "adam"]
+    line = [str(data), "--task", training.task, "--source-lang", languages[0], "--target-lang", languages[1]]
+    line += ["--arch", training.architecture, "--criterion", training.criterion, "--optimizer", "adam"]
     line += option_words(model_options)
     return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), line))
 
 
 def option_words(model_options: Mapping[str, Any]) -> list[str]:
-    """Write options as words of a command line."""
-    return [word for name, value in model_options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    """Write options as words of a command line; a switch that is off is left out."""
+    words = []
+    for name, value in model_options.items():
+        if value is not False:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return words
 
 
-def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTask, BnbTransformer]:
+def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTask, Any]:
     """Build task and model, as loading a checkpoint does.
 
     Args:
@@ -93,13 +120,17 @@ def build(cfg: Any, dictionaries: list[BnbDictionary]) -> tuple[TranslationBnbTa
     Returns:
         The task, and the model with random weights.
     """
-    task = TranslationBnbTask(cfg.task, *dictionaries)
-    model: BnbTransformer = task.build_model(cfg.model, from_checkpoint=True)
-    return task, model
+    task: TranslationBnbTask = TASK_REGISTRY[cfg.task._name](cfg.task, *dictionaries)
+    return task, task.build_model(cfg.model, from_checkpoint=True)
 
 
 def save_checkpoint(
-    path: Path, cfg: Any, task: TranslationBnbTask, parameters: Mapping[str, Tensor], keepsake: Keepsake
+    path: Path,
+    cfg: Any,
+    task: TranslationBnbTask,
+    parameters: Mapping[str, Tensor],
+    keepsake: Keepsake | None,
+    criterion: str = NON_AUTOREGRESSIVE.criterion_class,
 ) -> None:
     """Write a checkpoint with fairseq's own entries, before the first update, and one for the way back.
 
@@ -108,9 +139,10 @@ def save_checkpoint(
         cfg: from ``training_config``.
         task: the task.
         parameters: our parameters by name.
-        keepsake: what the model has no place for; fairseq does not look at it.
+        keepsake: what the model has no place for; fairseq does not look at it; None: nothing.
+        criterion: class of the criterion.
     """
-    history = {"criterion_name": "BnbLoss", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}
+    history = {"criterion_name": criterion, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 0}
     state = {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
@@ -119,7 +151,7 @@ def save_checkpoint(
         "optimizer_history": [history],
         "task_state": {**task.state_dict(), DIGEST: tensor_digest(parameters)},
         "extra_state": {"train_iterator": dict(FIRST_EPOCH), "previous_training_time": 0.0},
-        SEED_ENTRY: keepsake.entry(),
+        **({} if keepsake is None else {SEED_ENTRY: keepsake.entry()}),
     }
     torch.save(state, path)
 
@@ -127,14 +159,7 @@ def save_checkpoint(
 def read_checkpoint(path: Path) -> Trained:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What is needed of it.
-
-    Raises:
-        ValueError: if it is none.
+    Raises ValueError if it is another file.
     """
     state = read_state(path)
     cfg = state["cfg"]
@@ -161,13 +186,13 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
     Args:
         trained: the checkpoint.
-        folder: where they lie; None: beside the checkpoint, else in the data-bin folder of the training.
+        folder: theirs; None: the checkpoint's folder, else the data-bin folder of the training.
 
     Returns:
         Source and target dictionary.
 
     Raises:
-        ValueError: if they are not there, or others than those of the training.
+        ValueError: if they are missing, or others than those of the training.
     """
     data = [Path(path) for path in utils.split_paths(trained.data)[:1]]
     candidates = [trained.path.parent, *data] if folder is None else [folder]
@@ -185,12 +210,12 @@ def find_dictionaries(trained: Trained, folder: Path | None) -> list[BnbDictiona
 
 
 def _languages(told: tuple[str | None, str | None], folders: list[Path]) -> tuple[str, str]:
-    """Find out the languages of a training as fairseq-train did: told, or from the names in its data-bin folder."""
+    """Languages of a training, found as in fairseq-train: given, or from the file names in its data-bin folder."""
     inferred = (data_utils.infer_language_pair(str(path)) for path in folders if path.is_dir())
     for source, target in (told, *inferred):
         if source is not None and target is not None:
             return source, target
     looked = ", ".join(map(str, folders))
     raise ValueError(
-        f"--data must be the data-bin folder of the training, whose files tell the languages; not {looked}"
+        f"--data must be the data-bin folder of the training, whose file names give the languages, but is {looked}"
     )

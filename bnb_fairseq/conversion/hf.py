@@ -29,17 +29,19 @@ def fairseq_to_hf(checkpoint: Path, directory: Path, data: Path | None) -> list[
     Args:
         checkpoint: of ``bnb_transformer`` or ``bert2bert``.
         directory: the folder to make, with ``encoder`` and ``decoder`` in it.
-        data: folder of the dictionaries.
+        data: folder of the dictionaries; None: see ``find_dictionaries``.
 
     Returns:
         Lines for the user.
 
     Raises:
-        ValueError: if anything is wrong; then nothing is written.
+        ValueError: if anything does not fit; then nothing is written.
     """
     trained = read_checkpoint(checkpoint)
     if trained.cfg.untie_output:
-        raise ValueError(f"{checkpoint}: --untie-output must be off: a BERT's output layer is its token embeddings")
+        raise ValueError(
+            f"{checkpoint}: --untie-output must be off, because a BERT's output layer is its token embeddings"
+        )
     dictionaries = dict(zip(SIDES, find_dictionaries(trained, data), strict=True))
     vocabularies = {side: wordpiece_of(dictionary, side) for side, dictionary in dictionaries.items()}
     lines = []
@@ -58,18 +60,7 @@ def fairseq_to_hf(checkpoint: Path, directory: Path, data: Path | None) -> list[
 
 
 def wordpiece_of(dictionary: BnbDictionary, side: str) -> WordPiece:
-    """Return a dictionary's WordPiece tokenizer.
-
-    Args:
-        dictionary: the dictionary.
-        side: ``encoder`` or ``decoder``, for the message.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        ValueError: if it has another kind, which cannot be a BERT's.
-    """
+    """The dictionary's WordPiece tokenizer; a ValueError that names ``side`` for any other, unfit for a BERT."""
     if isinstance(dictionary, SubwordDictionary):
         if isinstance(dictionary.tokenizer, WordPiece):
             return dictionary.tokenizer
@@ -80,15 +71,15 @@ def wordpiece_of(dictionary: BnbDictionary, side: str) -> WordPiece:
 
 
 def bert_tensors(trained: Trained, side: str, symbols: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Collect one side's tensors under BERT's names.
+    """One side's tensors under BERT's names.
 
     Args:
         trained: the checkpoint.
         side: ``encoder`` or ``decoder``.
-        symbols: size of the vocabulary; the row after it, a blank's, is left out.
+        symbols: size of the vocabulary; a blank's row after it is dropped.
 
     Returns:
-        The tensors, float32; and what was left out.
+        The tensors, float32, and the names of dropped parts.
 
     Raises:
         ValueError: if the checkpoint was trained with a vocabulary of another size.
@@ -117,14 +108,7 @@ def bert_tensors(trained: Trained, side: str, symbols: int) -> tuple[dict[str, T
 
 
 def write_config(trained: Trained, side: str, dictionary: BnbDictionary, folder: Path) -> None:
-    """Write a BERT's ``config.json``.
-
-    Args:
-        trained: the checkpoint.
-        side: ``encoder`` or ``decoder``.
-        dictionary: its dictionary.
-        folder: where to.
-    """
+    """Write one side's ``config.json``."""
     cfg = trained.cfg
     BertConfig(
         **{theirs: cfg[f"{side}_{ours}"] for ours, theirs in CONFIG_KEYS.items()},
@@ -140,14 +124,7 @@ def write_config(trained: Trained, side: str, dictionary: BnbDictionary, folder:
 
 
 def write_tokenizer(vocabulary: WordPiece, dictionary: BnbDictionary, positions: int, folder: Path) -> None:
-    """Write a tokenizer that AutoTokenizer loads, with the dictionary's ids.
-
-    Args:
-        vocabulary: the tokenizer.
-        dictionary: tells the special symbols.
-        positions: longest input.
-        folder: where to.
-    """
+    """Write a tokenizer that AutoTokenizer loads, with the dictionary's ids; ``positions`` limits its input."""
     tokenizer = tokenizers.Tokenizer.from_str(vocabulary.json())
     bos, eos = BERT_SPECIALS.bos, BERT_SPECIALS.eos
     tokenizer.post_processor = TemplateProcessing(

@@ -1,4 +1,4 @@
-"""Seed checkpoints to fairseq's and back."""
+"""Conversion of seed checkpoints to fairseq's and back."""
 
 from pathlib import Path
 
@@ -33,17 +33,10 @@ TRANSLATION_CANVAS = 128  # positions of the original's translation models
 
 
 def canvas_length(config: SeedConfig, wanted: int | None) -> int:
-    """Choose the length of the canvas, which the original takes from its training script.
+    """Canvas length of a seed checkpoint, which the original takes from its training script.
 
-    Args:
-        config: the seed's configuration.
-        wanted: ``--canvas-length``; None: the original's for translation, or all positions if they are fewer.
-
-    Returns:
-        The length.
-
-    Raises:
-        ValueError: if it does not fit the positions.
+    ``wanted`` is ``--canvas-length``; None: the original's for translation, or all positions if they are fewer. A
+    ValueError if it exceeds the positions.
     """
     positions = min(int(config[side]["max_position_embeddings"]) for side in SIDES)
     if wanted is None:
@@ -62,11 +55,11 @@ def seed_to_fairseq(
     canvas: int | None,
     languages: tuple[str, str],
 ) -> list[str]:
-    """Convert a seed checkpoint.
+    """Convert a seed checkpoint to fairseq's.
 
     Args:
         directory: the seed checkpoint's folder.
-        output: the checkpoint to write; dictionaries go beside it.
+        output: the checkpoint to write; dictionaries are written beside it.
         vocabularies: ``--source-vocab`` and ``--target-vocab``.
         canvas: ``--canvas-length``.
         languages: source and target language.
@@ -90,7 +83,7 @@ def seed_to_fairseq(
     parameters, keepsake = from_seed(seed, model.state_dict())
     names = [f"dict.{language}.txt" for language in languages]
     for name, dictionary in zip(names, dictionaries, strict=True):
-        _keep_others(folder / name, dictionary)
+        keep_others(folder / name, dictionary)
     with staging(folder) as lent:
         for name, dictionary in zip(names, dictionaries, strict=True):
             dictionary.save(str(lent / name))
@@ -104,8 +97,8 @@ def seed_to_fairseq(
     ]
 
 
-def _keep_others(path: Path, dictionary: BnbDictionary) -> None:
-    """See that no other dictionary is overwritten, on which data or checkpoints may rest."""
+def keep_others(path: Path, dictionary: BnbDictionary) -> None:
+    """Refuse to overwrite another dictionary, which data or checkpoints may depend on."""
     if not path.exists():
         return
     if load_dictionary(str(path)).digest().differences(dictionary.digest()) not in ([], ["spaces"]):
@@ -113,18 +106,18 @@ def _keep_others(path: Path, dictionary: BnbDictionary) -> None:
 
 
 def fairseq_to_seed(checkpoint: Path, directory: Path, data: Path | None) -> list[str]:
-    """Convert a checkpoint of ``bnb_transformer`` into a seed checkpoint.
+    """Convert a checkpoint of ``bnb_transformer`` to a seed checkpoint.
 
     Args:
         checkpoint: the file.
         directory: the folder to make.
-        data: folder of the dictionaries; needed for a model that was trained here.
+        data: folder of the dictionaries, for a model that was trained here; None: see ``find_dictionaries``.
 
     Returns:
         Lines for the user.
 
     Raises:
-        ValueError: if the original cannot express the model, or anything else is wrong; then nothing is written.
+        ValueError: if the original cannot express the model, or anything else does not fit; then nothing is written.
     """
     trained = read_checkpoint(checkpoint)
     if trained.model is not BnbTransformer:
@@ -143,7 +136,7 @@ def fairseq_to_seed(checkpoint: Path, directory: Path, data: Path | None) -> lis
 
 
 def _fresh_keepsake(trained: Trained, data: Path | None) -> Keepsake:
-    """Write the configuration of a model that was trained here."""
+    """Configuration of a model that was trained here."""
     try:
         dictionaries = find_dictionaries(trained, data)
     except ValueError:

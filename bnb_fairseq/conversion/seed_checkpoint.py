@@ -1,9 +1,8 @@
-"""Seed checkpoints: those of the published BERT-NAR-BERT code, their tensors as ours and back.
+"""Seed checkpoints, those of the published BERT-NAR-BERT code: their tensors as ours, and back.
 
-What is expected in such a checkpoint follows from the model that it is to fill; every misfit is in the one error. Some
-tensors have no place in the model: BERT's pooler, the log-variance rows of a deterministic latent, and those that
-repeat or count others. The first two are kept beside the model's, so that the way back gives every bit; nothing reads
-them in decoding.
+The model to fill determines the expected tensors; one error lists every misfit. Some tensors have no place in the
+model: BERT's pooler, the log-variance rows of a deterministic latent, and those that repeat or count others. The first
+two are kept beside the model's, so that converting back restores every bit; decoding does not read them.
 """
 
 from collections.abc import Mapping
@@ -38,19 +37,14 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class SeedCheckpoint:
-    """A seed checkpoint whose tensors are read when they are first needed.
-
-    Attributes:
-        directory: its folder.
-        config: its checked configuration.
-    """
+    """A seed checkpoint in ``directory``, with its checked configuration; tensors are read on first use."""
 
     directory: Path
     config: SeedConfig
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by the names they have in the file; a ValueError if there is no file with nothing but tensors."""
+        """Tensors by their names in the file; a ValueError if no file holds tensors and nothing else."""
         for name in WEIGHT_FILES:
             if (self.directory / name).is_file():
                 return read_tensors(self.directory / name)
@@ -59,7 +53,7 @@ class SeedCheckpoint:
 
 @dataclass(frozen=True)
 class Keepsake:
-    """What a converted model remembers of its seed checkpoint, so that the way back gives every bit.
+    """The parts of a seed checkpoint that the model has no place for, so that converting back restores every bit.
 
     Attributes:
         config: the seed's configuration.
@@ -72,36 +66,19 @@ class Keepsake:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def entry(self) -> dict[str, Any]:
-        """Return what a fairseq checkpoint holds under ``seed``: plain dictionaries, lists and tensors."""
+        """The entry ``seed`` of a fairseq checkpoint: plain dictionaries, lists and tensors."""
         return {"config": self.config, "names": self.names, "tensors": self.tensors}
 
 
 def open_seed(directory: Path) -> SeedCheckpoint:
-    """Find a seed checkpoint and check its configuration.
-
-    Args:
-        directory: its folder.
-
-    Returns:
-        The checkpoint; no tensors are read yet.
-
-    Raises:
-        ValueError: if it is another kind of model.
-    """
+    """Check a seed checkpoint's configuration (ValueError); no tensors are read yet."""
     return SeedCheckpoint(directory, read_seed_config(directory))
 
 
 def seed_name(name: str) -> str:
-    """Name a parameter of ``bnb_transformer`` as seed checkpoints do.
+    """The seed's name of a parameter of ``bnb_transformer``; both halves of the latent's projection have the same.
 
-    Args:
-        name: our name.
-
-    Returns:
-        The seed's; both halves of the latent's projection have the same.
-
-    Raises:
-        ValueError: if a seed checkpoint has no such tensor.
+    Raises ValueError if a seed checkpoint has no such tensor.
     """
     module, _, part = name.rpartition(".")
     if module in (MEAN, LOG_VARIANCE):
@@ -118,14 +95,7 @@ def seed_name(name: str) -> str:
 
 
 def expected_shapes(state: Tensors) -> dict[str, tuple[int, ...]]:
-    """List every tensor that a seed checkpoint may hold.
-
-    Args:
-        state: our parameters by name, of a model that seed checkpoints can express.
-
-    Returns:
-        Shapes by the seed's names.
-    """
+    """Shapes, by the seed's names, of every tensor that a seed checkpoint of a model with these parameters may hold."""
     shapes = {}
     for name, tensor in state.items():
         shape = tuple(tensor.shape)
@@ -142,14 +112,14 @@ def from_seed(seed: SeedCheckpoint, template: Tensors) -> tuple[dict[str, Tensor
 
     Args:
         seed: the checkpoint.
-        template: parameters of the model that is to be filled; names and shapes count.
+        template: parameters of the model to fill, of which names and shapes count.
 
     Returns:
-        Our parameters by name, of the seed's types; and what the model has no place for.
+        Our parameters by name, of the seed's types; and the rest.
 
     Raises:
-        ValueError: listing every tensor that is missing, unknown, misshapen, of a wrong type, or not equal to what it
-            must repeat.
+        ValueError: listing every tensor that is missing, unknown, of a wrong shape or type, or not equal to the one
+            that it must repeat.
     """
     tensors = seed.tensors
     if problems := _misfits(tensors, expected_shapes(template)):
@@ -166,7 +136,7 @@ def from_seed(seed: SeedCheckpoint, template: Tensors) -> tuple[dict[str, Tensor
 def _misfits(tensors: Tensors, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
     optional = {*TIED, *POSITION_IDS}  # newer versions of transformers leave them out
     problems = [f"{name} is missing" for name in expected if name not in tensors and name not in optional]
-    problems += [f"{name} is not a tensor known here" for name in tensors if name not in expected]
+    problems += [f"{name} is an unknown tensor" for name in tensors if name not in expected]
     for name, shape in expected.items():
         if name not in tensors:
             continue
@@ -184,33 +154,25 @@ def _misfits(tensors: Tensors, expected: Mapping[str, tuple[int, ...]]) -> list[
 
 
 def _same(a: Tensor, b: Tensor | None) -> bool:
-    """Compare tied tensors; where the other is missing or misshapen, that is told already."""
+    """Whether tied tensors are equal; True if the other is missing or misshapen, which is reported elsewhere."""
     return b is None or a.shape != b.shape or (a.dtype == b.dtype and torch.equal(a, b))
 
 
 def position_ids(positions: int) -> Tensor:
-    """Count positions as BERT's files do.
-
-    Args:
-        positions: number of positions P.
-
-    Returns:
-        1 x P, int64: 0, 1, 2, ...
-    """
+    """Positions in BERT's files: 0, 1, 2, ..., 1 x P, int64."""
     return torch.arange(positions).unsqueeze(0)
 
 
 def to_seed(state: Tensors, keepsake: Keepsake) -> dict[str, Tensor]:
     """Turn the parameters of a model into a seed checkpoint's tensors.
 
-    What neither the model nor the keepsake has, the pooler and a deterministic latent's log-variance, becomes zeros.
-
     Args:
         state: our parameters by name.
         keepsake: from ``from_seed``, or an empty one for a model that was trained here.
 
     Returns:
-        The tensors; with a full keepsake exactly those that ``from_seed`` read, in the same order.
+        The tensors; with a full keepsake exactly those that ``from_seed`` read, in the same order. Zeros stand for a
+        pooler or a log-variance that is in neither.
     """
     shapes = expected_shapes(state)
     like = state["encoder.embeddings.tokens.weight"]

@@ -15,7 +15,7 @@ MODEL_TYPE = "encoder-decoder"
 BLANK = 0  # of the original's CTC, a fixed number there
 IDS = ("pad_token_id", "decoder_start_token_id", "eos_token_id")
 PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-DEFAULTS = {  # what a BERT's configuration may leave out
+DEFAULTS = {  # of entries that a BERT's configuration may omit
     **{key: value for key, value in REQUIRED.items() if key != "model_type"},
     **dict.fromkeys(PROBABILITIES, 0.1),
     "layer_norm_eps": 1e-12,
@@ -29,7 +29,7 @@ Check = tuple[Callable[[Any], bool], str]  # whether a value fits, and what it m
 
 
 def _is_whole(least: int) -> Check:
-    return lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= least, f"a whole number, at least {least}"
+    return lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= least, f"an integer of at least {least}"
 
 
 def _is(wanted: object, reason: str = "") -> Check:
@@ -62,27 +62,20 @@ class SpecialIds(NamedTuple):
 
 
 def read_seed_config(directory: Path) -> SeedConfig:
-    """Read and check the configuration of a seed checkpoint.
+    """Read and check a seed checkpoint's ``config.json``.
 
-    Args:
-        directory: the checkpoint's folder.
-
-    Returns:
-        What ``config.json`` holds.
-
-    Raises:
-        ValueError: if there is no such file, or listing everything in it that cannot be used here.
+    Raises ValueError if there is no such file, or listing every unusable entry.
     """
     path = directory / CONFIG
     if not path.is_file():
-        raise ValueError(f"{directory}: not a seed checkpoint, it has no {CONFIG}")
+        raise ValueError(f"{directory}: not a seed checkpoint, because it has no {CONFIG}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     problems = _problems(config) if isinstance(config, dict) else ["it holds no JSON object"]
     if problems:
-        raise ValueError(f"{path}: not a seed checkpoint that can be used here: {'; '.join(problems)}")
+        raise ValueError(f"{path}: not a usable seed checkpoint: {'; '.join(problems)}")
     checked: SeedConfig = config
     return checked
 
@@ -114,26 +107,19 @@ def _misfits(config: SeedConfig, checks: Mapping[str, Check]) -> list[str]:
 
 
 def special_ids(config: Mapping[str, Any]) -> SpecialIds:
-    """Take the ids of [PAD], [CLS] and [SEP] in the target vocabulary.
-
-    Args:
-        config: from ``read_seed_config``.
-
-    Returns:
-        The ids.
-    """
+    """Ids of [PAD], [CLS] and [SEP] in the target vocabulary."""
     return SpecialIds(*(int(config[key]) for key in IDS))
 
 
 def model_options(config: Mapping[str, Any], canvas_length: int) -> dict[str, Any]:
-    """Translate a seed checkpoint's configuration into the options of ``bnb_transformer``.
+    """Translate a seed checkpoint's configuration.
 
     Args:
         config: from ``read_seed_config``.
         canvas_length: positions that sources are padded to; the original takes it from its training script.
 
     Returns:
-        Options by field name.
+        Options of ``bnb_transformer`` by field name.
     """
     encoder = {**DEFAULTS, **config["encoder"]}
     sizes = {f"{side}_{ours}": config[side][theirs] for side in SIDES for ours, theirs in CONFIG_KEYS.items()}
@@ -156,10 +142,10 @@ def check_expressible(cfg: BnbTransformerConfig, pads: Sequence[int] = ()) -> No
 
     Args:
         cfg: the model's options, every size set.
-        pads: ids of [PAD] in the source and in the target dictionary, if they are known.
+        pads: ids of [PAD] in the source and in the target dictionary, if known.
 
     Raises:
-        ValueError: listing every option that stands against it, what it must be, and what it is.
+        ValueError: listing each such option with its limit and value.
     """
     problems = Problems("a seed checkpoint cannot hold this model")
     control, blank = str(cfg.length_control), str(cfg.ctc_blank)
@@ -177,7 +163,7 @@ def check_expressible(cfg: BnbTransformerConfig, pads: Sequence[int] = ()) -> No
 
 
 def make_seed_config(cfg: BnbTransformerConfig, ids: SpecialIds, symbols: tuple[int, int]) -> SeedConfig:
-    """Write the configuration of a model that ``check_expressible`` lets pass.
+    """Make the configuration of a model that passes ``check_expressible``; ``model_options`` inverts it.
 
     Args:
         cfg: the model's options, every size set.
@@ -185,7 +171,7 @@ def make_seed_config(cfg: BnbTransformerConfig, ids: SpecialIds, symbols: tuple[
         symbols: sizes of source and target vocabulary.
 
     Returns:
-        What ``config.json`` is to hold; ``read_seed_config`` and ``model_options`` give the options back.
+        The content of ``config.json``.
     """
     config: SeedConfig = {
         "architectures": ["EncoderDecoderModel"],
@@ -220,5 +206,5 @@ def make_seed_config(cfg: BnbTransformerConfig, ids: SpecialIds, symbols: tuple[
 
 
 def seed_config_text(config: Mapping[str, Any]) -> str:
-    """Lay ``config.json`` out as transformers does."""
+    """``config.json`` in transformers' layout."""
     return json.dumps(config, indent=2, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Numbers that the original printed against those of this package's model, on the same seed checkpoint."""
+"""The original's outputs against those of this package's model, on the same seed checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ..criterions.latent_statistics import kl_to_standard_normal
 from ..losses.ctc import ctc_loss, uniform_divergence, words_to_score
-from ..losses.vae import kl_to_standard_normal
 from ..models.bnb_transformer import BnbTransformer
 from ..models.config import BnbTransformerConfig
 from ..start.bert_checkpoint import read_tensors
@@ -30,10 +30,10 @@ class Row(NamedTuple):
     """One line of the table.
 
     Attributes:
-        name: what is compared.
+        name: of the output.
         shape: its shape.
         difference: largest absolute difference; of ``argmax`` the number of positions that differ.
-        relative: of a loss: the difference relative to what is expected.
+        relative: of a loss: the difference relative to the original's.
         tolerance: largest difference allowed; of a loss: largest relative one.
     """
 
@@ -45,12 +45,12 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether the tolerance is kept; NaN does not keep it."""
+        """Whether the difference is within the tolerance; NaN is not."""
         return (self.difference if self.relative is None else self.relative) <= self.tolerance
 
 
 def verify(directory: Path, expected: Path, tolerance: float) -> list[Row]:
-    """Compute with our model what the original printed, and compare.
+    """Compute the original's outputs with our model, and compare.
 
     Args:
         directory: the seed checkpoint's folder.
@@ -61,7 +61,7 @@ def verify(directory: Path, expected: Path, tolerance: float) -> list[Row]:
         A row for every output.
 
     Raises:
-        ValueError: if a file is not what it must be.
+        ValueError: if a file cannot be used.
     """
     seed = open_seed(directory)
     theirs = read_expected(expected, seed)
@@ -76,24 +76,16 @@ def verify(directory: Path, expected: Path, tolerance: float) -> list[Row]:
 
 
 def read_expected(path: Path, seed: SeedCheckpoint) -> dict[str, Tensor]:
-    """Read the original's inputs and outputs, and check the inputs.
+    """Read the original's ``INPUTS`` and ``OUTPUTS``, and check the inputs against the seed's vocabularies.
 
-    Args:
-        path: the safetensors file.
-        seed: the checkpoint, whose vocabularies limit the ids.
-
-    Returns:
-        ``INPUTS`` and ``OUTPUTS`` by name.
-
-    Raises:
-        ValueError: if there is no such file, or listing everything in it that is missing, unknown or does not fit.
+    Raises ValueError if there is no such file, or listing everything that is missing, unknown or does not fit.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     tensors = read_tensors(path)
     known = (*INPUTS, *INPUTS.values(), *OUTPUTS)
     problems = [f"{name} is missing" for name in known if name not in tensors]
-    problems += [f"{name} is not known here" for name in tensors if name not in known]
+    problems += [f"{name} is unknown" for name in tensors if name not in known]
     for (name, mask), side in zip(INPUTS.items(), SIDES, strict=True):
         if name not in tensors or mask not in tensors:
             continue
@@ -111,15 +103,10 @@ def read_expected(path: Path, seed: SeedCheckpoint) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
-    """Run the model.
+    """Run the model on inputs B x S, where S is also the canvas length.
 
-    Args:
-        seed: the checkpoint.
-        inputs: B x S, as ``read_expected`` returns them; S is the length of the canvas.
-
-    Returns:
-        ``OUTPUTS`` by name: states B x S x D; mean and log-variance of the latent B x S x 2Z; logits B x S x V; argmax
-        B x S; losses, 1 each.
+    Returns ``OUTPUTS`` by name: states B x S x D; mean and log-variance of the latent B x S x 2Z; logits B x S x V;
+    argmax B x S; losses, 1 each.
     """
     model = build_model(seed, inputs["input_ids"].size(1))
     inside, label_lengths = inputs["attention_mask"], inputs["label_mask"].sum(dim=1)
@@ -144,14 +131,9 @@ def compute(seed: SeedCheckpoint, inputs: Tensors) -> dict[str, Tensor]:
 
 
 def build_model(seed: SeedCheckpoint, canvas_length: int) -> BnbTransformer:
-    """Build the model of a seed checkpoint, for inference.
+    """The model of a seed checkpoint, for inference.
 
-    Args:
-        seed: the checkpoint.
-        canvas_length: length of the canvas.
-
-    Returns:
-        The model, always with a log-variance: decoding takes the mean, so a deterministic latent decodes the same.
+    It always has a log-variance: decoding takes the mean, so a deterministic latent decodes the same.
     """
     options = {**model_options(seed.config, canvas_length), "latent": "vae"}
     sizes = [int(seed.config[side]["vocab_size"]) for side in SIDES]
@@ -164,17 +146,7 @@ def build_model(seed: SeedCheckpoint, canvas_length: int) -> BnbTransformer:
 
 
 def compare(name: str, ours: Tensor, theirs: Tensor, tolerance: float) -> Row:
-    """Measure how far two tensors of the same shape lie apart.
-
-    Args:
-        name: one of ``OUTPUTS``.
-        ours: what our model computes.
-        theirs: what the original printed.
-        tolerance: of states, latents and logits.
-
-    Returns:
-        The row.
-    """
+    """Difference of two tensors of the same shape, of the output ``name``."""
     shape = tuple(ours.shape)
     if name == ARGMAX:
         return Row(name, shape, float(ours.ne(theirs).sum()), None, 0.0)
@@ -185,14 +157,7 @@ def compare(name: str, ours: Tensor, theirs: Tensor, tolerance: float) -> Row:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Lay the rows out.
-
-    Args:
-        rows: the rows.
-
-    Returns:
-        Lines.
-    """
+    """Rows as lines of text."""
     lines = [f"{'tensor':<16}{'shape':<16}{'difference':>12}{'relative':>12}{'tolerance':>12}  ok"]
     for row in rows:
         difference = f"{row.difference:.0f}" if row.name == ARGMAX else f"{row.difference:.2e}"

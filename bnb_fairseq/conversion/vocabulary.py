@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 def numbered_dictionary(size: int, ids: SpecialIds) -> BnbDictionary:
-    """Make a vocabulary of numbers: symbol i is the word "w" followed by i.
+    """Make a dictionary of numbers: symbol i is the word "w" followed by i, so that "w76 w57" has the ids 76 and 57.
 
     Args:
         size: number of symbols.
-        ids: ids of [PAD], [CLS] and [SEP]; [UNK] is the lowest of the others, [MASK] the highest. Their choice is free,
-            and the checkpoint may have used them as words: in a text they are written like any other.
+        ids: ids of [PAD], [CLS] and [SEP]; [UNK] takes the lowest of the others, [MASK] the highest. If the checkpoint
+            used these as words, a text can still name them like any other.
 
     Returns:
-        A WordPiece dictionary, in which the text "w76 w57" has the ids 76 and 57.
+        A WordPiece dictionary.
 
     Raises:
         ValueError: if the special symbols do not fit.
@@ -51,16 +51,16 @@ def numbered_dictionary(size: int, ids: SpecialIds) -> BnbDictionary:
 def choose_dictionaries(
     config: Mapping[str, Any], directory: Path, source: str | None, target: str | None
 ) -> list[BnbDictionary]:
-    """Load the vocabularies that go with a seed checkpoint.
+    """Load the source and target vocabulary of a seed checkpoint.
 
     Args:
         config: the checkpoint's configuration.
-        directory: the checkpoint's folder; its tokenizer is taken where no other is named, if it has one.
-        source: what ``load_dictionary`` accepts, or None.
+        directory: the checkpoint's folder, whose tokenizer, if any, is the default.
+        source: as for ``load_dictionary``, or None.
         target: the same.
 
     Returns:
-        Source and target dictionary; numbered ones where nothing else was found, with a warning.
+        Source and target dictionary; with a warning numbered ones if there is no tokenizer.
 
     Raises:
         ValueError: listing every way in which they do not fit the checkpoint.
@@ -96,7 +96,7 @@ def _load(origin: str, option: str) -> BnbDictionary:
 def _misfits(
     dictionary: BnbDictionary, option: str, origin: str, size: int, ids: SpecialIds, is_target: bool
 ) -> list[str]:
-    """Compare a vocabulary with the configuration, which tells [CLS] and [SEP] of the target only."""
+    """Differences of a vocabulary from the configuration, which has [CLS] and [SEP] of the target only."""
     problems = []
     if len(dictionary) != size:
         problems.append(f"{option} must have the checkpoint's {size:,} symbols, but {origin} has {len(dictionary):,}")

@@ -1,4 +1,4 @@
-"""The loss of tokens under CTC: over all alignments of the target with the positions that were to be predicted."""
+"""The CTC loss of tokens, over all alignments of the target with the positions to predict."""
 
 from dataclasses import dataclass
 
@@ -21,13 +21,13 @@ LOGGED = (
 
 @dataclass(frozen=True)
 class CanvasLoss:
-    """CTC of a batch, given what the decoder was shown; predictions of several layers can be scored.
+    """CTC of a batch, given what the decoder was shown of its canvas; called for the predictions of each layer.
 
     Attributes:
         target: B x T, right-padded ids.
         target_lengths: B.
         canvas_lengths: B.
-        revealed: what the decoder was shown of the canvas, B x A, and the N positions that it was to predict.
+        revealed: the tokens shown to the decoder, B x A, and the N positions to predict.
         packing: those positions.
         blank: id of the blank.
         label_smoothing: weight of KL(uniform || p).
@@ -42,14 +42,10 @@ class CanvasLoss:
     label_smoothing: float
 
     def __call__(self, logits: LazyLogits) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Compute the loss.
+        """Loss of logits, N x V.
 
-        Args:
-            logits: N x V.
-
-        Returns:
-            The loss of each sentence, B (nats, summed over its tokens); the target tokens of each sentence that it
-            covers, B, none where the target does not fit; and sums for the log.
+        Returns the loss of each sentence, B (nats, summed over its tokens); the target tokens covered by it, B, 0 where
+        the target does not fit; and sums for the log.
         """
         packing, revealed, words = self.packing, self.revealed, words_to_score(self.target, self.blank)
         chosen, mean = chosen_log_probs(logits, packing.repeated(words))  # N x (1 + T), N

@@ -1,4 +1,4 @@
-"""Options of the criterion, and the schedules they describe."""
+"""Options of the criterion, and the KL schedule."""
 
 import math
 from dataclasses import dataclass, field
@@ -25,47 +25,45 @@ class BnbLossConfig(FairseqDataclass):
     token_loss: TOKEN_LOSS_CHOICES = field(  # type: ignore[valid-type]
         default="ce",
         metadata={
-            "help": "--length-control length: cross-entropy position by position, of the best monotonic alignment "
+            "help": "--length-control length: cross-entropy of each position (ce), of the best monotonic alignment "
             "(axe), or of the best order (oaxe)"
         },
     )
-    axe_skip_target: float = field(
-        default=1.0, metadata={"help": "axe: weight of target tokens that no position of their own is left for"}
-    )
+    axe_skip_target: float = field(default=1.0, metadata={"help": "axe: weight of skipped target tokens"})
     oaxe_margin: float = field(
-        default=0.0, metadata={"help": "oaxe: leave out tokens whose probability is not above this"}
+        default=0.0, metadata={"help": "oaxe: drop tokens whose probability is at most this (0: keep all)"}
     )
     oaxe_warmup_updates: int = field(
-        default=0, metadata={"help": "oaxe: updates over which it takes the place of cross-entropy, linearly"}
+        default=0, metadata={"help": "oaxe: updates of linear change from cross-entropy to oaxe (0: none)"}
     )
     glancing: Optional[str] = field(
         default=None,
         metadata={
-            "help": "--canvas-tokens: show the decoder this share of the positions that it gets wrong, such as 0.5, or "
-            "FROM:TO@UPDATES, such as 0.5:0.1@200k (default: a uniformly drawn number of positions)"
+            "help": "--canvas-tokens: share of the wrongly guessed positions to show the decoder, such as 0.5, or "
+            "FROM:TO@UPDATES, such as 0.5:0.1@200k (default: show a uniformly drawn number of positions)"
         },
     )
     deep_supervision: float = field(
         default=0.0,
         metadata={
-            "help": "weight of the loss of tokens of the decoder's other layers, each scored through the same output "
-            "layer, their mean (0: only the last one is scored)"
+            "help": "weight of the mean loss over the lower decoder layers, read through the same output layer (0: off)"
         },
     )
     kl_factor: float = field(default=1.0, metadata={"help": "--latent vae: weight of KL(posterior || standard normal)"})
     kl_schedule: KL_SCHEDULE_CHOICES = field(  # type: ignore[valid-type]
-        default="constant", metadata={"help": "--latent vae: hold --kl-factor, or rise to it again and again"}
+        default="constant", metadata={"help": "--latent vae: keep --kl-factor constant, or rise to it in cycles"}
     )
     kl_cycles: int = field(default=4, metadata={"help": "--kl-schedule cyclic: number of cycles"})
     kl_zero_share: float = field(
         default=0.0,
-        metadata={"help": "--kl-schedule cyclic: share of a cycle, its first part, with factor 0"},
+        metadata={"help": "--kl-schedule cyclic: share of each cycle, at its start, with factor 0"},
     )
     kl_increase_share: float = field(
-        default=0.5, metadata={"help": "--kl-schedule cyclic: share of a cycle in which the factor then rises linearly"}
+        default=0.5,
+        metadata={"help": "--kl-schedule cyclic: share of each cycle in which the factor then rises linearly"},
     )
     kl_total_updates: int = field(
-        default=0, metadata={"help": "--kl-schedule cyclic: updates that all cycles together take (0: --max-update)"}
+        default=0, metadata={"help": "--kl-schedule cyclic: updates of all cycles together (0: --max-update)"}
     )
     max_update: int = II("optimization.max_update")
 
@@ -74,12 +72,12 @@ class BnbLossConfig(FairseqDataclass):
 class KlSchedule:
     """The weight of the KL term: constant, or cyclic annealing (Fu et al. 2019, equation 6) with a share at zero.
 
-    Each cycle has three parts: at zero, rising linearly, at the full factor. After the last cycle the factor stays.
+    Each cycle stays at zero, rises linearly, and stays at the full factor, which also holds after the last cycle.
 
     Attributes:
         factor: the full factor.
         cycles: number of cycles; 0: constant.
-        total_updates: updates that all cycles together take.
+        total_updates: updates of all cycles together.
         zero_share: share of a cycle at zero.
         increase_share: share of a cycle in which the factor rises.
     """
@@ -91,14 +89,7 @@ class KlSchedule:
     increase_share: float = 0.0
 
     def at(self, update: int) -> float:
-        """Compute the factor of one update.
-
-        Args:
-            update: updates made so far.
-
-        Returns:
-            The factor.
-        """
+        """Factor after ``update`` updates."""
         if self.cycles == 0 or update >= self.total_updates:
             return self.factor
         place = math.fmod(update * self.cycles / self.total_updates, 1.0)  # in the cycle, from 0 to 1
@@ -110,14 +101,7 @@ class KlSchedule:
 
 
 def kl_schedule(cfg: BnbLossConfig) -> KlSchedule:
-    """Read the schedule from the options.
-
-    Args:
-        cfg: checked options.
-
-    Returns:
-        The schedule.
-    """
+    """The schedule that checked options describe."""
     if str(cfg.kl_schedule) == "constant":
         return KlSchedule(cfg.kl_factor)
     total = cfg.kl_total_updates or cfg.max_update
@@ -127,11 +111,7 @@ def kl_schedule(cfg: BnbLossConfig) -> KlSchedule:
 def check_options(cfg: BnbLossConfig) -> None:
     """Refuse options that are out of range or do not fit each other, all at once.
 
-    Args:
-        cfg: the options.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_loss")
     problems.require(0 <= cfg.label_smoothing < 1, "label-smoothing", "must lie in [0, 1)", cfg.label_smoothing)
@@ -144,7 +124,7 @@ def check_options(cfg: BnbLossConfig) -> None:
         fits = min(shares) >= 0 and sum(shares) <= 1 + 1e-9
         both = " and ".join(map(str, shares))
         problems.require(
-            fits, "kl-zero-share and --kl-increase-share", "must not be negative nor exceed 1 together", both
+            fits, "kl-zero-share and --kl-increase-share", "must not be negative and add up to at most 1", both
         )
         problems.require(cfg.kl_cycles >= 1, "kl-cycles", "must be at least 1", cfg.kl_cycles)
         total = cfg.kl_total_updates or cfg.max_update

@@ -1,4 +1,4 @@
-"""What training shows a decoder that reads its canvas: the schedule of ``--glancing``, and the choice of positions."""
+"""Target tokens shown to the decoder in training: the schedule of ``--glancing``, and the choice of positions."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..losses.ctc import words_to_score
 from ..losses.ctc_alignment import best_alignment
-from ..losses.glancing import choose, glanced_count, uniform_count
 from ..losses.token import BestAndChosen, best_and_chosen
 from ..modules.canvas import Canvas, Revealed
 from ..modules.lazy_logits import LazyLogits
@@ -24,36 +23,23 @@ THOUSANDS = {"": 1, "k": 1000, "M": 1_000_000}
 
 @dataclass(frozen=True)
 class GlancingSchedule:
-    """The share of wrongly guessed positions that is shown: from ``start`` to ``end`` in a straight line.
-
-    Attributes:
-        start: at update 0.
-        end: from ``updates`` on.
-        updates: updates in between.
-    """
+    """Share of wrongly guessed positions to show: ``start`` at update 0, linearly to ``end`` from ``updates`` on."""
 
     start: float
     end: float
     updates: int
 
     def at(self, update: int) -> float:
-        """Compute the share at an update."""
+        """Share after ``update`` updates."""
         if update >= self.updates:
             return self.end
         return self.start + (self.end - self.start) * update / self.updates
 
 
 def glancing_schedule(text: str) -> GlancingSchedule:
-    """Read ``--glancing``.
+    """Parse ``--glancing``: a share, or FROM:TO@UPDATES such as ``0.5:0.1@200k``.
 
-    Args:
-        text: a share, or FROM:TO@UPDATES with shares from 0 to 1, such as ``0.5:0.1@200k``.
-
-    Returns:
-        The schedule.
-
-    Raises:
-        ValueError: if the text is neither.
+    Raises ValueError if the text is neither.
     """
     found = PATTERN.fullmatch(text)
     if found is None:
@@ -66,13 +52,41 @@ def glancing_schedule(text: str) -> GlancingSchedule:
     return GlancingSchedule(float(start), float(end), int(updates) * THOUSANDS[unit])
 
 
-class Teacher:
-    """Decides what the decoder is shown of a batch's targets; one for each batch.
+def choose(counts: Tensor, candidates: Tensor) -> Tensor:
+    """Draw ``counts`` (B) of the ``candidates`` (B x A, bool), each set equally likely: B x A, True where drawn."""
+    noise = torch.rand(candidates.shape, device=candidates.device).masked_fill(~candidates, 2.0)
+    rank = noise.argsort(dim=1).argsort(dim=1)  # candidates first, in random order
+    return rank < counts.unsqueeze(1)
 
-    Nothing in evaluation, and for a decoder that reads no tokens. Else either a uniformly drawn number of tokens
-    (mask-predict's training), or a share of those that the model, shown nothing, gets wrong (glancing). Under CTC the
-    truth is the most probable alignment of the target with the canvas, blanks included. A share of 0 is nothing, too,
-    whatever the model would guess: it is not asked, and nothing is aligned.
+
+def uniform_count(sizes: Tensor) -> Tensor:
+    """Draw how many of B ``sizes`` to hide, from 1 to the size: mask-predict's training (Ghazvininejad et al. 2019)."""
+    share = torch.rand(len(sizes), device=sizes.device)
+    return torch.minimum(1 + (share * sizes).long(), sizes)
+
+
+def glanced_count(guess: Tensor, truth: Tensor, inside: Tensor, share: float) -> Tensor:
+    """Count the positions to show: a share of those that the model gets wrong (glancing; Qian et al. 2021).
+
+    Args:
+        guess: B x A, the model's tokens when it is shown nothing.
+        truth: B x A.
+        inside: B x A, True on the canvas.
+        share: from 0 to 1.
+
+    Returns:
+        B, rounded down.
+    """
+    distance = (guess.ne(truth) & inside).sum(dim=1)
+    return (share * distance).long()
+
+
+class Teacher:
+    """Chooses the target tokens to show to the decoder, for one batch.
+
+    Shows nothing in evaluation, to a decoder that reads no tokens, and at a share of 0. Else it shows a uniformly drawn
+    number of tokens (mask-predict's training), or a share of those that the uninformed model gets wrong (glancing).
+    Under CTC the truth is the most probable alignment of the target with the canvas, blanks included.
 
     Args:
         model: the network.
@@ -85,15 +99,7 @@ class Teacher:
         self._model, self._target, self._target_lengths, self._share = model, target, target_lengths, share
 
     def __call__(self, canvas: Canvas, guess: Callable[[], LazyLogits]) -> Revealed:
-        """Lay out what is shown.
-
-        Args:
-            canvas: the canvas, B x A.
-            guess: gives the logits, A x B x V, of a pass that is shown nothing.
-
-        Returns:
-            What is shown, and the positions left to predict.
-        """
+        """Tokens to show and positions to predict, B x A; ``guess`` gives logits, A x B x V, of an uninformed pass."""
         inside = ~canvas.padding
         if not (self._model.options.canvas_tokens and self._model.training):
             return Revealed(None, inside)
@@ -110,16 +116,16 @@ class Teacher:
         return Revealed(truth.masked_fill(~shown, self._model.mask), inside & ~shown)
 
     def _words(self) -> Tensor:
-        """The words whose scores decide the alignment under CTC, B x K; none without CTC."""
+        """Words whose scores decide the alignment under CTC, B x K; none without CTC."""
         control = self._model.control
         return words_to_score(self._target, control.blank) if control.has_alignments else self._target[:, :0]
 
     def _read(self, logits: LazyLogits) -> BestAndChosen:
-        """Find the best word of each position, A x B, and the logits of the words, A x B x K."""
+        """The best word of each position, A x B, and the logits of the words, A x B x K."""
         positions, words = logits.states.shape[:2], self._words()
         found = best_and_chosen(logits.flat(), words.expand(len(logits.states), -1, -1).flatten(0, 1))
         return BestAndChosen(found.best.view(positions), found.chosen.view(*positions, words.size(1)))
 
     def _aligned(self, scores: Tensor, canvas: Canvas) -> Tensor:
-        """Find the target's alignment: scores of the words, A x B x K -> ids B x A."""
+        """The target's alignment: scores of the words, A x B x K -> ids B x A."""
         return self._words().gather(1, best_alignment(scores, self._target, canvas.lengths, self._target_lengths))

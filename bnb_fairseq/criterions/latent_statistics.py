@@ -1,7 +1,7 @@
-"""The loss of a variational latent, and what a log must show for a user to see whether it is used at all.
+"""The loss of a variational latent, and statistics that show whether the model uses it.
 
-A unit is active where its mean differs from token to token: the variance of the posterior mean over the data exceeds
-0.01 (Burda et al. 2016, section 5). A posterior that collapsed to the prior has none.
+A unit is active if its mean varies from token to token: the variance of the posterior mean over the data exceeds 0.01
+(Burda et al. 2016, section 5). A posterior that collapsed to the prior has no active unit.
 """
 
 import math
@@ -14,7 +14,6 @@ from fairseq.logging import metrics
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..losses.vae import kl_to_standard_normal, token_mean
 from ..modules.canvas import padding_mask
 from ..modules.latent import Posterior
 from .logged import Average, Derived
@@ -22,25 +21,34 @@ from .logged import Average, Derived
 LOGGED = (Average("kl_factor", "kl_factor_sum", "sentence", False, "weight of the KL term"),)
 DERIVED = (
     Derived("kl_loss", "bits per source token", "KL term, averaged over the sentences, summed over the units"),
-    Derived("kl_unit_N", "bits per source token", "the same of unit N; of many units `kl_unit_min` and `kl_unit_max`"),
-    Derived("active_units", "units", "those whose mean differs from token to token"),
+    Derived("kl_unit_N", "bits per source token", "KL of unit N; above 32 units only `kl_unit_min` and `kl_unit_max`"),
+    Derived("active_units", "units", "those whose mean varies from token to token"),
 )
 ACTIVE_VARIANCE = 0.01
 LOGGED_UNITS = 32  # of a wider latent only the smallest and the largest KL of a unit are logged
 
 
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of every unit, nats, float32 or wider (Kingma and Welling 2014)."""
+    if mean.itemsize < 4:
+        mean, log_variance = mean.float(), log_variance.float()
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+
+
+def token_mean(values: Tensor, lengths: Tensor, padding: Tensor) -> Tensor:
+    """Mean over each sentence's true tokens: B x S x Z -> B x Z; ``padding`` is B x S, True at padding."""
+    return values.masked_fill(padding.unsqueeze(-1), 0.0).sum(dim=1) / lengths.clamp(min=1).unsqueeze(-1)
+
+
 def latent_loss(posterior: Posterior, source_lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compute the KL term of each sentence: the mean over its tokens of the sum over units.
+    """KL of each sentence: summed over units, averaged over its tokens.
 
     Args:
         posterior: of a variational latent, B x S x Z.
         source_lengths: B, true source lengths.
 
     Returns:
-        B, nats; and sums for ``log_latent``, Z each and one number.
-
-    Raises:
-        ValueError: if the latent has no variance.
+        B, nats; and sums for ``log_latent``, of Z values each, with the number of tokens.
     """
     if posterior.log_variance is None:
         raise ValueError("a deterministic latent has no KL term")
@@ -57,11 +65,7 @@ def latent_loss(posterior: Posterior, source_lengths: Tensor) -> tuple[Tensor, d
 
 
 def log_latent(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log KL (bits), KL of single units, and the number of active units.
-
-    Args:
-        logging_outputs: of some batches or workers, with what ``latent_loss`` returned if the latent is variational.
-    """
+    """Log KL (bits), KL of single units, and the number of active units, if the statistics have any."""
     if not any("latent_kl" in log for log in logging_outputs):
         return
 

@@ -23,7 +23,7 @@ class LengthLoss:
 
     Attributes:
         factor: its weight, per target token of the sentence.
-        positions: the decoder's, which limit predicted lengths.
+        positions: positions of the decoder, the limit of predicted lengths.
     """
 
     factor: float
@@ -32,16 +32,16 @@ class LengthLoss:
     def __call__(
         self, head: LengthHead, logits: Tensor, source_lengths: Tensor, target_lengths: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss.
+        """Weighted loss of length logits, B x (2N + 1).
 
         Args:
-            head: knows which length a class is.
+            head: maps lengths to classes.
             logits: B x (2N + 1).
             source_lengths: B.
             target_lengths: B.
 
         Returns:
-            The weighted loss of each sentence, B, nats per target token; and sums for the log.
+            The loss of each sentence, B, nats per target token; and sums for the log.
         """
         classes, outside = head.classes(source_lengths, target_lengths)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""What the terms of a loss write into the log: each term declares its values, beside the code that computes them."""
+"""Values that the terms of the loss log; each term declares its own."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ PER = {"token": "sample_size", "sentence": "nsentences"}  # names of fairseq's c
 
 
 class Average(NamedTuple):
-    """A value of the log: the average of a sum over batches and workers.
+    """A logged value: the average of a sum over batches and workers.
 
     Attributes:
         name: in the log.
         total: name of the sum in the criterion's statistics.
-        per: what the sum is divided by: the target tokens or the sentences.
+        per: divide the sum by target tokens or by sentences.
         bits: the sum is in nats, the log shows bits.
         meaning: for the documentation.
     """
@@ -28,12 +28,12 @@ class Average(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What the value counts, for the documentation."""
+        """The value's unit, for the documentation."""
         return f"{'bits' if self.bits else 'mean'} per {self.per}"
 
 
 class Derived(NamedTuple):
-    """A value of the log that a term computes by itself; the attributes are ``Average``'s."""
+    """A logged value that a term computes by itself; the attributes are ``Average``'s."""
 
     name: str
     unit: str
@@ -41,12 +41,7 @@ class Derived(NamedTuple):
 
 
 def log_averages(averages: Iterable[Average], statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Log the averages whose sums there are.
-
-    Args:
-        averages: those that there may be.
-        statistics: of some batches or workers.
-    """
+    """Log the averages whose sums occur in the statistics of batches or workers."""
     for average in averages:
         if not any(average.total in each for each in statistics):
             continue

@@ -1,4 +1,4 @@
-"""The loss of tokens on a canvas of the target's length: position by position, or along the best alignment."""
+"""The loss of tokens on a canvas of the target's length: cross-entropy, AXE or OAXE."""
 
 from dataclasses import dataclass
 
@@ -22,18 +22,18 @@ LOGGED = (
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """Cross-entropy, AXE or OAXE of the tokens that a model was to predict.
+    """Cross-entropy, AXE or OAXE of the tokens to predict.
 
-    Under AXE and OAXE the predictions at hidden positions are aligned with the hidden tokens; tokens that were revealed
-    have no part in it. Label smoothing draws every prediction to the uniform distribution, whatever it is aligned with.
+    AXE and OAXE align the predictions at hidden positions with the hidden tokens; revealed tokens take no part. Label
+    smoothing draws every prediction towards the uniform distribution.
 
     Attributes:
         kind: ``ce``, ``axe`` or ``oaxe``.
         label_smoothing: share of the uniform distribution.
-        blank: id by which a prediction says nothing, under AXE.
-        skip_target: AXE's weight of tokens without a prediction of their own.
+        blank: AXE's id of an empty prediction.
+        skip_target: AXE's weight of skipped target tokens.
         margin: OAXE's truncation margin.
-        warmup_updates: updates over which OAXE takes the place of cross-entropy.
+        warmup_updates: updates over which OAXE replaces cross-entropy.
     """
 
     kind: str
@@ -45,8 +45,8 @@ class TokenLoss:
 
     def __call__(
         self, logits: LazyLogits, packing: Packing, target: Tensor, update: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss.
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Loss of a batch.
 
         Args:
             logits: N x V.
@@ -55,7 +55,7 @@ class TokenLoss:
             update: updates made so far; for OAXE's warm-up.
 
         Returns:
-            The loss of each sentence, B (nats, summed over its tokens), and sums for the log.
+            The loss of each sentence, B (nats, summed over its tokens); its tokens to predict, B; and sums for the log.
         """
         ids = packing.chosen(target).unsqueeze(1)
         if self.kind != "ce":  # then the tokens of the whole sentence too, and the blank
@@ -65,10 +65,10 @@ class TokenLoss:
         loss, logs = self._unsmoothed(packing, chosen, update)
         if self.label_smoothing > 0:
             loss = (1 - self.label_smoothing) * loss - self.label_smoothing * packing.totals(mean)
-        return loss, logs
+        return loss, packing.counts, logs
 
     def _unsmoothed(self, packing: Packing, chosen: Tensor, update: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss from log-probabilities, N x (1 + T' + 1): own token, tokens of the sentence, blank."""
+        """Loss from log-probabilities, N x (1 + T' + 1): own token, tokens of the sentence, blank."""
         if self.kind == "oaxe":
             problem = AssignmentProblem(packing.packed(chosen[:, 1:-1]), packing.counts)  # while the device goes on
         nll = packing.totals(-chosen[:, 0])

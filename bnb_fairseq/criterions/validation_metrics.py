@@ -1,4 +1,4 @@
-"""The metrics that a validation logs, known before the training: what ``--best-checkpoint-metric`` may name."""
+"""The metrics that a validation logs, known before the training: the choices of ``--best-checkpoint-metric``."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class AnyStatistics(dict[str, Any]):
-    """Statistics of a batch that have every entry: 1 unless it is set."""
+    """Statistics of a batch in which every entry is 1 unless set."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -28,19 +28,14 @@ class AnyStatistics(dict[str, Any]):
         return 1.0
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an entry, never the default."""
+        """The entry, never the default."""
         return self[name]
 
 
 def logged_metrics(criterion: FairseqCriterion, options: NetworkOptions | None) -> set[str] | None:
-    """List the metrics that a criterion logs in validation.
+    """Names of the metrics that a criterion logs in validation; None if they cannot be known before.
 
-    Args:
-        criterion: the criterion.
-        options: the non-autoregressive model's; None: the model is another.
-
-    Returns:
-        Their names; None if they cannot be known before.
+    ``options`` are those of a non-autoregressive model, None for any other.
     """
     if isinstance(criterion, BnbLoss) and options is not None:
         return ALWAYS | _of_bnb_loss(criterion, options)
@@ -71,9 +66,7 @@ def _of_bnb_loss(criterion: BnbLoss, options: NetworkOptions) -> set[str]:
 
 
 def check_best_metric(metric: str, maximize: bool, known: Collection[str] | None, more: Collection[str]) -> None:
-    """Check ``--best-checkpoint-metric``, which fairseq looks up after the first validation.
-
-    A warning is logged if the worst checkpoint would be kept for the best.
+    """Check ``--best-checkpoint-metric``, and warn if ``--maximize-best-checkpoint-metric`` would keep the worst.
 
     Args:
         metric: its value.
@@ -82,7 +75,7 @@ def check_best_metric(metric: str, maximize: bool, known: Collection[str] | None
         more: metrics of the task.
 
     Raises:
-        ValueError: listing the metrics that there will be, if it is none of them.
+        ValueError: listing the valid metrics, if it is none of them.
     """
     if any(part in metric for part in BETTER[not maximize]):
         fault = "must not be set" if maximize else "is needed"

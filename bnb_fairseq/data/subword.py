@@ -7,6 +7,7 @@ by which embedding rows of different vocabularies are matched.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +81,10 @@ class SubwordTokenizer(ABC):
         """
 
     @abstractmethod
+    def word_numbers(self, text: str) -> list[int]:
+        """Return, for each of the symbols of a text, in which of its words it lies; white space separates words."""
+
+    @abstractmethod
     def save(self, path: Path, lines: Iterable[str] | None = None) -> None:
         """Write the tokenizer to a file, and what goes with it beside it.
 
@@ -135,6 +140,11 @@ class SentencePiece(SubwordTokenizer):
 
     def surface(self, symbol: str) -> Surface:  # noqa: D102
         return Surface(symbol.removeprefix(WORD_START), symbol.startswith(WORD_START))
+
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        starts = [piece.startswith(WORD_START) for piece in self._processor.EncodeAsPieces(text)]
+        numbers = [number - 1 for number in accumulate(starts)]
+        return [min(max(number, 0), max(len(text.split()) - 1, 0)) for number in numbers]
 
     def save(self, path: Path, lines: Iterable[str] | None = None) -> None:  # noqa: D102
         path.write_bytes(self._processor.serialized_model_proto())

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -104,6 +106,11 @@ class WordPiece(SubwordTokenizer):
 
     def encode(self, text: str) -> list[int]:  # noqa: D102
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        starts = [match.start() for match in re.finditer(r"\S+", text)]
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return [max(bisect_right(starts, begin) - 1, 0) for begin, _ in offsets]
 
     def decode(self, symbols: Sequence[str]) -> str:  # noqa: D102
         words: list[str] = []

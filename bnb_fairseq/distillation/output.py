@@ -1,11 +1,10 @@
 """The folder that ``bnb-distill`` fills.
 
-What stands in it under its own name is complete: files and folders are written under a name that ends in ``.partial``
-and then renamed, so that the process may be killed at any moment.
+Files and folders in it are complete or not there, so that the process may be killed at any moment.
 
 ==========================  ========================================================================================
-``run.json``                what has to stay the same for the run to go on
-``shards/000000000``        translations of the sentences from the numbered one on, with ``shard.json`` about them
+``run.json``                the options of the run, which must stay the same
+``shards/000000000``        translations of the sentences from this number on, described in ``shard.json``
 ``train.de``                the distilled target as text, one sentence a line
 ``data-bin``                the distilled data-bin folder; it appears last
 ==========================  ========================================================================================
@@ -24,12 +23,13 @@ from typing import Any, NamedTuple
 from fairseq.data import indexed_dataset
 from torch import Tensor
 
+from ..checkpoints.writing import PARTIAL, staging
+
 Options = Mapping[str, str | int | float | None]
-PARTIAL = ".partial"
 
 
 class Shard(NamedTuple):
-    """Neighbouring sentences: from number ``first`` to before number ``end``."""
+    """Neighbouring sentences: from ``first`` to before ``end``."""
 
     first: int
     end: int
@@ -39,10 +39,10 @@ class Translations(NamedTuple):
     """The distilled target of a shard, in the order of the data.
 
     Attributes:
-        tokens: ids as a data-bin folder stores them, each ending in [SEP].
+        tokens: ids, each sentence ending in [SEP].
         texts: the same as detokenised text.
-        kept: number of sentences that were too long for the teacher and kept their own target.
-        unknown: number of translations with an unknown symbol.
+        kept: sentences that were too long for the teacher and kept their own target.
+        unknown: translations with an unknown symbol.
     """
 
     tokens: Sequence[Tensor]
@@ -52,14 +52,14 @@ class Translations(NamedTuple):
 
 
 class DataBin(NamedTuple):
-    """A data-bin folder and the part of it that is distilled.
+    """A part of a data-bin folder.
 
     Attributes:
-        folder: the folder.
+        folder: the data-bin folder.
         subset: name of the part.
-        pair: languages as they stand in its file names, such as ``en-de``.
-        target_lang: the target language.
-        dataset_impl: its storage format, as fairseq calls it.
+        pair: languages as in its file names, such as ``en-de``.
+        target_lang: target language.
+        dataset_impl: storage format, by fairseq's name.
         symbols: size of the target dictionary.
     """
 
@@ -72,48 +72,40 @@ class DataBin(NamedTuple):
 
     @property
     def target(self) -> str:
-        """Name of the target's files, without their ending."""
+        """Name of the target's files without their ending."""
         return f"{self.subset}.{self.pair}.{self.target_lang}"
 
 
 def shards_of(sentences: int, size: int) -> list[Shard]:
-    """Cut the data into shards.
-
-    Args:
-        sentences: number of sentences.
-        size: sentences in a shard; the last one may have fewer.
-
-    Returns:
-        The shards, in order.
-    """
+    """Cut a number of sentences into shards of a size; the last one may be smaller."""
     return [Shard(first, min(first + size, sentences)) for first in range(0, sentences, size)]
 
 
 def file_digest(path: Path) -> str:
-    """Hash the contents of a file: half a SHA-256, in hexadecimal."""
+    """Return half the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Hash names and contents of files, given in any order."""
+    """Return a hash of names and contents of files, whatever their order."""
     lines = [f"{path.name} {file_digest(path)}\n" for path in sorted(paths)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 
 @contextmanager
 def open_output(folder: Path, options: Options) -> Iterator["Output"]:
-    """Take a folder for a run, new or begun before; no other process can take it meanwhile.
+    """Open the folder of a new or interrupted run and lock it against other processes.
 
     Args:
-        folder: the folder; it is made if it is missing.
-        options: what has to stay the same for the run to go on, by the names that a user knows.
+        folder: made if it is missing.
+        options: options that must stay the same for a run to go on, by name.
 
     Yields:
         Output: the folder.
 
     Raises:
-        ValueError: if it holds something else, a run with other options, or one that another process is at.
+        ValueError: if it holds something else, a run with other options, or one of another process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
@@ -123,6 +115,8 @@ def open_output(folder: Path, options: Options) -> Iterator["Output"]:
         except BlockingIOError:
             raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
         _claim(folder, options)
+        for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"shards/{PARTIAL}*")]:  # by a process that was killed
+            shutil.rmtree(left)
         yield Output(folder)
     finally:
         os.close(lock)
@@ -137,24 +131,24 @@ def _claim(folder: Path, options: Options) -> None:
             changes = ", ".join(f"{name} is {options.get(name)} here, {earlier.get(name)} there" for name in names)
             raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
         return
-    strange = sorted(path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL))
+    strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
     if strange:
         raise ValueError(
             f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
             f"run.json"
         )
-    with _complete(record) as partial:
-        partial.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    with staging(folder) as lent:
+        (lent / record.name).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
 
 
 class Output:
     """The folder of a run.
 
     Args:
-        folder: the folder, in which ``run.json`` is written.
+        folder: has ``run.json``.
 
     Attributes:
-        data_bin: the distilled data-bin folder, which exists once everything is done.
+        data_bin: the distilled data-bin folder, which exists once all is done.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,11 +157,11 @@ class Output:
         self._run = file_digest(folder / "run.json")
 
     def shard(self, shard: Shard) -> Path:
-        """Name the folder of a shard."""
+        """Return the folder of a shard."""
         return self._folder / "shards" / f"{shard.first:09d}"
 
     def has(self, shard: Shard) -> bool:
-        """Tell whether a shard was written in this run, and its files are still those that were written."""
+        """Return whether this run wrote the shard, and its files are unchanged."""
         folder = self.shard(shard)
         try:
             found = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
@@ -180,18 +174,11 @@ class Output:
         return {"run": self._run, **shard._asdict(), "files": digest(files)}
 
     def write_shard(self, shard: Shard, translations: Translations, data: DataBin) -> None:
-        """Write a shard.
-
-        Args:
-            shard: which sentences.
-            translations: their distilled target.
-            data: the data-bin folder that they come from.
-
-        Raises:
-            OSError: if there is no room.
-        """
-        with _complete(self.shard(shard)) as partial:
-            partial.mkdir(parents=True)
+        """Write the translations of a shard of the data; an OSError leaves nothing half done."""
+        final = self.shard(shard)
+        with staging(final.parent) as lent:
+            partial = lent / final.name
+            partial.mkdir()
             builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
             for tokens in translations.tokens:
                 builder.add_item(tokens)
@@ -200,33 +187,24 @@ class Output:
             (partial / "text").write_text(text, encoding="utf-8", newline="\n")
             about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
             (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(self.shard(shard), ignore_errors=True)  # a damaged one
+            shutil.rmtree(final, ignore_errors=True)  # a damaged one
 
     def assemble(self, shards: Sequence[Shard], data: DataBin) -> tuple[int, int]:
-        """Join the shards to the distilled text and data-bin folder.
+        """Join all shards, in order, to the distilled text and data-bin folder; the other files are copies.
 
-        Args:
-            shards: all shards, in order, each of them written.
-            data: the data-bin folder that they come from; whatever is not distilled is copied from it.
-
-        Returns:
-            The sums of ``kept`` and ``unknown`` over the shards.
-
-        Raises:
-            OSError: if there is no room.
+        Returns the sums of ``kept`` and ``unknown`` over the shards.
         """
-        text = self._folder / f"{data.subset}.{data.target_lang}"
-        with _complete(text) as partial, partial.open("wb") as joined:
+        text = f"{data.subset}.{data.target_lang}"
+        with staging(self._folder) as lent, (lent / text).open("wb") as joined:
             for shard in shards:
                 joined.write((self.shard(shard) / "text").read_bytes())
-        with _complete(self.data_bin) as partial:
+        with staging(self._folder) as lent:
+            partial = lent / self.data_bin.name
             partial.mkdir()
             distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
+            replaced = (*distilled, f"{data.target}.txt")  # the last: raw text of what is replaced
             for path in sorted(data.folder.iterdir()):
-                if path.is_file() and path.name not in (
-                    *distilled,
-                    f"{data.target}.txt",
-                ):  # raw text of what is replaced
+                if path.is_file() and path.name not in replaced:
                     shutil.copyfile(path, partial / path.name)
             builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
             for shard in shards:
@@ -235,23 +213,3 @@ class Output:
             os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
         reports = [json.loads((self.shard(shard) / "shard.json").read_text(encoding="utf-8")) for shard in shards]
         return sum(report["kept"] for report in reports), sum(report["unknown"] for report in reports)
-
-
-@contextmanager
-def _complete(final: Path) -> Iterator[Path]:
-    """Lend a path, of which nothing is left, for what becomes ``final``; an OSError leaves nothing half done."""
-    partial = final.with_name(final.name + PARTIAL)
-    _remove(partial)  # what a killed process left there
-    try:
-        yield partial
-        partial.replace(final)
-    except OSError as error:
-        _remove(partial)
-        raise OSError(f"--output: {final} cannot be written: {error}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The run: shard after shard is translated, then they are put together."""
+"""A distillation: translate shard after shard, then join them."""
 
 import time
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class Progress:
-    """Prints sentences done, speed and remaining time now and then.
+    """Prints sentences done, speed and remaining time every ``SECONDS_BETWEEN_LINES``.
 
     Args:
-        sizes: lengths of all sources; the remaining time is reckoned in tokens.
-        pending: those that are still to be translated.
+        sizes: tokens of all sources, from which the remaining time is estimated.
+        pending: shards that are not translated yet.
     """
 
     def __init__(self, sizes: NDArray[np.int64], pending: Sequence[Shard]) -> None:
@@ -29,7 +29,7 @@ class Progress:
         self._begun = self._shown = time.monotonic()
 
     def add(self, sentences: Sequence[int]) -> None:
-        """Count sentences, given by their numbers, as done; print a line if it is time to."""
+        """Count these sentences, given by number, as done; print a line if one is due."""
         tokens = int(self._sizes[list(sentences)].sum())
         self._sentences += len(sentences)
         self._tokens += tokens
@@ -40,21 +40,14 @@ class Progress:
             print(self.line(now - self._begun), flush=True)
 
     def line(self, seconds: float) -> str:
-        """Write the line for so many seconds after the start."""
+        """Return the line for a number of seconds after the start."""
         done = f"{self._before + self._sentences:,} of {len(self._sizes):,} sentences"
         left = timedelta(seconds=round(seconds * self._tokens_left / max(1, self._tokens)))
         return f"{done}, {self._sentences / max(seconds, 1e-9):,.1f} sentences/s, {left} left"
 
 
 def distil(teacher: Teacher, corpus: Corpus, output: Output, shard_size: int) -> None:
-    """Translate the shards that are not done yet, put the result together, and say what it is.
-
-    Args:
-        teacher: the teacher.
-        corpus: the data.
-        output: the folder to write to.
-        shard_size: sentences in a shard.
-    """
+    """Translate the missing shards of ``shard_size`` sentences, join all, and print the totals."""
     shards = shards_of(len(corpus.sources), shard_size)
     pending = [shard for shard in shards if not output.has(shard)]
     if len(pending) < len(shards):

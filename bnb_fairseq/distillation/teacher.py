@@ -1,4 +1,4 @@
-"""The teacher: loading it, the data that it translates, and the targets made of its hypotheses."""
+"""The teacher: its checkpoints, the data it translates, and the targets made of its hypotheses."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ from .output import DataBin, Shard, Translations
 
 
 class Teacher(NamedTuple):
-    """What translates.
+    """A loaded teacher.
 
     Attributes:
-        task: the task, with the dictionaries.
-        models: the models.
-        generator: the task's generator.
-        longest: longest source that it takes, [CLS] and [SEP] counted.
-        cuda: whether the models lie on a GPU.
+        task: has the dictionaries.
+        models: several translate together.
+        generator: the task's.
+        longest: tokens of the longest source, [CLS] and [SEP] counted.
+        cuda: True: the models are on a GPU.
     """
 
     task: TranslationBnbTask
@@ -39,14 +39,14 @@ class Teacher(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """What is translated.
+    """The data to translate.
 
     Attributes:
-        data: where it lies.
-        sources: the source sentences.
-        targets: what people wrote for them; None: nothing.
-        max_tokens: largest number of tokens in a batch, or None.
-        batch_size: largest number of sentences in a batch, or None.
+        data: its files.
+        sources: source sentences.
+        targets: human translations; None: there are none.
+        max_tokens: most tokens in a batch; None: any number.
+        batch_size: most sentences in a batch; None: any number.
     """
 
     data: DataBin
@@ -67,18 +67,18 @@ def load_teacher(
     """Load the checkpoints, as fairseq-generate does.
 
     Args:
-        checkpoints: the files; several translate together.
+        checkpoints: several translate together.
         data_bin: data-bin folder with the dictionaries.
         generation: options of the search.
         matmul_precision: value of ``--float32-matmul-precision``.
-        longest: longest source to translate, in tokens; None: the longest that the teacher takes.
+        longest: tokens of the longest source to translate; None: the teacher's limit.
         cuda: move the models to the GPU.
 
     Returns:
         The teacher.
 
     Raises:
-        ValueError: if it was trained with another task or other dictionaries, or cannot use the options.
+        ValueError: if its task or dictionaries are others, or it cannot use the options.
     """
     overrides = {
         "data": str(data_bin),
@@ -101,21 +101,10 @@ def load_teacher(
 
 
 def open_corpus(teacher: Teacher, folder: Path, subset: str, max_tokens: int | None, batch_size: int | None) -> Corpus:
-    """Open the part of the data that is to be translated.
+    """Open a part of a data-bin folder in the teacher's languages; see ``Corpus``.
 
-    Args:
-        teacher: the teacher, which knows the languages.
-        folder: data-bin folder.
-        subset: name of the part.
-        max_tokens: largest number of tokens in a batch, or None.
-        batch_size: largest number of sentences in a batch, or None.
-
-    Returns:
-        The corpus.
-
-    Raises:
-        FileNotFoundError: if it does not exist in the teacher's languages.
-        ValueError: if a sentence that is to be translated fits no batch, or one that is too long has no target to keep.
+    Raises a FileNotFoundError if the part does not exist in these languages; and a ValueError if a source fits no
+    batch, or one that is too long for the teacher has no target to keep.
     """
     task = teacher.task
     source_lang, target_lang = languages = (task.cfg.source_lang, task.cfg.target_lang)
@@ -138,37 +127,19 @@ def open_corpus(teacher: Teacher, folder: Path, subset: str, max_tokens: int | N
 
 
 def target_ids(hypothesis: Tensor, dictionary: BnbDictionary) -> Tensor:
-    """Turn a hypothesis into what a data-bin folder stores.
-
-    Args:
-        hypothesis: ids; special symbols may stand anywhere.
-        dictionary: the target dictionary.
-
-    Returns:
-        Ids without [CLS], [SEP], [PAD] and [MASK], then [SEP].
-    """
+    """Return the ids of a hypothesis without [CLS], [SEP], [PAD] and [MASK], then [SEP], as a data-bin stores them."""
     special = [dictionary.bos(), dictionary.eos(), dictionary.pad(), dictionary.mask()]
     tokens = hypothesis.cpu().long()
     return torch.cat([tokens[~torch.isin(tokens, torch.tensor(special))], torch.tensor([dictionary.eos()])])
 
 
 def text_line(tokens: Tensor, dictionary: BnbDictionary) -> str:
-    """Turn ids into text as fairseq-generate's ``D-`` lines have it, but never into more than one line."""
+    """Return ids as text, as in the ``D-`` lines of fairseq-generate, on a single line."""
     return re.sub(r"[\r\n]", " ", dictionary.text(tokens, dictionary.unk_word))
 
 
 def translate(teacher: Teacher, corpus: Corpus, shard: Shard, report: Callable[[Sequence[int]], None]) -> Translations:
-    """Translate a shard.
-
-    Args:
-        teacher: the teacher.
-        corpus: the data.
-        shard: which sentences.
-        report: is told which sentences are done.
-
-    Returns:
-        The distilled target.
-    """
+    """Translate a shard; ``report`` receives the numbers of sentences that are done."""
     dictionary, sources = teacher.task.tgt_dict, corpus.sources
     numbers = np.arange(*shard)
     numbers = numbers[np.argsort(sources.source_sizes[numbers], kind="stable")]

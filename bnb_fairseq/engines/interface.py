@@ -1,9 +1,12 @@
 """The interface of the engines, in plain values, so that what uses it needs no library of tensors."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..folder.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from ..generation.glossary import Glossary
 
 
 class Hypothesis(NamedTuple):
@@ -18,6 +21,18 @@ class Hypothesis(NamedTuple):
     tokens: list[int]
     scores: list[float]
     score: float
+
+
+class AskedTerms(NamedTuple):
+    """The terms of a glossary that the sources of a batch have.
+
+    Attributes:
+        glossary: the terms.
+        rows: of each source how often each target term is asked for.
+    """
+
+    glossary: "Glossary"
+    rows: list[dict[int, int]]
 
 
 class Engine(Protocol):
@@ -37,8 +52,15 @@ class Engine(Protocol):
     options: Mapping[str, Any]
     batch_tokens: int
 
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:
+        """Check options; a ValueError if one is out of range, or does not fit the model or another."""
+
     def hypotheses(
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
         """Translate a batch.
 
@@ -46,10 +68,22 @@ class Engine(Protocol):
             sources: ids of each source, not empty and not too long.
             nbest: hypotheses wanted of each.
             search: options by name; ``ctc_lm_path`` names the language model.
+            terms: what a glossary asks for; None: there is none.
 
         Returns:
             For each source at most ``nbest`` hypotheses, the best first.
 
         Raises:
-            ValueError: if options do not fit the model or each other.
+            ValueError: if options do not fit the model or each other, or the engine has no glossary.
+        """
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return how much each token of a text looks at each source token.
+
+        Args:
+            sources: ids of each source.
+            texts: ids of a text of each, without special symbols.
+
+        Returns:
+            Of each T x S weights, as an array; None if the model keeps none.
         """

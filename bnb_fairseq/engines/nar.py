@@ -12,16 +12,18 @@ from torch import Tensor
 from ..folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
 from ..folder.search import PARALLEL_OPTIONS
 from ..folder.vocabulary import Vocabulary, load_vocabulary
+from ..generation.alignment import source_weights
 from ..generation.generator import NarGenerator
+from ..generation.glossary_scorer import GlossaryScorer
 from ..generation.hypotheses import words_and_ends
 from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
 from ..network.loading import load_network
 from ..network.nar_network import NarNetwork
-from ..network.options import NetworkOptions
+from ..network.options import NetworkOptions, SymbolTable
 from ..recent import Recent
 from ..torch_compat import matmul_precision
-from .interface import Hypothesis
+from .interface import AskedTerms, Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
 
@@ -38,6 +40,21 @@ def plain(hypothesis: Mapping[str, Any]) -> Hypothesis:
     """Take from a hypothesis in fairseq's form what the interface has."""
     tokens, scores = (hypothesis[name].tolist() for name in ("tokens", "positional_scores"))
     return Hypothesis(tokens, scores, float(hypothesis["score"]))
+
+
+def check_search(network: NarNetwork, target: SymbolTable, nbest: int, search: Mapping[str, Any]) -> None:
+    """Check options of a non-autoregressive model.
+
+    Args:
+        network: the model.
+        target: the target vocabulary.
+        nbest: hypotheses wanted.
+        search: options by name.
+
+    Raises:
+        ValueError: if one is out of range, or does not fit the model or another.
+    """
+    NarGenerator([network], target, generator_options(SimpleNamespace(nbest=nbest, **search)))
 
 
 class NarEngine:
@@ -84,16 +101,35 @@ class NarEngine:
             raise ValueError(f"{folder}: {error}") from error
         return cls(network, source, target, precision)
 
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
+        check_search(self.network, self.target, nbest, search)
+
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
         options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        if terms is not None and not self.network.control.has_alignments:
+            raise ValueError("a glossary needs a model that was trained with --length-control ctc")
         generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
         with torch.inference_mode(), matmul_precision(self._precision):
-            found = generator.generate([self.network], {"net_input": self._batch(sources)})
+            batch = self._batch(sources)
+            scorer = None
+            if terms is not None:
+                asked = [row for row in terms.rows for _ in range(options.canvases)]
+                scorer = GlossaryScorer(terms.glossary, asked, search["glossary_bonus"])
+            found = generator.generate([self.network], {"net_input": batch}, terms=scorer)
         silent = (self.target.bos(), self.target.pad(), self.target.eos())
         texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
         return [[plain(next(texts)) for _ in one] for one in found]
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:  # noqa: D102
+        with matmul_precision(self._precision):
+            found = source_weights(self.network, self._batch(sources), texts)
+        return [weights.cpu().numpy() for weights in found]
 
     def _build(self, options: GeneratorOptions) -> NarGenerator:
         return NarGenerator([self.network], self.target, options, scorer=build_scorer(options, self.target))

@@ -15,9 +15,10 @@ from ..generation.ctc_beam import Array, CanvasSymbols, CtcHypotheses, PrefixSco
 from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
 from ..generation.texts import best_distinct, printed
+from ..generation.token_scores import score_best
 from ..graph.facts import Facts
 from ..recent import Recent
-from .interface import Hypothesis
+from .interface import AskedTerms, Hypothesis
 
 X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # Linux alone says there what a processor can do
 SCORERS = 4  # kept for later calls with the same options
@@ -59,14 +60,27 @@ class OnnxEngine:
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
         return cls(graph, source, target, threads)
 
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
+        self._fitting(nbest, search)
+
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
+        if terms is not None:
+            raise ValueError("a glossary needs engine torch: the ONNX graph does not give the scores of its terms")
         options = self._fitting(nbest, search)
         if options.ctc_beam == 0:
             return [[one] for one in self._fill(sources)]
         scorer = self._scorers.get(options, lambda: build_scorer(options, self.target))
         return self._search(sources, options, scorer)
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return None: the graph gives no weights of attention."""
+        return None
 
     def _fitting(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
         """Check the options; a ValueError says what does not fit."""
@@ -127,15 +141,15 @@ class OnnxEngine:
         symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
         canvas = CanvasSymbols(scores, symbols, blank_scores)
         found = ctc_beam_search(canvas, lengths, options.ctc_beam, self.target.pad(), scorer)
-        return [self._texts(found, i, options.nbest) for i in range(len(sources))]
+        token_scores = score_best(canvas, lengths, found, 1 if options.nbest == 1 else options.ctc_beam)
+        return [self._texts(found, token_scores[i], i, options.nbest) for i in range(len(sources))]
 
-    def _texts(self, found: CtcHypotheses, sentence: int, nbest: int) -> list[Hypothesis]:
-        """Take the best texts of a sentence; each token has an equal share of its text's probability."""
+    def _texts(self, found: CtcHypotheses, scores: Array, sentence: int, nbest: int) -> list[Hypothesis]:
+        """Take the best texts of a sentence, whose tokens have scores, K x L."""
         means, lengths = found.means[sentence].tolist(), found.lengths[sentence].tolist()
         texts = [row[:length] for row, length in zip(found.tokens[sentence], lengths, strict=True)]
         chosen = best_distinct(means, [text.tolist() for text in texts], nbest, self._silent)
-        shares = found.ctc_scores[sentence] / np.maximum(found.lengths[sentence], 1)
-        return [self._hypothesis(texts[i], np.full(lengths[i], shares[i]), means[i]) for i in chosen]
+        return [self._hypothesis(texts[i], scores[i, : lengths[i]], means[i]) for i in chosen]
 
 
 def _session(graph: Path, threads: int | None) -> Any:

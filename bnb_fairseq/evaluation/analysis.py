@@ -1,6 +1,6 @@
-"""Where the translations of several systems differ: figures by length, by n-gram, by frequency of words, by fault.
+"""Where translations of several systems differ: by length, by n-gram, by frequency of words, by fault.
 
-Tokens and words are those of sacrebleu's 13a, upper and lower case told apart, as BLEU counts them.
+Tokens and words are sacrebleu's 13a, case-sensitive, as BLEU counts them.
 """
 
 import math
@@ -21,14 +21,14 @@ FREQUENCIES = (("unseen", 0), ("1-10", 10), ("11-100", 100), ("101-1,000", 1000)
 
 
 class Text(NamedTuple):
-    """Sentences as they are, and their tokens."""
+    """Sentences and their tokens."""
 
     lines: Sequence[str]
     tokens: Sequence[Sequence[str]]
 
 
 class Bucket(NamedTuple):
-    """Sentences of similar length: the shortest's and the longest's tokens, and their numbers in the text."""
+    """Sentences of similar length: fewest and most tokens, and the sentences' numbers in the text."""
 
     shortest: int
     longest: int
@@ -36,14 +36,10 @@ class Bucket(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """What is wrong or right with sentences: all in percent.
+    """Percentages: of tokens that equal their left neighbour, and of sentences.
 
-    Attributes:
-        repeated: tokens that equal their left neighbour, of all tokens.
-        empty: sentences without a token.
-        right: sentences with the reference's tokens.
-        short: sentences with fewer than ``SHORT`` times the reference's tokens, empty ones among them.
-        long: sentences with more than ``LONG`` times the reference's tokens.
+    ``right`` sentences have the reference's tokens, ``short`` ones less than ``SHORT`` times as many (empty ones
+    included), ``long`` ones more than ``LONG`` times as many.
     """
 
     repeated: float
@@ -60,7 +56,7 @@ def read_tokens(lines: Sequence[str]) -> Text:
 
 
 def bleu(translations: Text, references: Text, numbers: Sequence[int] | None = None) -> BLEUScore:
-    """Score translations, or those with the given numbers, with sacrebleu's BLEU."""
+    """Return sacrebleu's BLEU of the sentences with these numbers; None: of all."""
     chosen = range(len(references.lines)) if numbers is None else numbers
     pairs = [[text.lines[i] for i in chosen] for text in (translations, references)]
     return BLEU().corpus_score(pairs[0], [pairs[1]])
@@ -75,22 +71,15 @@ def bleu_signature(references: Text) -> str:
 
 
 def length_ratio(score: BLEUScore) -> float | None:
-    """Return the tokens of the translations over those of the references; None if these have none."""
+    """Return the tokens of the translations over those of the references; None if the references have none."""
     return score.sys_len / score.ref_len if score.ref_len else None
 
 
 def length_buckets(text: Text, count: int) -> list[Bucket]:
-    """Sort sentences by their length into buckets of sizes as equal as possible.
+    """Sort one sentence or more into at most ``count`` buckets by length, the shortest first, none empty.
 
-    Sentences of one length share a bucket. Each ideal border, after 1 / ``count``, 2 / ``count``... of the sentences,
-    moves to the nearest place where the length changes; borders that meet are one.
-
-    Args:
-        text: sentences, at least one.
-        count: wanted number of buckets; there are fewer if the lengths are few.
-
-    Returns:
-        The buckets, that of the shortest sentences first; none is empty.
+    The buckets are as equal as sentences of one length, which share a bucket, allow: each ideal border moves to the
+    nearest place where the length changes, and borders that meet are one.
     """
     lengths = [len(tokens) for tokens in text.tokens]
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
@@ -103,17 +92,10 @@ def length_buckets(text: Text, count: int) -> list[Bucket]:
 
 
 def bleu_factors(score: BLEUScore, base: BLEUScore) -> list[float] | None:
-    """Split the ratio of two BLEU scores into factors.
+    """Split the ratio of two BLEU scores into the factors of 1- to 4-gram precision and of the brevity penalty.
 
-    BLEU is the brevity penalty times the geometric mean of the precisions of 1- to 4-grams, so the ratio of two scores
-    is the product of the ratios of their brevity penalties and of the fourth roots of their precisions.
-
-    Args:
-        score: of the system.
-        base: of the system that it is compared with.
-
-    Returns:
-        The factors of the 1-, 2-, 3- and 4-gram precisions and of the brevity penalty; None if one of the scores is 0.
+    BLEU is the brevity penalty times the geometric mean of the precisions, so that the product of the penalties' ratio
+    and the fourth roots of the precisions' ratios is the ratio of the scores. None if one of the scores is 0.
     """
     parts = [(*one.precisions, one.bp) for one in (score, base)]
     if not all(map(all, parts)):
@@ -123,7 +105,7 @@ def bleu_factors(score: BLEUScore, base: BLEUScore) -> list[float] | None:
 
 
 def count_words(lines: Iterable[str], wanted: set[str]) -> Counter[str]:
-    """Count how often each wanted word stands in a text, which may be larger than the memory."""
+    """Count the wanted words in a text, which may be larger than the memory."""
     tokenize = Tokenizer13a()
     counts: Counter[str] = Counter()
     for line in lines:
@@ -132,12 +114,12 @@ def count_words(lines: Iterable[str], wanted: set[str]) -> Counter[str]:
 
 
 def frequency_class(count: int) -> int:
-    """Return the place in ``FREQUENCIES`` of a word that stands in the training text this often."""
+    """Return the index in ``FREQUENCIES`` of a word's count in the training text."""
     return next(i for i, (_, most) in enumerate(FREQUENCIES) if count <= most)
 
 
 def words_by_frequency(references: Text, counts: Mapping[str, int]) -> list[int]:
-    """Count the references' words of each class of ``FREQUENCIES``; ``counts`` are those of the training text."""
+    """Count the references' words in each class of ``FREQUENCIES``; ``counts`` are of the training text."""
     found = [0] * len(FREQUENCIES)
     for word in (word for tokens in references.tokens for word in tokens):
         found[frequency_class(counts.get(word, 0))] += 1
@@ -145,17 +127,10 @@ def words_by_frequency(references: Text, counts: Mapping[str, int]) -> list[int]
 
 
 def recall_by_frequency(translations: Text, references: Text, counts: Mapping[str, int]) -> list[float | None]:
-    """Measure which share of the references' words the translations hold.
+    """Return the recall of the references' words in percent for each class of ``FREQUENCIES``.
 
-    A word that stands in a reference n times and in its translation m times is found min(n, m) times.
-
-    Args:
-        translations: of the system.
-        references: the references.
-        counts: of words in the training text.
-
-    Returns:
-        Percent of the words of each class of ``FREQUENCIES``; None where the references have none.
+    A word that is n times in a reference and m times in its translation counts as found min(n, m) times. ``counts`` are
+    of the training text; a class without words has None.
     """
     found = [0] * len(FREQUENCIES)
     for mine, wanted in zip(translations.tokens, references.tokens, strict=True):
@@ -166,7 +141,7 @@ def recall_by_frequency(translations: Text, references: Text, counts: Mapping[st
 
 
 def shares(translations: Text, references: Text) -> Shares:
-    """Measure what is wrong or right with the sentences of a system."""
+    """Compare each sentence with its reference."""
     pairs = list(zip(translations.tokens, references.tokens, strict=True))
     empty = sum(not mine for mine, _ in pairs)
     right = sum(mine == wanted for mine, wanted in pairs)

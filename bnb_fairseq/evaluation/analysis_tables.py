@@ -1,4 +1,4 @@
-"""The tables that show where systems differ, a column for each of them."""
+"""Tables that show where systems differ, a column for each system."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,17 +24,7 @@ NONE = "-"
 
 
 def by_length(systems: Systems, references: Text, buckets: Sequence[Bucket], side: str) -> str:
-    """Lay out BLEU and length ratio by length.
-
-    Args:
-        systems: the translations by the system's name.
-        references: the references.
-        buckets: sentences of similar length.
-        side: whose length it is, ``source`` or ``reference``.
-
-    Returns:
-        Both tables; their last row is the whole text's.
-    """
+    """Return tables of BLEU and length ratio by bucket, the whole text last; ``side`` is whose length it is."""
     scores: dict[str, list[BLEUScore]] = {}
     for name, text in systems.items():
         scores[name] = [*(bleu(text, references, bucket.numbers) for bucket in buckets), bleu(text, references)]
@@ -55,16 +45,7 @@ def by_length(systems: Systems, references: Text, buckets: Sequence[Bucket], sid
 
 
 def parts_of_bleu(systems: Systems, references: Text, baseline: str) -> str:
-    """Lay out the precisions and the brevity penalty, and how each of them moves BLEU away from the baseline's.
-
-    Args:
-        systems: the translations by the system's name.
-        references: the references.
-        baseline: name of the system that the others are compared with.
-
-    Returns:
-        Both tables.
-    """
+    """Return tables of precisions and brevity penalty, and of the factors by which they change the baseline's BLEU."""
     scores = {name: bleu(text, references) for name, text in systems.items()}
     orders = range(1, len(scores[baseline].precisions) + 1)
     parts = [["part", *systems]]
@@ -87,16 +68,7 @@ def parts_of_bleu(systems: Systems, references: Text, baseline: str) -> str:
 
 
 def recall(systems: Systems, references: Text, counts: Mapping[str, int]) -> str:
-    """Lay out the recall of the references' words.
-
-    Args:
-        systems: the translations by the system's name.
-        references: the references.
-        counts: how often each word of the references stands in the training text.
-
-    Returns:
-        The table: a row for each class of frequency.
-    """
+    """Return a table of the recall of words by their frequency in the training text, of which ``counts`` are."""
     columns = [recall_by_frequency(text, references, counts) for text in systems.values()]
     rows = [["times in the training text", "words", *systems]]
     for i, words in enumerate(words_by_frequency(references, counts)):
@@ -105,15 +77,7 @@ def recall(systems: Systems, references: Text, counts: Mapping[str, int]) -> str
 
 
 def faults(systems: Systems, references: Text) -> str:
-    """Lay out the shares of tokens and sentences.
-
-    Args:
-        systems: the translations by the system's name.
-        references: the references.
-
-    Returns:
-        The table: a row for each fault, and one for what is right.
-    """
+    """Return a table of shares of tokens and sentences: a row for each fault, and one for exact matches."""
     columns = [shares(text, references) for text in (*systems.values(), references)]
     names = (
         "tokens that repeat their neighbour",

@@ -11,11 +11,10 @@ from sacrebleu.significance import PairedTest
 
 
 class Significance(NamedTuple):
-    """What the paired bootstrap says of a system's BLEU.
+    """Result of the paired bootstrap: 95% of the samples score ``mean`` plus or minus ``interval``.
 
-    95% of the samples score ``mean`` plus or minus ``interval``. ``p_value`` is None for the baseline, and for a system
-    that no sample tells from it: sacrebleu gives that one its smallest p, 1 / (samples + 1), as if the difference were
-    beyond doubt.
+    ``p_value`` is None for the baseline, and for a system that no sample tells from it: sacrebleu gives that one its
+    smallest p, 1 / (samples + 1), as if the difference were certain.
     """
 
     mean: float
@@ -26,14 +25,14 @@ class Significance(NamedTuple):
 def compare_bleu(
     translations: Mapping[str, Sequence[str]], references: Sequence[str], baseline: str, samples: int, seed: int
 ) -> tuple[dict[str, Significance], str]:
-    """Test every system's BLEU against the baseline's: sacrebleu's paired bootstrap.
+    """Test every system's BLEU against the baseline's by sacrebleu's paired bootstrap.
 
     Args:
         translations: each system's output.
         references: raw references.
-        baseline: the system that the others are compared with.
-        samples: how many samples of the test set to draw, 1 or more.
-        seed: seed of the drawing, 1 or more (sacrebleu does not fix the seed for 0).
+        baseline: name of the system to compare with.
+        samples: samples of the test set, 1 or more.
+        seed: 1 or more; sacrebleu does not fix the seed for 0.
 
     Returns:
         The result for each system, and sacrebleu's signature.
@@ -55,13 +54,13 @@ def compare_bleu(
 def compare_means(
     scores: Mapping[str, NDArray[np.float64]], baseline: str, samples: int, seed: int
 ) -> dict[str, Significance]:
-    """Test the mean score of every system against the baseline's, by the paired bootstrap that sacrebleu has for BLEU.
+    """Test every system's mean score against the baseline's by the paired bootstrap that sacrebleu has for BLEU.
 
     Args:
         scores: each system's scores, one a sentence.
-        baseline: the system that the others are compared with.
-        samples: how many samples of the sentences to draw.
-        seed: seed of the drawing.
+        baseline: name of the system to compare with.
+        samples: samples of the sentences.
+        seed: of the samples.
 
     Returns:
         The result for each system.

@@ -1,25 +1,16 @@
-"""Systems side by side: their figures, the table, and what its figures are."""
+"""Systems side by side: their figures and the table."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .bootstrap import Significance, compare_bleu
+from .columns import DEFAULT, METRICS, TESTED, TESTED_MEANS
 from .markdown import cell, table
-from .means import TESTED_MEANS, MeanFigures, measure_means
+from .means import MeanFigures, measure_means
 from .runs import Run
 from .scores import repetition, score
 from .systems import COPY, REFERENCE
-
-# The columns of each metric that can be asked for.
-METRICS = {
-    "bleu": ("BLEU", "mean ± 95%", "p"),
-    "chrf": ("chrF",),
-    "rouge": ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L mean ± 95%", "p of ROUGE-L"),
-    "meteor": ("METEOR", "METEOR mean ± 95%", "p of METEOR"),
-}
-DEFAULT = ("bleu", "chrf")
-TESTED = {"bleu": "BLEU", "rouge": "ROUGE-L", "meteor": "METEOR"}  # metrics with a bootstrap, and what it is of
 
 
 class Speed(NamedTuple):
@@ -37,7 +28,7 @@ class Speed(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """A row of the table; None where a figure has no meaning. ``ratio`` is of its speed to the baseline's."""
+    """A row of the table; None where a figure has no meaning. ``ratio`` is the speed over the baseline's."""
 
     system: str
     length_ratio: float
@@ -51,16 +42,9 @@ class Figures(NamedTuple):
     meteor: MeanFigures | None = None
 
     def tested(self, metric: str) -> tuple[float, Significance] | None:
-        """Return the score that the bootstrap is of, and its result; None for what is no system.
+        """Return the tested score of a metric of ``TESTED`` and its bootstrap; None for a row that is no system.
 
-        Args:
-            metric: one of ``TESTED``.
-
-        Returns:
-            Both, or None.
-
-        Raises:
-            ValueError: if the metric has no bootstrap.
+        Raises a ValueError if the metric has no bootstrap.
         """
         if metric == "bleu":
             return None if self.bleu is None or self.bootstrap is None else (self.bleu, self.bootstrap)
@@ -72,7 +56,7 @@ class Figures(NamedTuple):
         raise ValueError(f"the metric must be one of {', '.join(TESTED)}, but is {metric}")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can hold: the speed as its median, beside those of the rounds."""
+        """Return plain values: the median speed, and those of the rounds."""
         return {
             **self._asdict(),
             "bootstrap": self.bootstrap and self.bootstrap._asdict(),
@@ -84,14 +68,14 @@ class Figures(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What is measured.
+    """Terms of a comparison.
 
     Attributes:
         metrics: keys of ``METRICS``.
-        judges: a ``SentenceMetric`` for each of the metrics that are in ``TESTED_MEANS``.
-        baseline: name of the system that the others are compared with.
-        samples: how many samples of the test set the bootstrap draws, 1 or more.
-        seed: seed of the drawing, 1 or more.
+        judges: a ``SentenceMetric`` for each metric of ``TESTED_MEANS``.
+        baseline: name of the system to compare with.
+        samples: samples of the bootstrap, 1 or more.
+        seed: of the samples, 1 or more.
     """
 
     metrics: Sequence[str]
@@ -104,16 +88,16 @@ class Terms(NamedTuple):
 def evaluate(
     runs: Mapping[str, Sequence[Run]], sources: Sequence[str], references: Sequence[str], terms: Terms
 ) -> tuple[list[Figures], list[str], dict[str, Any]]:
-    """Score what the systems wrote.
+    """Score the outputs of the systems.
 
     Args:
-        runs: what each wrote, one a round; the first is scored.
+        runs: by system, one a round; the first is scored.
         sources: raw source text.
         references: raw references.
-        terms: what is measured.
+        terms: of the comparison.
 
     Returns:
-        The rows of the table; signatures and what each p is, for the reader; and the same for the JSON.
+        The rows of the table, notes for the reader, and the figures for the JSON.
     """
     translations = {name: rounds[0].translations for name, rounds in runs.items()}
     metrics, _, baseline, samples, seed = terms
@@ -151,15 +135,15 @@ def measure(
     """Fill the table.
 
     Args:
-        runs: what each system wrote, one a round; the first is scored.
-        tests: what the paired bootstrap says of each.
+        runs: by system, one a round; the first is scored.
+        tests: paired bootstrap of BLEU by system.
         sources: raw source text.
         references: raw references.
         baseline: the system whose speed is the unit of the others'.
-        means: ``rouge`` and ``meteor`` of each and of the source copied, where they were asked for.
+        means: ``rouge`` and ``meteor`` by system, if they were requested.
 
     Returns:
-        A row for each system, one for the source copied and one for the reference; the signatures of BLEU and chrF.
+        A row for each system, the copied source and the reference; the signatures of BLEU and chrF.
     """
     rows, signatures = [], ""
     speeds = {name: speed_of(rounds) for name, rounds in runs.items()}
@@ -176,22 +160,13 @@ def measure(
 
 
 def speed_of(rounds: Sequence[Run]) -> Speed | None:
-    """Collect a system's speeds; None if a round has none, or one that fairseq-generate has rounded to 0."""
+    """Return a system's speeds; None if a round has none, or one that fairseq-generate rounded to 0."""
     speeds = tuple(run.speed for run in rounds if run.speed)
     return Speed(speeds) if len(speeds) == len(rounds) else None
 
 
 def format_table(rows: Sequence[Figures], baseline: str, metrics: Sequence[str] = DEFAULT) -> str:
-    """Write the table in Markdown.
-
-    Args:
-        rows: its rows.
-        baseline: the system that the others were compared with.
-        metrics: keys of ``METRICS``, whose columns it has.
-
-    Returns:
-        The table.
-    """
+    """Return the table in Markdown, with the columns of these ``metrics``."""
     columns = [column for metric in METRICS if metric in metrics for column in METRICS[metric]]
     lines = [("system", *columns, "length ratio", "repetition %", "sentences/s", "ratio")]
     for row in rows:
@@ -213,7 +188,7 @@ def format_table(rows: Sequence[Figures], baseline: str, metrics: Sequence[str] 
 
 
 def _test_cells(row: Figures, metric: str, baseline: str) -> list[str]:
-    """Write what the bootstrap says: mean ± 95%, and p."""
+    """Return the bootstrap's mean ± 95%, and p."""
     tested = row.tested(metric)
     if tested is None:
         return ["-", "-"]

@@ -16,7 +16,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from .comparison import TESTED, Figures
+from .columns import TESTED
+from .comparison import Figures
 
 LABEL_WIDTH = 30  # characters
 DISTANCES = (7, 14, 22, 32, 44, 58, 74)  # points between a label and what it names
@@ -28,19 +29,7 @@ CLEARANCE = 3  # pixels around what a label must not cover
 
 
 class _Point(NamedTuple):
-    """A system in the picture.
-
-    Attributes:
-        name: what the label says.
-        speed: sentences per second, median.
-        slowest: of its rounds.
-        fastest: of its rounds.
-        quality: BLEU or ROUGE-L of the test set.
-        low: end of the bootstrap's 95%.
-        high: end of the bootstrap's 95%.
-        colour: of all that belongs to it.
-        baseline: whether the others are compared with it.
-    """
+    """A system in the picture: sentences per second with those of its rounds, quality with the bootstrap's 95%."""
 
     name: str
     speed: float
@@ -54,16 +43,16 @@ class _Point(NamedTuple):
 
 
 def draw(rows: Sequence[Figures], baseline: str, picture: Path, metric: str = "bleu") -> list[str]:
-    """Write the picture.
+    """Write the picture; return the names of systems without a speed, which are left out.
 
     Args:
         rows: the table; rows that were not tested, such as the reference's, are no systems.
         baseline: name of the system to mark.
-        picture: file to write; its ending says in which format.
+        picture: file to write; its ending names the format.
         metric: one of ``TESTED``.
 
     Returns:
-        Names of systems that have no speed and are left out.
+        Names of the systems that are left out.
     """
     systems = [row for row in rows if row.tested(metric) is not None]
     points = [point for row in systems if (point := _point(row, baseline, metric)) is not None]

@@ -8,17 +8,9 @@ from ..models.bnb_transformer import BnbTransformer
 
 
 def load_non_autoregressive(path: Path, data: Path) -> tuple[BnbTransformer, Any]:
-    """Load a checkpoint as it was trained.
+    """Load the checkpoint of ``--path`` with the dictionaries of a data-bin folder; return model and task.
 
-    Args:
-        path: the checkpoint.
-        data: data-bin folder with its dictionaries.
-
-    Returns:
-        The model, and its task.
-
-    Raises:
-        ValueError: if the file is no checkpoint of a non-autoregressive model.
+    Raises a ValueError if the file is no checkpoint of a non-autoregressive model.
     """
     try:
         models, task = load_models([path], {"data": str(data)})

@@ -1,4 +1,4 @@
-"""What a measured figure depends on beside the command: commit, hardware, threads and versions."""
+"""Commit, hardware, threads and versions, on which a measured figure depends."""
 
 import platform
 import re
@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]  # of a checkout
 
 
 def describe_machine(device: str, packages: Sequence[str]) -> dict[str, str | int]:
-    """Describe where figures come from.
+    """Describe the machine.
 
     Args:
         device: ``cpu`` or ``cuda``.
         packages: importable names; those that are not installed are left out.
 
     Returns:
-        What it is, by name; the commit is ``unknown`` where git does not know it.
+        Values by name; the commit is ``unknown`` outside a checkout.
     """
     line = ["git", "--no-optional-locks", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     commit = "unknown"

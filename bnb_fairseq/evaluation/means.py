@@ -1,4 +1,4 @@
-"""Metrics that are the mean of a score of each sentence, with a paired bootstrap like that of BLEU."""
+"""Metrics that are means of sentence scores, with a paired bootstrap like that of BLEU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,15 +6,11 @@ from typing import Any, NamedTuple
 from .bootstrap import Significance, compare_means
 from .systems import COPY
 
-TESTED_MEANS = {"rouge": "rougeL", "meteor": "meteor"}  # metrics of this kind, and which of their means is tested
-
 
 class MeanFigures(NamedTuple):
-    """Such a metric, or several of one kind, of a system.
+    """Means over a system's sentences, percent, by name; and the bootstrap of the one that is tested.
 
-    Attributes:
-        means: over the sentences, percent, by name.
-        bootstrap: what the paired bootstrap says of the one that is tested; None for what is no system.
+    ``bootstrap`` is None for the copied source, which is no system.
     """
 
     means: Mapping[str, float]
@@ -26,11 +22,7 @@ class MeanFigures(NamedTuple):
 
 
 def open_meteor() -> tuple[Any, str]:
-    """Load METEOR.
-
-    Returns:
-        METEOR and an empty text; or None and why it is left out.
-    """
+    """Load METEOR; return it with an empty text, or None with the reason why it is left out."""
     from ..metrics.meteor import Meteor, WordNetMissingError  # loads fairseq and NLTK
 
     try:
@@ -56,20 +48,20 @@ def measure_means(
     samples: int,
     seed: int,
 ) -> dict[str, MeanFigures]:
-    """Score the systems, and the source copied.
+    """Score the systems, and the copied source.
 
     Args:
         metric: a ``SentenceMetric``.
-        tested: the one of its names that the bootstrap is of.
+        tested: name of its score that the bootstrap tests.
         translations: each system's output.
         sources: raw source text.
         references: raw references.
-        baseline: the system that the others are compared with.
-        samples: how many samples of the test set to draw.
-        seed: seed of the drawing.
+        baseline: name of the system to compare with.
+        samples: samples of the test set.
+        seed: of the samples.
 
     Returns:
-        Figures by what was scored.
+        Figures by name, ``COPY`` among them.
     """
     scores = {name: metric.scores(lines, references) for name, lines in {**translations, COPY: sources}.items()}
     column = metric.names.index(tested)

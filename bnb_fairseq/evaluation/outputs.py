@@ -1,8 +1,9 @@
-"""Raw texts, and what fairseq-generate prints: translations and speed."""
+"""Raw texts, and the translations and speed that fairseq-generate prints."""
 
 import re
 from pathlib import Path
 
+PRINTED = re.compile(r"[STHDP]-\d+\t")  # begin of lines of fairseq-generate
 SPEED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s \(([\d.,]+) sentences/s")
 
 
@@ -12,21 +13,16 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_translations(output: Path, sentences: int) -> list[str]:
-    """Collect the detokenised translations in the order of the data.
+    """Return the translations in the output of fairseq-generate, in the order of the data, or the lines of a text.
 
-    Args:
-        output: what fairseq-generate printed.
-        sentences: how many there must be.
-
-    Returns:
-        Translations.
-
-    Raises:
-        ValueError: if a sentence has no translation, or a translation no sentence.
+    Raises a ValueError if there is not one for each of the ``sentences``.
     """
     found: dict[int, str] = {}
-    for line in output.read_text(encoding="utf-8").split("\n"):
-        if line.startswith("D-"):
+    lines = read_lines(output)
+    if len(lines) == sentences and not any(map(PRINTED.match, lines)):
+        return lines
+    for line in lines:
+        if line.startswith("D-") and PRINTED.match(line):
             number, _, text = line[2:].split("\t")
             found.setdefault(int(number), text)
     wanted = set(range(sentences))
@@ -37,6 +33,6 @@ def read_translations(output: Path, sentences: int) -> list[str]:
 
 
 def find_speed(output: Path) -> float | None:
-    """Find the sentences per second that fairseq-generate reports (generation only, tokenizing not counted)."""
+    """Return the sentences per second that fairseq-generate reports, without tokenization; None: it reports none."""
     found = SPEED.search(output.read_text(encoding="utf-8"))
     return float(found[3].replace(",", "")) if found else None

@@ -1,4 +1,4 @@
-"""The record of one or several sentences as one HTML page that needs nothing beside itself."""
+"""The record of sentences as one HTML page that needs no other file."""
 
 from collections.abc import Sequence
 from html import escape
@@ -57,14 +57,7 @@ def _colour(probability: float) -> list[int]:
 
 
 def page(refinements: Sequence[Refinement]) -> str:
-    """Write the page.
-
-    Args:
-        refinements: the sentences.
-
-    Returns:
-        HTML; the exact probability or weight of a cell is its tooltip.
-    """
+    """Return the page in HTML; the exact probability or weight of a cell is its tooltip."""
     sections = "\n".join(_section(refinement) for refinement in refinements)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -121,7 +114,7 @@ def _attention(refinement: Refinement) -> str:
 
 
 def _weight(weight: float, highest: float) -> str:
-    """Write a cell whose colour fades into the page, be that light or dark."""
+    """Return a cell whose colour fades into a light or dark page."""
     colour = f"background: rgb({ATTENTION} / {weight / highest:.3f})"
     return f'<td style="{colour}" title="{weight:.4f}"></td>'
 

@@ -1,4 +1,4 @@
-"""What a model did with one sentence: the canvas after each pass, and where the decoder looked in the last one."""
+"""A record of one sentence: the canvas after each pass, and the cross-attention of the last one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from ..generation.generator import NarGenerator
 from ..generation.options import GeneratorOptions
 from ..generation.state import DecodingState, least_confident, tokens_to_mask
 from ..models.bnb_transformer import BnbTransformer
+from ..network.nar_network import NarNetwork
 
 BLANK = "·"
 
@@ -23,8 +24,8 @@ class Slot(NamedTuple):
     Attributes:
         piece: the symbol as the dictionary writes it, or ``BLANK``.
         probability: of the symbol, when it was last predicted.
-        again: whether the pass hid the position and predicted it again; nowhere in pass 0, which predicts them all.
-        kept: whether the symbol is part of the text: neither a blank nor merged with its left neighbour.
+        again: True: the pass hid the position and predicted it again; never in pass 0.
+        kept: True: the symbol is part of the text, neither a blank nor merged with its left neighbour.
     """
 
     piece: str
@@ -46,10 +47,10 @@ class Refinement(NamedTuple):
     Attributes:
         sentence: raw source text.
         source: S pieces, special symbols included.
-        passes: those that were made, pass 0 first.
-        allowed: how many there were to be at most, pass 0 included.
-        layer: the decoder layer that ``attention`` is of; 0 is the lowest.
-        attention: A x S, float32, of the last pass: each canvas position's weights on the source, mean over heads.
+        passes: pass 0 first.
+        allowed: most passes, pass 0 included.
+        layer: decoder layer of ``attention``; 0 is the lowest.
+        attention: A x S, float32: weights of the last pass, mean over heads.
     """
 
     sentence: str
@@ -61,13 +62,13 @@ class Refinement(NamedTuple):
 
     @property
     def settled(self) -> int:
-        """The last pass that changed the text; 0 if no other did."""
+        """The last pass that changed the text; 0 if none did after pass 0."""
         texts = [made.text for made in self.passes]
         return max((i for i in range(1, len(texts)) if texts[i] != texts[i - 1]), default=0)
 
     @property
     def summary(self) -> str:
-        """What the passes came to."""
+        """The number of passes, and the last that changed the text."""
         made = f"{len(self.passes)} of at most {self.allowed} passes made"
         changed = f"pass {self.settled} was the last to change the text" if self.settled else "pass 0 wrote the text"
         return f"{made}; {changed}"
@@ -77,8 +78,8 @@ def hidden_before(states: Sequence[DecodingState], refinements: int) -> list[Ten
     """Find the positions that each pass after pass 0 hid and predicted again.
 
     Args:
-        states: the states after each pass.
-        refinements: how many passes after pass 0 were asked for.
+        states: after each pass.
+        refinements: most passes after pass 0.
 
     Returns:
         B x A, bool, one fewer than states.
@@ -91,17 +92,17 @@ def hidden_before(states: Sequence[DecodingState], refinements: int) -> list[Ten
 
 
 @torch.no_grad()
-def source_attention(model: BnbTransformer, source: Mapping[str, Tensor], shown: Tensor | None, layer: int) -> Tensor:
-    """Run the decoder as it is, one layer of it asked for its cross-attention.
+def source_attention(model: NarNetwork, source: Mapping[str, Tensor], shown: Tensor | None, layer: int) -> Tensor:
+    """Run the decoder and return the cross-attention of one layer.
 
     Args:
-        model: with its layers as trained, not prepared for inference.
+        model: as trained, not prepared for inference.
         source: ``src_tokens`` (B x S) and ``src_lengths`` (B).
-        shown: B x A, what the decoder reads; None: [MASK] everywhere, if it reads tokens.
-        layer: the layer.
+        shown: B x A, tokens on the canvas; None: [MASK] everywhere, if the decoder reads tokens.
+        layer: number of the layer.
 
     Returns:
-        B x A x S, mean over heads; S may be larger than that of ``src_tokens`` where the canvas has a fixed length.
+        B x A x S, mean over heads; on a canvas of fixed length S may exceed that of ``src_tokens``.
     """
     collected: list[Tensor] = []
 
@@ -129,14 +130,14 @@ def record(
     sentence: str,
     layer: int,
 ) -> Refinement:
-    """Translate a sentence and keep what happened.
+    """Translate a sentence and record its passes.
 
     Args:
-        generator: retains its history.
+        generator: must retain its history.
         dictionaries: of source and target.
-        sample: a batch with this sentence alone.
-        sentence: its raw text.
-        layer: the decoder layer whose cross-attention is wanted.
+        sample: a batch of this sentence.
+        sentence: raw text.
+        layer: decoder layer whose cross-attention to record.
 
     Returns:
         The record, on the CPU.
@@ -159,8 +160,8 @@ def record(
     )
 
 
-def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
-    """Read one sentence's canvas; what CTC's blank is to a CTC model, [PAD] is to one trained with AXE."""
+def _pass(model: NarNetwork, dictionary: BnbDictionary, state: DecodingState, again: Tensor) -> Pass:
+    """Read one sentence's canvas; without CTC, [PAD] is the blank, as in training with AXE."""
     blank, kept = model.control.blank, model.control.kept(state.tokens, state.lengths)[0]
     tokens, scores = state.tokens[0], state.scores[0]
     columns = (tokens.tolist(), scores.exp().tolist(), again[0].tolist(), kept.tolist())
@@ -172,18 +173,9 @@ def _pass(model: BnbTransformer, dictionary: BnbDictionary, state: DecodingState
 
 
 def make_samples(task: Any, sentences: Sequence[str], longest: int) -> list[dict[str, Any]]:
-    """Encode sentences as fairseq-interactive does, each as a batch of its own.
+    """Encode raw sentences as fairseq-interactive does, one a batch.
 
-    Args:
-        task: has the dictionaries.
-        sentences: raw text.
-        longest: most pieces that the model can read, special symbols counted.
-
-    Returns:
-        The batches.
-
-    Raises:
-        ValueError: if a sentence is too long, or nothing is left of it.
+    Raises a ValueError if a sentence is empty or has more than ``longest`` pieces, special symbols counted.
     """
     dataset = task.build_dataset_for_inference(*task.get_interactive_tokens_and_lengths(sentences, lambda text: text))
     samples = [dataset.collater([dataset[i]]) for i in range(len(sentences))]
@@ -200,21 +192,21 @@ def make_samples(task: Any, sentences: Sequence[str], longest: int) -> list[dict
 def record_all(
     model: BnbTransformer, task: Any, sentences: Sequence[str], options: GeneratorOptions, layer: int | None, cpu: bool
 ) -> list[Refinement]:
-    """Translate sentences and keep what happened.
+    """Translate sentences and record their passes.
 
     Args:
         model: as trained, not prepared for inference; it moves to the GPU if that is used.
         task: has the dictionaries.
         sentences: raw source text.
-        options: retain the history.
-        layer: the decoder layer whose cross-attention is wanted, 0 is the lowest; None: the last.
+        options: must retain the history.
+        layer: decoder layer whose cross-attention to record, 0 is the lowest; None: the last.
         cpu: use the CPU even where there is a GPU.
 
     Returns:
         A record of each.
 
     Raises:
-        ValueError: if the model cannot do so many passes, has no such layer, or a sentence does not fit.
+        ValueError: if the model cannot refine, has no such layer, or a sentence does not fit.
     """
     generator = NarGenerator([model], task.target_dictionary, options)
     layers = len(model.decoder.layers)

@@ -1,4 +1,4 @@
-"""Runs of fairseq-generate, whose outputs are kept and used again."""
+"""Runs of fairseq-generate, whose outputs are kept and reused."""
 
 import json
 import os
@@ -22,21 +22,11 @@ OWN_TASKS = ("question_generation_bnb",)  # of checkpoints that are to be used w
 
 
 class FailedRunError(Exception):
-    """fairseq-generate failed, or left out sentences; the message has the last lines of its output."""
+    """fairseq-generate failed or left out sentences; the message has the last lines of its output."""
 
 
 class Job(NamedTuple):
-    """What all systems translate, and how.
-
-    Attributes:
-        data_bin: folder made by fairseq-preprocess.
-        user_dir: fairseq's plugin.
-        gen_subset: part of the data.
-        batch_size: sentences in a batch.
-        cpu: whether to use the CPU even where there is a GPU.
-        output: folder for the outputs.
-        rounds: how often each system runs.
-    """
+    """Options of fairseq-generate that all systems share, the folder for their outputs, and the runs of each."""
 
     data_bin: Path
     user_dir: Path
@@ -48,7 +38,7 @@ class Job(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What fairseq-generate made of a system: command, translations, sentences per second, and where it was made."""
+    """A run of fairseq-generate: command, translations, sentences per second, and the machine."""
 
     command: str
     translations: list[str]
@@ -61,19 +51,19 @@ def translate_in_turns(
 ) -> dict[str, list[Run]]:
     """Run every system once a round, so that a slow moment of the machine meets all of them.
 
-    The outputs of the first round lie in the output folder, those of round 2 in ``round-2`` there, and so on.
+    Outputs of the first round lie in the output folder, those of round 2 in its folder ``round-2``, and so on.
 
     Args:
         systems: the systems.
-        job: what they translate, and how.
-        sentences: how many translations there must be.
-        made: what to note about this machine.
+        job: the shared options.
+        sentences: number of sentences in the part of the data.
+        made: description of this machine, kept with each output.
 
     Returns:
         The runs of each system, one a round.
 
     Raises:
-        FailedRunError: if a command fails, or leaves out sentences.
+        FailedRunError: if a command fails or leaves out sentences.
     """
     runs: dict[str, list[Run]] = {system.name: [] for system in systems}
     rounds = job.rounds
@@ -88,21 +78,7 @@ def translate_in_turns(
 
 
 def translate(system: System, job: Job, folder: Path, sentences: int, made: Mapping[str, str | int]) -> Run:
-    """Run fairseq-generate for a system, unless its output is there.
-
-    Args:
-        system: the system.
-        job: what they translate, and how.
-        folder: where its output is kept.
-        sentences: how many translations there must be.
-        made: what to note about this machine.
-
-    Returns:
-        The run.
-
-    Raises:
-        FailedRunError: if the command fails, or leaves out sentences.
-    """
+    """Run fairseq-generate for a system, or read its output from ``folder``; see ``translate_in_turns``."""
     command, record = make_command(system, job)
     output = folder / system.file
     partial = output.with_name(f"{output.name}.partial")
@@ -135,7 +111,7 @@ def translate(system: System, job: Job, folder: Path, sentences: int, made: Mapp
 
 
 def make_command(system: System, job: Job) -> tuple[list[str], dict[str, Any]]:
-    """Put together a system's command, and what its output is known by: that, and size and time (ns) of its files."""
+    """Return a system's command, and what identifies its output: command, size and time (ns) of its files."""
     command = ["fairseq-generate", str(job.data_bin), "--user-dir", str(job.user_dir)]
     command += ["--task", find_task(system), "--path", system.checkpoint, "--gen-subset", job.gen_subset]
     command += ["--batch-size", str(job.batch_size), *(["--cpu"] if job.cpu else []), *system.options]
@@ -148,14 +124,7 @@ def make_command(system: System, job: Job) -> tuple[list[str], dict[str, Any]]:
 
 @cache  # every round asks, and a checkpoint is large
 def find_task(system: System) -> str:
-    """Find the task to generate with.
-
-    Args:
-        system: the system; of an ensemble the first checkpoint counts.
-
-    Returns:
-        The checkpoint's task if it is one of ``OWN_TASKS``, else ``translation_bnb``.
-    """
+    """Return the task of the system's first checkpoint if it is one of ``OWN_TASKS``, else ``translation_bnb``."""
     from ..checkpoints.reader import read_checkpoint  # loads fairseq
 
     try:
@@ -167,17 +136,9 @@ def find_task(system: System) -> str:
 
 
 def read_run(output: Path, sentences: int) -> tuple[dict[str, Any], Run]:
-    """Read the output of a run.
+    """Return the record at the beginning of an output file, and the run.
 
-    Args:
-        output: its file.
-        sentences: how many translations it must hold.
-
-    Returns:
-        The record that it begins with, and the run.
-
-    Raises:
-        ValueError: if the record or a translation is missing.
+    Raises a ValueError if the record or one of ``sentences`` translations is missing.
     """
     with output.open(encoding="utf-8") as file:
         record = json.loads(file.readline().removeprefix(RECORD))

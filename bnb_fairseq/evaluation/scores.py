@@ -18,15 +18,7 @@ class Scores(NamedTuple):
 
 
 def score(translations: Sequence[str], references: Sequence[str]) -> tuple[Scores, str]:
-    """Score one system.
-
-    Args:
-        translations: its output.
-        references: raw references.
-
-    Returns:
-        Scores, and the signatures of both metrics.
-    """
+    """Score a system's output against raw references; return the scores and the signatures of both metrics."""
     bleu, chrf = BLEU(), CHRF()
     bleu_score = bleu.corpus_score(list(translations), [list(references)])
     chrf_score = chrf.corpus_score(list(translations), [list(references)])
@@ -35,14 +27,9 @@ def score(translations: Sequence[str], references: Sequence[str]) -> tuple[Score
 
 
 def repetition(lines: Sequence[str]) -> float:
-    """Measure how often a token follows itself, as it does too often where positions are decided independently.
+    """Return the percentage of tokens (13a, case-sensitive) that equal their left neighbour in the same sentence.
 
-    Args:
-        lines: sentences.
-
-    Returns:
-        Share of tokens (sacrebleu's 13a, upper and lower case told apart) that equal their left neighbour in the same
-        sentence, percent of all tokens; 0 if there is none.
+    It is high where positions are decided independently of each other; 0 without tokens.
     """
     tokenize = Tokenizer13a()
     sentences = [tokenize(line).split() for line in lines]

@@ -1,6 +1,5 @@
-"""The systems of a comparison, as they stand on the command line."""
+"""The systems of a comparison as a command line names them."""
 
-import argparse
 import json
 import os
 import re
@@ -14,7 +13,7 @@ RECORD = "quality.json"  # in the folder of a comparison
 
 
 class System(NamedTuple):
-    """A system to compare: checkpoint as ``--path`` takes it, and its own options of fairseq-generate."""
+    """A system to compare: its checkpoint as ``--path`` takes it, and its own options of fairseq-generate."""
 
     name: str
     checkpoint: str
@@ -22,31 +21,24 @@ class System(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Name of the file that its output is kept in."""
+        """Name of its output file."""
         return output_file(self.name)
 
     @property
     def checkpoints(self) -> list[Path]:
-        """Files of the checkpoint; fairseq takes an ensemble as names with colons between them."""
+        """Files of the checkpoint: an ensemble is names with colons between them."""
         return [Path(file) for file in self.checkpoint.split(os.pathsep)]
 
 
 def output_file(name: str) -> str:
-    """Name the file that the output of the system with this name is kept in."""
+    """Return the name of a system's output file."""
     return re.sub(r"[^\w.+-]+", "-", name).strip("-.") + ".txt"
 
 
 def parse_system(text: str) -> System:
-    """Read one SYSTEM of the command line.
+    """Read a SYSTEM: ``NAME=CHECKPOINT`` and options, quoted as in a shell.
 
-    Args:
-        text: ``NAME=CHECKPOINT`` and options, quoted as in a shell.
-
-    Returns:
-        The system.
-
-    Raises:
-        ArgumentTypeError: if it does not have this form.
+    Raises a ValueError if the text has another form.
     """
     name, equals, rest = text.partition("=")
     name = name.strip()
@@ -55,26 +47,19 @@ def parse_system(text: str) -> System:
     except ValueError:  # nothing behind the =, or a quotation without its end
         equals, checkpoint, options = "", "", []
     if not equals or not re.search(r"\w", name) or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
+        raise ValueError(f"must be NAME=CHECKPOINT [OPTIONS], but is {text!r}")
     refuse_reserved(name)
     if options and not options[0].startswith("-"):
-        raise argparse.ArgumentTypeError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
+        raise ValueError(f"options must follow the checkpoint, but {options[0]!r} does in {text!r}")
     if taken := FIXED & {option.split("=")[0] for option in options}:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(taken))} must be left to this command, but is in {text!r}")
+        raise ValueError(f"{', '.join(sorted(taken))} must be left to this command, but is in {text!r}")
     return System(name, checkpoint, tuple(options))
 
 
 def find_outputs(text: str) -> list[tuple[str, Path]]:
-    """Read one SYSTEM that was translated before.
+    """Return names and output files of a SYSTEM: ``NAME=OUTPUT``, or a folder of ``bnb-score checkpoints``.
 
-    Args:
-        text: ``NAME=OUTPUT``, or a folder of ``bnb-score checkpoints``.
-
-    Returns:
-        Names and output files.
-
-    Raises:
-        ArgumentTypeError: if it is neither.
+    Raises a ValueError if the text is neither.
     """
     folder = Path(text)
     if folder.is_dir():
@@ -82,32 +67,18 @@ def find_outputs(text: str) -> list[tuple[str, Path]]:
         try:
             names = list(json.loads(record.read_text(encoding="utf-8"))["runs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise argparse.ArgumentTypeError(
+            raise ValueError(
                 f"a folder must be one that bnb-score checkpoints has filled, but {record} has no runs ({error!r})"
             ) from error
         return [(name, folder / output_file(name)) for name in names]
     name, equals, file = (part.strip() for part in text.partition("="))
     if not (name and name.isprintable() and equals and file):
-        raise argparse.ArgumentTypeError(f"must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is {text!r}")
+        raise ValueError(f"must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is {text!r}")
     refuse_reserved(name)
     return [(name, Path(file))]
 
 
 def refuse_reserved(name: str) -> None:
-    """See that no system is called like another row of the table.
-
-    Args:
-        name: the system's.
-
-    Raises:
-        ArgumentTypeError: if it is.
-    """
+    """Refuse the names of other rows of the table with a ValueError."""
     if name in (COPY, REFERENCE):
-        raise argparse.ArgumentTypeError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")
-
-
-def positive(text: str) -> int:
-    """Read a number of the command line that must be 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but is {text!r}")
-    return int(text)
+        raise ValueError(f"NAME must not be {COPY!r} or {REFERENCE!r}, but is {name!r}")

@@ -1,4 +1,4 @@
-"""Settings of the CTC search (``--ctc-beam``), tried on a validation set."""
+"""Settings of the CTC beam search, tried on a validation set."""
 
 import copy
 import time
@@ -12,21 +12,26 @@ import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
 
+from . import markdown
 from .loading import load_non_autoregressive
 
 HEAD = ("--ctc-beam", "--ctc-lm-weight", "--ctc-token-bonus", "BLEU", "length ratio", "sentences/s")
 
 
 class Setting(NamedTuple):
-    """Options of the search; ``lm_path`` is None where the weight is 0."""
+    """Options of the search; ``lm_path`` is None if the weight is 0."""
 
     beam: int
     lm_path: str | None
     lm_weight: float
     bonus: float
 
+    def search(self) -> dict[str, Any]:
+        """Return the options as ``bnb-export --search`` reads them."""
+        return {"ctc_beam": self.beam, "ctc_lm_weight": self.lm_weight, "ctc_token_bonus": self.bonus}
+
     def command_line(self) -> str:
-        """Write the options as fairseq-generate takes them."""
+        """Return the options as fairseq-generate takes them."""
         line = f"--ctc-beam {self.beam}"
         if self.lm_path is not None:
             line += f" --ctc-lm-path {self.lm_path} --ctc-lm-weight {self.lm_weight:g}"
@@ -34,14 +39,7 @@ class Setting(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Result of a setting on the validation set.
-
-    Attributes:
-        setting: the setting.
-        bleu: BLEU of the detokenised output, as ``--eval-bleu`` computes it.
-        length_ratio: words of the output over words of the references.
-        speed: sentences in a second.
-    """
+    """BLEU as ``--eval-bleu`` computes it, words of the output over those of the references, sentences/s."""
 
     setting: Setting
     bleu: float
@@ -52,7 +50,7 @@ class Outcome(NamedTuple):
 def try_settings(
     settings: Sequence[Setting], path: Path, data: Path, subset: str, batch_size: int, cpu: bool
 ) -> Iterator[Outcome]:
-    """Translate a part of the data with each setting.
+    """Translate a part of a data-bin folder with each setting.
 
     Args:
         settings: the settings.
@@ -66,7 +64,7 @@ def try_settings(
         The outcome of each setting, in order.
 
     Raises:
-        ValueError: if the checkpoint is of another kind, or the data have no target.
+        ValueError: if the checkpoint is of another kind, or the part has no target.
     """
     model, task = load_non_autoregressive(path, data)
     task.load_dataset(subset)
@@ -102,18 +100,10 @@ def try_settings(
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Write outcomes in Markdown, the best first.
-
-    Args:
-        outcomes: at least one.
-
-    Returns:
-        The table, and the options of its first row.
-    """
+    """Return a table of outcomes, the best first, and the options of its first row."""
     best = sorted(outcomes, key=lambda outcome: -outcome.bleu)
-    lines = [" | ".join(HEAD), " | ".join(["--:"] * len(HEAD))]
+    rows = [HEAD]
     for setting, bleu, ratio, speed in best:
         values = (f"{setting.beam}", f"{setting.lm_weight:g}", f"{setting.bonus:g}")
-        lines.append(" | ".join((*values, f"{bleu:.1f}", f"{ratio:.2f}", f"{speed:.1f}")))
-    rows = "\n".join(f"| {line} |" for line in lines)
-    return f"{rows}\n\nbest: {best[0].setting.command_line()}"
+        rows.append((*values, f"{bleu:.1f}", f"{ratio:.2f}", f"{speed:.1f}"))
+    return f"{markdown.table(rows)}\n\nbest: {best[0].setting.command_line()}"

@@ -1,15 +1,20 @@
 """``README.md`` of a model folder: a model card in the form of the HuggingFace hub."""
 
+import json
+import re
 from pathlib import Path
 
-from .manifest import CARD, GRAPHS, WEIGHTS, Manifest
+from .manifest import AUTOREGRESSIVE, CARD, GRAPHS, WEIGHTS, Manifest
 
 SCORES = "## Scores"
-NO_SCORES = "None yet. `bnb-score FOLDER --card` fills them in."
-TASKS = {"translation_bnb": "translation", "question_generation_bnb": "text2text-generation"}
+NO_SCORES = "None yet."
+PARALLEL = "non-autoregressive"
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")  # as the hub writes them; "text" and "summary" are none
 
 
-def write_card(folder: Path, manifest: Manifest, licence: str | None, description: str | None) -> None:
+def write_card(
+    folder: Path, manifest: Manifest, licence: str | None, description: str | None, confidence: str | None = None
+) -> None:
     """Write the card of a folder whose other files are there.
 
     Args:
@@ -17,6 +22,7 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
         manifest: what ``config.json`` says.
         licence: of the model, by the hub's identifier; None: it is not known.
         description: of the model and its training data; None: there is none.
+        confidence: how well it was calibrated; None: it was not.
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
@@ -24,10 +30,13 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
     sizes_of_models = ", ".join(f"`{path.name}` {path.stat().st_size / 1e6:.1f} MB" for path in models)
     extra = "" if (folder / WEIGHTS).is_file() else "[onnx]"
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    front = ["---", *(["language:", *(f"- {language}" for language in languages)] if languages else [])]
-    front += [f"license: {licence}"] if licence else []
-    front += ["library_name: bnb_fairseq", f"pipeline_tag: {TASKS.get(manifest.task, 'translation')}"]
-    front += ["tags:", f"- {manifest.architecture}", "- non-autoregressive" * (manifest.architecture != "bert2bert")]
+    translates = len(languages) == 2 and all(map(LANGUAGE.fullmatch, languages))
+    front: dict[str, str | list[str]] = {"language": languages} if translates else {}
+    front |= {"license": licence} if licence else {}
+    front |= {"library_name": "bnb_fairseq"}
+    front |= {"pipeline_tag": "translation" if translates else "text2text-generation"}
+    front |= {"tags": [manifest.architecture, *([] if manifest.architecture == AUTOREGRESSIVE else [PARALLEL])]}
+    head = [f"{key}: {json.dumps(value)}" for key, value in front.items()]  # JSON is YAML, and "no" stays Norwegian
     encoder, decoder = manifest.network["encoder"], manifest.network["decoder"]
     sizes = f"{encoder['layers']} encoder and {decoder['layers']} decoder layers of width {decoder['embed_dim']}"
     body = f"""
@@ -41,11 +50,13 @@ def write_card(folder: Path, manifest: Manifest, licence: str | None, descriptio
 | task | `{manifest.task}`{f", {' to '.join(languages)}" if languages else ""} |
 | licence | {licence or "not stated"} |
 | size | {total:.1f} MB: {sizes_of_models} |
+| confidence | {confidence or "not calibrated"} |
 
 ## Use
 
+With `bnb_fairseq{extra}` installed:
+
 ```bash
-pip install 'bnb_fairseq{extra}'
 bnb-translate {name} < input.txt > output.txt
 ```
 
@@ -60,8 +71,7 @@ print(translator.translate(["..."])[0].text)
 
 {NO_SCORES}
 """
-    lines = [line for line in front if line]
-    (folder / CARD).write_text("\n".join([*lines, "---"]) + "\n" + body, encoding="utf-8")
+    (folder / CARD).write_text("\n".join(["---", *head, "---"]) + "\n" + body, encoding="utf-8")
 
 
 def fill_scores(folder: Path, scores: str) -> None:

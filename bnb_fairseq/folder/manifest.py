@@ -12,10 +12,13 @@ from ..checkpoints.files import find_file_fault
 FORMAT = 1  # of the folder; a reader refuses another
 CONFIG, WEIGHTS, SEARCH, CARD = "config.json", "model.safetensors", "search.json", "README.md"
 SOURCE, TARGET = "source", "target"
-LANGUAGE_MODELS = ("lm.arpa.gz", "lm.bin")
+LANGUAGE_MODEL = "lm.arpa.gz"  # KenLM checks the text form; its binary form it trusts
 GRAPHS = ("model.int8.onnx", "model.float32.onnx")  # the first one that is there is run
 NAR, AUTOREGRESSIVE = "bnb_transformer", "bert2bert"
+TASKS = ("translation_bnb", "question_generation_bnb")
 UNCHECKED = frozenset({CONFIG, CARD})  # the card is for people, who may add to it
+READ = (WEIGHTS, *GRAPHS, SEARCH, LANGUAGE_MODEL)  # beside what is in SOURCE and TARGET
+MOST_NAMED = 5  # files in a message
 LARGEST_CONFIG = 1 << 20  # bytes
 BLOCK = 1 << 20
 
@@ -59,21 +62,26 @@ class Manifest:
             What it says.
 
         Raises:
-            ValueError: if the folder is none, of another format version, or a file is missing, changed or unknown.
+            ValueError: if the folder is none, of another format version, or a file is missing, changed or added.
         """
-        values = read_json(folder / CONFIG)
+        path = folder / CONFIG
+        if fault := _find_fault(folder, CONFIG):
+            raise ValueError(f"{path}: must be a file of a model folder, but {fault}; bnb-export makes such folders")
+        values = read_json(path)
         version = values.pop("format", None)
-        if version != FORMAT:
-            raise ValueError(f"{folder / CONFIG}: format must be {FORMAT}, but is {version!r}; update bnb_fairseq")
+        if version is None:
+            raise ValueError(f"{path}: must be a model folder's, but has no format; bnb-export makes such folders")
+        if type(version) is not int or version != FORMAT:
+            raise ValueError(f"{path}: format must be {FORMAT}, but is {version!r}; update bnb_fairseq")
         wanted = {"architecture": str, "task": str, "source_lang": str, "target_lang": str, "network": dict}
         wanted |= {"name": str, "files": dict}
         wrong = [name for name, kind in wanted.items() if not isinstance(values.get(name), kind)]
         wrong += sorted(values.keys() - wanted.keys())
         if wrong:
-            raise ValueError(f"{folder / CONFIG}: must have {', '.join(wanted)}, but is wrong in {', '.join(wrong)}")
-        if values["architecture"] not in (NAR, AUTOREGRESSIVE):
-            kinds = f"{NAR} or {AUTOREGRESSIVE}"
-            raise ValueError(f"{folder / CONFIG}: architecture must be {kinds}, but is {values['architecture']!r}")
+            raise ValueError(f"{path}: must have {', '.join(wanted)}, but is wrong in {', '.join(wrong)}")
+        for name, known in (("architecture", (NAR, AUTOREGRESSIVE)), ("task", TASKS)):
+            if values[name] not in known:
+                raise ValueError(f"{path}: {name} must be {' or '.join(known)}, but is {values[name]!r}")
         manifest = cls(**values)
         manifest.check_files(folder)
         return manifest
@@ -85,18 +93,19 @@ class Manifest:
             folder: the model folder.
 
         Raises:
-            ValueError: naming every file that is missing, changed, or lies outside the folder.
+            ValueError: naming files that are missing or changed, that lie outside the folder, or that would be read but
+                are not in ``files``.
         """
         problems = []
         for name, expected in self.files.items():
-            if not _is_inside(name):
-                problems.append(f"{name} must be a path inside the folder")
-            elif (folder / name).is_symlink() or find_file_fault(folder / name):
-                problems.append(f"{name} is missing or no file")
+            if fault := _find_fault(folder, name):
+                problems.append(f"{name}: {fault}")
             elif sha256(folder / name) != expected:
-                problems.append(f"{name} has changed: its sha256 is not the one in {CONFIG}")
+                problems.append(f"{name}: it has changed, its sha256 is not the one in {CONFIG}")
+        problems += [f"{name}: it is not in {CONFIG}" for name in _list_read(folder) if name not in self.files]
         if problems:
-            raise ValueError(f"{folder}: {'; '.join(problems)}")
+            more = [f"{len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
+            raise ValueError(f"{folder}: {'; '.join([*problems[:MOST_NAMED], *more])}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,6 +146,26 @@ def _list_files(folder: Path) -> Iterable[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _is_inside(name: str) -> bool:
+def _list_read(folder: Path) -> list[str]:
+    """List the files that a reader of the folder opens, if they are there."""
+    inside = [path for side in (SOURCE, TARGET) for path in sorted((folder / side).glob("*"))]
+    paths = [path for path in (*(folder / name for name in READ), *inside) if path.exists()]
+    return [path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")]
+
+
+def _find_fault(folder: Path, name: str) -> str | None:
+    """Return why a name is no file inside the folder, as the end of a sentence; None if it is one."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+    if path.is_absolute() or path.as_posix() != name or {"..", "."} & set(path.parts) or "\\" in name or ":" in name:
+        return "it must be a path inside the folder"
+    if fault := find_file_fault(folder / name):
+        return fault
+    if not (folder / name).resolve().is_relative_to(_root(folder).resolve()):
+        return "it is a link that leads out of the folder"
+    return None
+
+
+def _root(folder: Path) -> Path:
+    """Return the folder, or the one above it where the HuggingFace hub keeps the files that its folders link to."""
+    folder = folder.absolute()
+    return folder.parents[1] if folder.parent.name == "snapshots" else folder

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
+    "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
 }
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
 CALIBRATION = "calibration"
+SLOPE, INTERCEPT = "slope", "intercept"
+LARGEST = 10_000  # whole number in a file: beams and passes take memory and time
 
 
 def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,17 +35,39 @@ def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
         The options, and the calibration of confidence if there is one.
 
     Raises:
-        ValueError: if an option is unknown or of another type.
+        ValueError: if an option is unknown, of another type or too large.
     """
-    path = folder / SEARCH
-    values = read_json(path)
-    check_options({name: value for name, value in values.items() if name != CALIBRATION}, known, str(path))
-    calibration = values.get(CALIBRATION)
-    if calibration is not None:
-        numbers = list(calibration.values()) if isinstance(calibration, dict) else []
-        if set(calibration) != {"slope", "offset"} or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError(f"{path}: {CALIBRATION} must have the numbers slope and offset, but is {calibration!r}")
+    values = read_json(folder / SEARCH)
+    check_values(values, known, str(folder / SEARCH))
     return values
+
+
+def check_values(values: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
+    """Check what is to stand, or stands, in ``search.json``.
+
+    Args:
+        values: the options, and perhaps the calibration.
+        known: the options that may stand there, with values of their types.
+        origin: what messages begin with.
+
+    Raises:
+        ValueError: if an option is unknown, of another type or too large.
+    """
+    options = {name: value for name, value in values.items() if name != CALIBRATION}
+    check_options(options, known, origin)
+    too_large = [f"{name} {value}" for name, value in options.items() if isinstance(value, int) and value > LARGEST]
+    if too_large:
+        raise ValueError(f"{origin}: numbers must be at most {LARGEST:,}, but are {', '.join(too_large)}")
+    if CALIBRATION in values:
+        _check_calibration(values[CALIBRATION], origin)
+
+
+def _check_calibration(calibration: Any, origin: str) -> None:
+    right = isinstance(calibration, dict) and calibration.keys() == {SLOPE, INTERCEPT}
+    if not right or not all(type(number) in (int, float) and isfinite(number) for number in calibration.values()):
+        raise ValueError(
+            f"{origin}: {CALIBRATION} must have the numbers {SLOPE} and {INTERCEPT}, but is {calibration!r}"
+        )
 
 
 def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
@@ -53,7 +79,7 @@ def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: st
         origin: what messages begin with.
 
     Raises:
-        ValueError: naming every option that is unknown or of another type.
+        ValueError: naming every option that is unknown, of another type, or no finite number.
     """
     problems = [f"there is no option {name}; there are {', '.join(known)}" for name in given if name not in known]
     for name, value in given.items():
@@ -61,8 +87,26 @@ def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: st
         fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
         if name in known and (not fits or (wanted is not bool and isinstance(value, bool))):
             problems.append(f"{name} must be of type {wanted.__name__}, but is {value!r}")
+        elif wanted is float and not isfinite(value):
+            problems.append(f"{name} must be finite, but is {value!r}")
     if problems:
         raise ValueError(f"{origin}: {'; '.join(problems)}")
+
+
+def check_beam(nbest: int, search: Mapping[str, Any]) -> None:
+    """Check options of an autoregressive model.
+
+    Args:
+        nbest: hypotheses wanted.
+        search: every option of ``AUTOREGRESSIVE_OPTIONS``.
+
+    Raises:
+        ValueError: naming every option that is out of range.
+    """
+    least = {"beam": max(nbest, 1), "max_len_a": 0, "max_len_b": 1}
+    problems = [f"{name} must be at least {n}, but is {search[name]}" for name, n in least.items() if search[name] < n]
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def write_search(folder: Path, values: Mapping[str, Any]) -> None:

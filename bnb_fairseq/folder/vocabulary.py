@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..checkpoints.files import require_file
 from ..data.spaces import Spaces
-from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer
+from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer, Surface
 from ..data.wordpiece import WordPiece, read_tokenizer
 
 SEGMENT_BREAK = "\t"  # between the segments of a line, where the task has two
@@ -17,6 +17,10 @@ PLAIN_SPECIALS = Specials(bos="<s>", pad="<pad>", eos="</s>", unk="<unk>", mask=
 
 class Vocabulary(ABC):
     """Symbols with their ids, those of the data-bin folder's dictionary, and how text is split into them.
+
+    Args:
+        symbols: in the order of their ids, the special ones among them.
+        specials: the special symbols.
 
     Attributes:
         symbols: the symbol of every id.
@@ -73,13 +77,20 @@ class Vocabulary(ABC):
         """Turn ids into detokenised text, special symbols left out."""
         return self.join([self.symbols[token] for token in tokens if token not in self._silent])
 
-    def words(self, tokens: Sequence[int]) -> list[int]:
-        """Number the words that the tokens belong to, from 0: a special symbol is a word of its own."""
-        numbers: list[int] = []
-        for token in tokens:
-            starts = token in self._silent or self.starts_word(self.symbols[token])
-            numbers.append(numbers[-1] + starts if numbers else 0)
+    def source_words(self, line: str, has_segments: bool = False) -> list[int | None]:
+        """Return, for each id of ``encode``, in which word of the line it lies; None for special symbols."""
+        numbers: list[int | None] = [None]
+        before = 0
+        for segment in line.split(SEGMENT_BREAK) if has_segments else [line]:
+            numbers += [before + number for number in self.word_numbers(segment.strip())]
+            numbers.append(None)
+            before += len(segment.split())
         return numbers
+
+    def target_words(self, tokens: Sequence[int]) -> list[int]:
+        """Return, for each id of a text without special symbols, in which word of the detokenised text it lies."""
+        symbols = [self.symbols[token] for token in tokens]
+        return [max(len(self.join(symbols[: i + 1]).split()) - 1, 0) for i in range(len(symbols))]
 
     @abstractmethod
     def split(self, text: str) -> list[int]:
@@ -90,8 +101,12 @@ class Vocabulary(ABC):
         """Join symbols into text, special ones left out."""
 
     @abstractmethod
-    def starts_word(self, symbol: str) -> bool:
-        """Return whether a symbol begins a word."""
+    def surface(self, symbol: str) -> Surface:
+        """Return the characters of an ordinary symbol, and whether it begins a word."""
+
+    @abstractmethod
+    def word_numbers(self, text: str) -> list[int]:
+        """Return, for each id of ``split``, in which word of the text it lies; white space separates words."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -115,8 +130,11 @@ class SubwordVocabulary(Vocabulary):
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return self.tokenizer.decode(symbols) if symbols else ""
 
-    def starts_word(self, symbol: str) -> bool:  # noqa: D102
-        return self.tokenizer.surface(symbol).word_initial
+    def surface(self, symbol: str) -> Surface:  # noqa: D102
+        return self.tokenizer.surface(symbol)
+
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        return self.tokenizer.word_numbers(text)
 
     def save(self, folder: Path) -> None:  # noqa: D102
         if isinstance(self.tokenizer, WordPiece):
@@ -140,8 +158,11 @@ class PlainVocabulary(Vocabulary):
     def join(self, symbols: Sequence[str]) -> str:  # noqa: D102
         return " ".join(symbols)
 
-    def starts_word(self, symbol: str) -> bool:  # noqa: D102
-        return True
+    def surface(self, symbol: str) -> Surface:  # noqa: D102
+        return Surface(symbol, True)
+
+    def word_numbers(self, text: str) -> list[int]:  # noqa: D102
+        return list(range(len(text.split())))
 
     def save(self, folder: Path) -> None:  # noqa: D102
         (folder / PLAIN).write_text("".join(f"{symbol}\n" for symbol in self.symbols), encoding="utf-8", newline="\n")
@@ -159,6 +180,13 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     Raises:
         ValueError: if a file is missing or damaged.
     """
+    try:
+        return _load(folder)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{folder}: its files must be UTF-8, but one is not ({error})") from error
+
+
+def _load(folder: Path) -> Vocabulary:
     if (folder / WORDPIECE).is_file():
         tokenizer = WordPiece(read_tokenizer(folder / WORDPIECE), str(folder / WORDPIECE))
         tokenizer.spaces, tokenizer.has_own_spaces = Spaces.load(require_file(folder / SPACES)), True

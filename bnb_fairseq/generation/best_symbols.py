@@ -40,8 +40,32 @@ class BestSymbols(NamedTuple):
         return CanvasSymbols(scores.cpu().numpy(), tokens.cpu().numpy(), blank_scores.cpu().numpy())
 
 
+class AskedSymbols(NamedTuple):
+    """Symbols that a search reads beside the best ones.
+
+    Attributes:
+        tokens: N x n ids, all different within a position, -1 for none.
+        most: how many to add at most, the most probable ones.
+        floor: log-probability below which none is added.
+    """
+
+    tokens: Tensor
+    most: int
+    floor: float
+
+    def on_positions(self, positions: Tensor) -> "AskedSymbols":
+        """Repeat the symbols of B sentences, B x n, at N listed positions: B x A, bool -> N x n."""
+        spread = self.tokens.unsqueeze(1).expand(*positions.shape, self.tokens.size(1))
+        return self._replace(tokens=spread[positions])
+
+
 def best_symbols(
-    output_layer: Callable[[Tensor], Tensor], states: Tensor, symbols: int, blank: int, k: int
+    output_layer: Callable[[Tensor], Tensor],
+    states: Tensor,
+    symbols: int,
+    blank: int,
+    k: int,
+    asked: AskedSymbols | None = None,
 ) -> BestSymbols:
     """Choose the most probable symbols of every position, block by block while the logits are at hand.
 
@@ -51,9 +75,10 @@ def best_symbols(
         symbols: V, with the blank.
         blank: id of the blank.
         k: how many symbols to choose beside the blank; all of them if there are fewer.
+        asked: symbols to read as well, behind the k best ones; -inf and id 0 stand for those not added.
 
     Returns:
-        The k best symbols of the N positions, and the blank's score.
+        The best symbols of the N positions, and the blank's score.
 
     Raises:
         ValueError: if k is not positive.
@@ -61,17 +86,25 @@ def best_symbols(
     if k < 1:
         raise ValueError(f"the number of symbols to choose from each position must be at least 1, but is {k}")
     k = min(k, symbols - 1)
+    rows = block_rows(states, symbols)
     blocks = [
-        _best_of_block(output_layer(block), blank, k) for block in torch.split(states, block_rows(states, symbols))
+        _best_of_block(
+            output_layer(block),
+            blank,
+            k,
+            None if asked is None else asked._replace(tokens=asked.tokens[i * rows : (i + 1) * rows]),
+        )
+        for i, block in enumerate(torch.split(states, rows))
     ]
     return BestSymbols(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
 
 
-def _best_of_block(logits: Tensor, blank: int, k: int) -> BestSymbols:
+def _best_of_block(logits: Tensor, blank: int, k: int, asked: AskedSymbols | None) -> BestSymbols:
     logits = logits.float()
     blank_logits = logits[:, blank].clone()
     logits[:, blank] = float("-inf")
     best, tokens = logits.topk(k, dim=1)
+    asked_logits = None if asked is None else logits.gather(1, asked.tokens.clamp(min=0))
     first = best[:, 0]
     highest, second = torch.maximum(first, blank_logits), torch.minimum(first, blank_logits)
     logits.scatter_(1, tokens[:, :1], float("-inf"))
@@ -79,4 +112,16 @@ def _best_of_block(logits: Tensor, blank: int, k: int) -> BestSymbols:
     others = logits.sub_(highest.unsqueeze(1)).exp_().sum(dim=1) + (second - highest).exp()
     normaliser = torch.log1p(others)
     best, blank_logits = best - highest.unsqueeze(1), blank_logits - highest
-    return BestSymbols(best - normaliser.unsqueeze(1), tokens, blank_logits - normaliser)
+    found = BestSymbols(best - normaliser.unsqueeze(1), tokens, blank_logits - normaliser)
+    if asked is None or asked_logits is None:
+        return found
+    return _with_asked(found, asked, asked_logits - highest.unsqueeze(1) - normaliser.unsqueeze(1))
+
+
+def _with_asked(best: BestSymbols, asked: AskedSymbols, scores: Tensor) -> BestSymbols:
+    """Put the asked symbols, with scores N x n, behind the best ones."""
+    there = (asked.tokens.unsqueeze(2) == best.tokens.unsqueeze(1)).any(dim=2)
+    dropped = there | (asked.tokens < 0) | (scores < asked.floor)
+    scores, order = scores.masked_fill(dropped, float("-inf")).topk(min(asked.most, scores.size(1)), dim=1)
+    tokens = asked.tokens.gather(1, order).masked_fill(scores == float("-inf"), 0)
+    return BestSymbols(torch.cat([best.scores, scores], dim=1), torch.cat([best.tokens, tokens], dim=1), best[2])

@@ -6,17 +6,19 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..modules.canvas import Canvas, padding_mask
+from ..modules.canvas import Canvas
 from ..modules.collapse import compact
 from ..network.encoded import Encoded
 from ..network.nar_network import NarNetwork
 from ..network.options import SymbolTable
-from .best_symbols import best_symbols
+from .best_symbols import AskedSymbols, best_symbols
 from .ctc_beam import PrefixScorer, ctc_beam_search
+from .glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, Combined, GlossaryScorer
 from .hypotheses import Hypothesis, best_distinct, hypotheses_of
 from .options import GeneratorOptions
 from .prediction import predict
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
+from .token_scores import score_best
 
 
 class Texts(NamedTuple):
@@ -106,6 +108,7 @@ class NarGenerator:
         sample: Mapping[str, Any],
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
+        terms: GlossaryScorer | None = None,
     ) -> list[list[Hypothesis]]:
         """Translate a batch.
 
@@ -114,6 +117,7 @@ class NarGenerator:
             sample: a batch with ``net_input``.
             prefix_tokens: must be None.
             constraints: must be None.
+            terms: of a glossary, with a row for each canvas; for the search only.
 
         Returns:
             For each sentence its distinct hypotheses in fairseq's form, the best first, at most ``--nbest``:
@@ -123,16 +127,21 @@ class NarGenerator:
             there is one.
 
         Raises:
-            ValueError: if there are prefix tokens or constraints.
+            ValueError: if there are prefix tokens or constraints, or terms without a search.
         """
         if prefix_tokens is not None or constraints is not None:
             raise ValueError("--prefix-size and --constraints cannot be used with a non-autoregressive model")
+        if terms is not None and self.options.ctc_beam == 0:
+            raise ValueError("--glossary needs --ctc-beam, the search that it is part of")
         model = models[0]
         model.eval()
         source = sample["net_input"]
         encoded = model.encode(source["src_tokens"], source["src_lengths"])
         encoded, canvas = model.canvases(encoded, self.options.canvases)
-        texts = self._search(model, encoded, canvas) if self.options.ctc_beam else self._fill(model, encoded, canvas)
+        if self.options.ctc_beam:
+            texts = self._search(model, encoded, canvas, terms)
+        else:
+            texts = self._fill(model, encoded, canvas)
         return self._hypotheses(source, texts)
 
     @torch.no_grad()
@@ -198,23 +207,27 @@ class NarGenerator:
             texts.append(Texts(written, totals / written.lengths.clamp(min=1)))
         return texts
 
-    def _search(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[Texts]:
+    def _search(self, model: NarNetwork, encoded: Encoded, canvas: Canvas, terms: GlossaryScorer | None) -> list[Texts]:
         """Return the texts that a prefix beam search finds on each canvas, those of one canvas after another."""
         positions = ~canvas.padding
         states = model.decode(encoded, canvas).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
         symbols = decoder.embeddings.tokens.num_embeddings
-        best = best_symbols(decoder.output_layer, states, symbols, model.control.blank, self.options.ctc_beam_symbols)
-        on_canvas, canvas_lengths = best.on_canvas(positions), canvas.lengths.cpu().numpy()
-        found = ctc_beam_search(on_canvas, canvas_lengths, self.options.ctc_beam, self.pad, self.scorer)
-        lengths, ctc_scores, tokens, means = (
-            torch.from_numpy(part).to(states.device)
-            for part in (found.lengths.flatten(), found.ctc_scores.flatten(), found.tokens, found.means.flatten())
-        )
-        # Alignments that say the same add up, so that a token has no probability of its own: each gets its share.
-        shares, tokens = (ctc_scores / lengths.clamp(min=1)).unsqueeze(1), tokens.flatten(0, 1)
-        scores = shares.expand_as(tokens).masked_fill(padding_mask(lengths, tokens.size(1)), 0.0)
-        return [Texts(first_state(tokens, scores, lengths), means)]
+        asked, scorer = None, self.scorer
+        if terms is not None:
+            ids = torch.from_numpy(terms.symbols).to(states.device)
+            asked = AskedSymbols(ids, MOST_ADDED, DEFAULT_FLOOR).on_positions(positions)
+            scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
+        blank, read = model.control.blank, self.options.ctc_beam_symbols
+        best = best_symbols(decoder.output_layer, states, symbols, blank, read, asked).on_canvas(positions)
+        canvas_lengths = canvas.lengths.cpu().numpy()
+        found = ctc_beam_search(best, canvas_lengths, self.options.ctc_beam, self.pad, scorer)
+        # Only texts that may be returned have their tokens scored.
+        scored = 1 if self.options.nbest == 1 and self.reranker is None else self.options.ctc_beam
+        scores = score_best(best, canvas_lengths, found, scored)
+        parts = found.tokens, scores, found.lengths, found.means
+        tokens, positional, lengths, means = (torch.from_numpy(part).to(states.device).flatten(0, 1) for part in parts)
+        return [Texts(first_state(tokens, positional, lengths), means)]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
         """Choose among the texts of each sentence, once the last pass is over."""

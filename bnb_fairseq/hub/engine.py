@@ -1,5 +1,10 @@
 """Translators for what needs fairseq: checkpoints with their data-bin folder, and folders of autoregressive models."""
 
+# ruff: noqa: E402  (first of all: fairseq is there, and knows every task and model that a checkpoint may name)
+import importlib
+
+importlib.import_module("..plugin", __package__)
+
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,16 +14,18 @@ from typing import Any
 import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
+from torch import nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines.interface import Hypothesis
+from ..engines.interface import AskedTerms, Hypothesis
 from ..engines.nar import NarEngine, plain, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
-from ..folder.search import AUTOREGRESSIVE_OPTIONS
+from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
+from ..network.loading import check_weights, require_layers
 from ..network.options import AutoregressiveOptions
 from ..tasks.config import TranslationBnbConfig
 from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
@@ -49,11 +56,18 @@ class FairseqEngine:
         self.longest: int = utils.resolve_max_positions(*limits)[0]
         self._translating = threading.Lock()
 
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
+        check_beam(nbest, search)
+
     def hypotheses(  # noqa: D102
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
-        if search["beam"] < nbest:
-            raise ValueError(f"nbest must be at most beam, {search['beam']}, but is {nbest}")
+        if terms is not None:
+            raise ValueError("a glossary needs a non-autoregressive model")
         tokens = [torch.tensor(source[1:]) for source in sources]  # the data set puts [CLS] in front
         dataset = self._task.build_dataset_for_inference(tokens, list(map(len, tokens)))
         sample = dataset.collater([dataset[i] for i in range(len(tokens))])
@@ -62,6 +76,10 @@ class FairseqEngine:
             sample = utils.move_to_cuda(sample) if self._cuda else sample
             found = self._task.inference_step(generator, self._models, sample)
         return [[plain(hypothesis) for hypothesis in one[:nbest]] for one in found]
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return None: these models keep no weights of attention."""
+        return None
 
 
 _DEFAULTS = vars(GenerationConfig())
@@ -87,13 +105,14 @@ def dictionary_of(vocabulary: Vocabulary) -> BnbDictionary:
     return dictionary
 
 
-def load_checkpoint(path: Path, data: Path, device: str) -> Translator:
+def load_checkpoint(path: Path, data: Path, device: str, precision: str) -> Translator:
     """Load a checkpoint of a text-to-text task.
 
     Args:
         path: the checkpoint.
         data: data-bin folder with its dictionaries.
         device: ``cpu`` or ``cuda``.
+        precision: of matrix products of a non-autoregressive model.
 
     Returns:
         What translates, with one pass or, for an autoregressive model, beam 5.
@@ -109,7 +128,7 @@ def load_checkpoint(path: Path, data: Path, device: str) -> Translator:
     languages = str(getattr(task.cfg, "source_lang", None) or "")
     if isinstance(model, BnbTransformer):
         source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
-        return Translator(NarEngine(model, source, target), languages, str(task.cfg._name))
+        return Translator(NarEngine(model, source, target, precision), languages, str(task.cfg._name))
     return Translator(FairseqEngine(task, [model], device == "cuda"), languages, str(task.cfg._name))
 
 
@@ -127,17 +146,20 @@ def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> Fairse
     Raises:
         ValueError: if a file is damaged or does not fit another.
     """
-    if manifest.task not in TASKS:
-        raise ValueError(f"{folder}: task must be one of {', '.join(TASKS)}, but is {manifest.task!r}")
     source, target = (dictionary_of(load_vocabulary(folder / side)) for side in (SOURCE, TARGET))
     config = TranslationBnbConfig(source_lang=manifest.source_lang, target_lang=manifest.target_lang)
     task = TASKS[manifest.task](config, source, target)
-    model = Bert2Bert.of_options(AutoregressiveOptions.from_json(manifest.network), source, target)
-    weights = {name: tensor.float() for name, tensor in read_weights(folder).items()}
+    weights = read_weights(folder)
     try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{folder}: the weights do not fit the options: {' '.join(str(error).split())}") from error
+        options = AutoregressiveOptions.from_json(manifest.network)
+        require_layers(options, weights)
+        with torch.device("meta"):
+            model = Bert2Bert.of_options(options, source, target)
+        check_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, weights)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    own = {name: tensor.float() for name, tensor in weights.items()}
+    nn.Module.load_state_dict(model, own, assign=True)  # fairseq's copies into tensors that are there
     task.is_parallel = False
     model.to(device)
     model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))

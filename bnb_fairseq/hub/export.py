@@ -7,24 +7,32 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import torch
+from fairseq.dataclass.configs import GenerationConfig
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from ..checkpoints.reader import load_models
 from ..checkpoints.writing import new_folder
+from ..engines.nar import NarEngine, check_search
 from ..folder.card import write_card
-from ..folder.manifest import AUTOREGRESSIVE, LANGUAGE_MODELS, NAR, SOURCE, TARGET, WEIGHTS, Manifest
-from ..folder.search import AUTOREGRESSIVE_OPTIONS, CALIBRATION, PARALLEL_OPTIONS, check_options, write_search
+from ..folder.manifest import AUTOREGRESSIVE, LANGUAGE_MODEL, NAR, SOURCE, TARGET, TASKS, WEIGHTS, Manifest
+from ..folder.search import (
+    AUTOREGRESSIVE_OPTIONS,
+    CALIBRATION,
+    PARALLEL_OPTIONS,
+    check_beam,
+    check_values,
+    write_search,
+)
 from ..folder.vocabulary import Vocabulary
-from ..generation.ngram import BINARY, NgramScorer, ngram_words
-from ..generation.options import generator_options
+from ..generation.ngram import BINARY, COMPRESSED, NgramScorer, ngram_words
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
-from ..tasks.text_to_text import TextToTextTask
+from ..network.loading import DTYPES
+from .calibrating import calibrate
 from .engine import NO_VALIDATION, vocabulary_of
 from .graph import Graph, add_graph
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Described(NamedTuple):
@@ -49,6 +57,7 @@ def export(
     lm: Path | None = None,
     dtype: str = "float32",
     described: Described = Described(),  # noqa: B008  (immutable)
+    part: str | None = None,
     graph: Graph | None = None,
 ) -> Manifest:
     """Write a model folder, whole or not at all.
@@ -61,6 +70,7 @@ def export(
         lm: n-gram model of the search; None: there is none.
         dtype: that weights are stored in.
         described: what the card says.
+        part: of the data, to which confidence is calibrated; None: it stays as ``search`` has it.
         graph: the ONNX graph that the folder is to have; None: none.
 
     Returns:
@@ -71,22 +81,38 @@ def export(
         ValueError: if the checkpoint, the data, the language model or the options do not fit each other.
     """
     (model,), task = load_models([checkpoint], {"data": str(data), **NO_VALIDATION})
-    if not isinstance(task, TextToTextTask) or not isinstance(model, BnbTransformer | Bert2Bert):
+    if task.cfg._name not in TASKS or not isinstance(model, BnbTransformer | Bert2Bert):
         raise ValueError(
-            f"--checkpoint must be a bnb_transformer or bert2bert of a task that writes text, but {checkpoint} is a "
-            f"{type(model).__name__} of {type(task).__name__}"
+            f"--checkpoint must be a bnb_transformer or bert2bert of {' or '.join(TASKS)}, but {checkpoint} is a "
+            f"{type(model).__name__} of {task.cfg._name}"
         )
     parallel = isinstance(model, BnbTransformer)
     known = PARALLEL_OPTIONS if parallel else AUTOREGRESSIVE_OPTIONS
-    options = {name: value for name, value in search.items() if name != CALIBRATION}
-    check_options(options, known, "--search")
+    check_values(search, known, "--search")
+    options = {**known, **{name: value for name, value in search.items() if name != CALIBRATION}}
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
-    if lm is not None and not parallel:
-        raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
     if graph is not None and not parallel:
         raise ValueError(f"--onnx must not be given for an autoregressive model, but is {graph.kind}")
-    if parallel:
-        _check_search(options, lm, target)
+    if lm is not None:
+        _check_language_model(lm, model, target, options)
+    elif options.get("ctc_lm_weight"):
+        raise ValueError(f"--search: ctc_lm_weight must be 0 without --lm, but is {options['ctc_lm_weight']}")
+    try:
+        if isinstance(model, BnbTransformer):
+            check_search(model, target, 1, {**options, "ctc_lm_path": None if lm is None else str(lm)})
+        else:
+            check_beam(1, options)
+    except ValueError as error:
+        raise ValueError(f"--search: {error}") from error
+    weights = _stored(model, dtype)
+    confidence = None
+    if part is not None:
+        if not isinstance(model, BnbTransformer):
+            raise ValueError(f"--calibrate must not be given for an autoregressive model, but is {part}")
+        model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+        chosen = {**options, **({} if lm is None else {"ctc_lm_path": str(lm)})}
+        fitted = calibrate(NarEngine(model, source, target), task, part, chosen)
+        search, confidence = {**search, CALIBRATION: fitted.platt._asdict()}, fitted.report(part)
     manifest = Manifest(
         NAR if parallel else AUTOREGRESSIVE,
         str(task.cfg._name),
@@ -96,43 +122,62 @@ def export(
         described.name or output.name,
     )
     with new_folder(output) as folder:
-        weights = {name: tensor.to(DTYPES[dtype]).contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        _write_weights(weights, folder / WEIGHTS)
         for side, vocabulary in ((SOURCE, source), (TARGET, target)):
             (folder / side).mkdir()
             vocabulary.save(folder / side)
-        write_search(folder, {**known, **search})
+        write_search(folder, {**options, **search})
         if lm is not None:
-            _copy_language_model(lm, folder)
+            _compress_language_model(lm, folder / LANGUAGE_MODEL)
         if graph is not None:
-            add_graph(folder, manifest, task, model.max_positions()[0], {**known, **options}, graph)
+            add_graph(folder, manifest, task, model.max_positions()[0], options, graph)
         manifest.write(folder)
-        write_card(folder, manifest, described.licence, described.description)
+        write_card(folder, manifest, described.licence, described.description, confidence)
     return Manifest.read(output)
 
 
-def _check_search(options: Mapping[str, Any], lm: Path | None, target: Vocabulary) -> None:
-    """Check the options together, and that the language model knows the vocabulary."""
-    weight = options.get("ctc_lm_weight", 0.0)
-    if (weight != 0) != (lm is not None):
-        raise ValueError(f"--lm and ctc_lm_weight must be given together, but are {lm} and {weight}")
-    path = {} if lm is None else {"ctc_lm_path": str(lm)}
-    generator_options(SimpleNamespace(**{**PARALLEL_OPTIONS, **options, **path}))
-    if lm is not None:
-        NgramScorer(str(lm), ngram_words(target), weight)
+def _stored(model: nn.Module, dtype: str) -> dict[str, Tensor]:
+    """Return the weights in a type; a ValueError names one that has numbers too large for it."""
+    weights = {name: tensor.to(DTYPES[dtype]).contiguous() for name, tensor in model.state_dict().items()}
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"--dtype {dtype} must hold all weights, but {name} has numbers beyond it, or no numbers")
+    return weights
 
 
-def _copy_language_model(lm: Path, folder: Path) -> None:
-    """Copy KenLM's binary as it is, and compress an ARPA file; KenLM's Python package cannot write its binary."""
-    compressed, binary = LANGUAGE_MODELS
+def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # what the library makes of an OSError
+        raise OSError(str(error)) from error
+    path.chmod(mode)  # the library lets nobody else read its files
+
+
+def _check_language_model(lm: Path, model: nn.Module, target: Vocabulary, options: Mapping[str, Any]) -> None:
+    """See that the model has a search that reads it, with a weight, and that it knows the vocabulary."""
+    if not isinstance(model, BnbTransformer):
+        raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
+    if options["ctc_lm_weight"] == 0:
+        raise ValueError(f"--lm {lm} must stand beside --search with a ctc_lm_weight that is not 0")
+    with lm.open("rb") as file:
+        if file.read(len(BINARY)) == BINARY:
+            raise ValueError(f"--lm must be an ARPA file, which KenLM checks when it reads it, but {lm} is binary")
+    try:
+        NgramScorer(str(lm), ngram_words(target), options["ctc_lm_weight"])
+    except ValueError as error:
+        raise ValueError(f"--lm {lm}: {error}") from error
+
+
+def _compress_language_model(lm: Path, output: Path) -> None:
+    """Write an ARPA file, perhaps a compressed one, with gzip; the same text gives the same file."""
     with lm.open("rb") as file:
         begin = file.read(len(BINARY))
-        if begin == BINARY:
-            shutil.copyfile(lm, folder / binary)
-            return
-        file.seek(0)
-        if begin.startswith(b"\x1f\x8b"):
-            shutil.copyfile(lm, folder / compressed)
-            return
-        with (folder / compressed).open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
-            shutil.copyfileobj(file, packed)
+    opener = next((opener for magic, opener in COMPRESSED.items() if begin.startswith(magic)), None)
+    with (
+        lm.open("rb") if opener is None else opener(lm) as text,
+        output.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(text, packed)

@@ -10,7 +10,7 @@ import sacrebleu
 from ..engines.interface import Engine
 from ..engines.nar import NarEngine, read_weights
 from ..engines.onnx import OnnxEngine
-from ..folder.manifest import LANGUAGE_MODELS, WEIGHTS, Manifest
+from ..folder.manifest import LANGUAGE_MODEL, WEIGHTS, Manifest
 from ..folder.search import PARALLEL_OPTIONS
 from ..graph.writing import write_graph
 from ..network.options import NetworkOptions
@@ -83,7 +83,7 @@ def add_graph(
     write_graph(path, options, engine.source, engine.target, read_weights(folder), longest, graph.kind)
     searches = {"one pass": PARALLEL_OPTIONS}
     if search != PARALLEL_OPTIONS:
-        lm = next((str(folder / name) for name in LANGUAGE_MODELS if (folder / name).is_file()), None)
+        lm = str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL).is_file() else None
         searches["the folder's search"] = {**search, "ctc_lm_path": lm}
     other = OnnxEngine(path, engine.source, engine.target)
     rows = {name: compare(engine, other, pairs, values) for name, values in searches.items()}

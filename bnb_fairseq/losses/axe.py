@@ -1,4 +1,4 @@
-"""Aligned Cross Entropy (Ghazvininejad et al. 2020): the cost of the best monotonic alignment."""
+"""Aligned Cross Entropy (Ghazvininejad et al. 2020): the cost of the cheapest monotonic alignment."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ IMPOSSIBLE = 1e6
 
 
 class Alignment(NamedTuple):
-    """The best alignment of each sentence, as weights of log-probabilities.
+    """The cheapest alignment of each sentence, as weights of log-probabilities.
 
     Attributes:
         places: B x T, the prediction that each target token reads, counted from 0; 0 at padding.
         token_weights: B x T, 1 where the token is aligned, the penalty where it is skipped, 0 at padding.
-        blank_weights: B x A, weight of the blank: 0 where the prediction is aligned and at padding.
+        blank_weights: B x A, 0 where the prediction is aligned and at padding, else the weight of its blank.
     """
 
     places: Tensor
@@ -29,31 +29,28 @@ class Alignment(NamedTuple):
 def axe_loss(
     scores: Tensor, blank_scores: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, skip_target: float
 ) -> Tensor:
-    """Compute the cost of the best monotonic alignment of predictions and target tokens.
+    """Cost of the cheapest monotonic alignment of predictions and target tokens.
 
     With d = ``skip_target``, the cost A(i, j) of i target tokens and j predictions is the least of (Ghazvininejad et
     al. 2020, Algorithm 1)
 
     - align: A(i-1, j-1) - log p_j(y_i)
     - skip a prediction: A(i, j-1) - log p_j(blank)
-    - skip a target token: A(i-1, j) - d log p_j(y_i); before the first prediction, p_1 is read
+    - skip a target token: A(i-1, j) - d log p_j(y_i); before the first prediction, it reads p_1
 
-    Unlike in the paper, a prediction that is skipped before the first target token costs d times as much,
-    A(0, j) = A(0, j-1) - d log p_j(blank). That is what the original BERT-NAR-BERT computes; with d = 1 it makes no
-    difference.
-
-    The gradient goes through the log-probabilities that the best alignment reads; of several best ones, through one.
+    Unlike the paper, but like the original BERT-NAR-BERT, predictions skipped before the first target token are also
+    scaled by d: A(0, j) = A(0, j-1) - d log p_j(blank). The gradient follows one cheapest alignment.
 
     Args:
-        scores: B x A x T, log p_j(y_i) at [j, i], float32 or float64; what lies beyond the lengths has no effect.
+        scores: B x A x T, log p_j(y_i) at [j, i], float32 or float64; values beyond the lengths are ignored.
         blank_scores: B x A, log p_j(blank), dtype of ``scores``.
         canvas_lengths: B, numbers of predictions.
         target_lengths: B, numbers of target tokens.
         skip_target: d, at least 0.
 
     Returns:
-        B, nats, dtype of ``scores``; infinite where every alignment has probability 0, and where there is a target
-        token but no prediction; nan where a prediction is nan.
+        B, nats, dtype of ``scores``; infinite if every alignment has probability 0, or if there are target tokens but
+        no predictions; nan if a prediction is nan.
     """
     if scores.size(1) == 0:
         scores, blank_scores = F.pad(scores, (0, 0, 0, 1)), F.pad(blank_scores, (0, 1))
@@ -66,7 +63,7 @@ def axe_loss(
 
 
 def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
-    """Add up the values whose weight is not 0, be the others infinite or nan."""
+    """Row sums of weights x values; a weight of 0 also hides infinity and nan."""
     return torch.where(weights > 0, weights * values, 0).sum(dim=1)
 
 
@@ -74,18 +71,7 @@ def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
 def best_alignment(
     scores: Tensor, blank_scores: Tensor, canvas_lengths: Tensor, target_lengths: Tensor, skip_target: float
 ) -> Alignment:
-    """Find the alignment of least cost; ``axe_loss`` says what an alignment costs.
-
-    Args:
-        scores: B x A x T, A at least 1.
-        blank_scores: B x A.
-        canvas_lengths: B.
-        target_lengths: B.
-        skip_target: d, at least 0.
-
-    Returns:
-        The alignment; weights in the dtype of ``scores``.
-    """
+    """The alignment of least cost; for the arguments see ``axe_loss``, here with A of at least 1."""
     batch, canvas, longest = scores.shape
     beyond_canvas, beyond_target = padding_mask(canvas_lengths, canvas), padding_mask(target_lengths, longest)
     # Rows and columns beyond the lengths are filled, too, but no path leads back from there.
@@ -102,12 +88,12 @@ def best_alignment(
 
 
 def _costs(scores: Tensor) -> Tensor:
-    """Negate log-probabilities, in float64: sums are subtracted from each other; whatever is not finite is large."""
+    """Negated log-probabilities in float64, because they are subtracted; infinity and nan become large numbers."""
     return scores.double().neg().nan_to_num(IMPOSSIBLE, IMPOSSIBLE, -IMPOSSIBLE)
 
 
 def _fill_rows(blank_costs: Tensor, token_costs: Tensor, skip_target: float) -> Tensor:
-    """Fill the table of costs, a row at once for all sentences and columns.
+    """Fill the table of costs, one row at a time for all sentences and columns.
 
     With C(j) the sum of the first j blank costs, D(i, j) = A(i, j) - C(j) is the least, over all k <= j, of
     D(i-1, k-1) - log p_k(y_i) + log p_k(blank) and D(i-1, k) - d log p_k(y_i): row i is entered in column k and left
@@ -135,15 +121,9 @@ def _fill_rows(blank_costs: Tensor, token_costs: Tensor, skip_target: float) -> 
 
 
 def _walk_back(before: Tensor, canvas_lengths: Tensor, beyond_target: Tensor) -> Tensor:
-    """Follow the best alignment from each sentence's last cell to the row of no target token.
+    """Columns in which the best alignment leaves each row, from row 0 on: B x T+1.
 
-    Args:
-        before: T x B x A+1, for row i left in column j: the column in which row i-1 was left.
-        canvas_lengths: B.
-        beyond_target: B x T, True at rows that the sentence does not have.
-
-    Returns:
-        B x T+1, the columns in which the rows are left, from row 0 on.
+    ``before``, T x B x A+1, holds for row i left in column j the column in which row i-1 was left.
     """
     columns = torch.arange(before.size(2), device=before.device)
     before = torch.where(beyond_target.t().unsqueeze(2), columns, before)

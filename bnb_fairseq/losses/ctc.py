@@ -17,7 +17,7 @@ class CtcLoss(NamedTuple):
     """CTC loss of a batch.
 
     Attributes:
-        nll: B, negative log-probability of each target, summed over all its alignments; 0 where it does not fit.
+        nll: B, -log p(target), p summed over all alignments; 0 where the target does not fit.
         fits: B, True where the canvas has room for the target.
     """
 
@@ -26,15 +26,7 @@ class CtcLoss(NamedTuple):
 
 
 def needed_positions(targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Count the canvas positions that a target needs: its length, and a blank between equal neighbours.
-
-    Args:
-        targets: B x T, right-padded ids.
-        target_lengths: B.
-
-    Returns:
-        B.
-    """
+    """Canvas positions that each target needs, B: its length, and a blank between equal neighbours."""
     if targets.size(1) < 2:
         return target_lengths
     repeats = (targets[:, 1:] == targets[:, :-1]).cumsum(dim=1)
@@ -44,28 +36,18 @@ def needed_positions(targets: Tensor, target_lengths: Tensor) -> Tensor:
 
 
 def words_to_score(targets: Tensor, blank: int) -> Tensor:
-    """List the words whose log-probabilities ``ctc_loss`` reads.
-
-    Args:
-        targets: B x T, right-padded ids.
-        blank: id of the blank.
-
-    Returns:
-        B x (1 + T): the blank, then the target.
-    """
+    """Words whose log-probabilities ``ctc_loss`` reads, B x (1 + T): the blank, then the target."""
     return F.pad(targets, (1, 0), value=blank)
 
 
 def ctc_loss(scores: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor) -> CtcLoss:
     """Compute -log p(target), p summed over all alignments that collapse to it.
 
-    It reads the log-probabilities of a sentence's own words alone: the rest of the vocabulary has no part in it.
-
     Args:
         scores: A x B x (1 + T), float32 or float64, log-probabilities of ``words_to_score``.
         targets: B x T, right-padded ids without blanks.
-        canvas_lengths: B, true canvas lengths.
-        target_lengths: B, true target lengths.
+        canvas_lengths: B.
+        target_lengths: B.
 
     Returns:
         The loss of each sentence, inf with gradient 0 where the target fits but has probability 0, and whether it fits.
@@ -78,10 +60,9 @@ def ctc_loss(scores: Tensor, targets: Tensor, canvas_lengths: Tensor, target_len
 
 
 class _Ctc(torch.autograd.Function):
-    """torch's CTC with its true gradient.
+    """torch's CTC with its true gradient over log p_v, -q_v, where q_v is the word's posterior at the position.
 
-    torch returns p_v - q_v where the gradient over log p_v is -q_v, the posterior of the word at the position: it takes
-    for granted that a log-softmax over the same words lies behind, where the two do the same.
+    torch returns p_v - q_v: it assumes a log-softmax over the same words in front, under which the two agree.
     """
 
     @staticmethod
@@ -110,20 +91,12 @@ class _Ctc(torch.autograd.Function):
 
 
 def uniform_divergence(mean_log_probs: Tensor, symbols: int) -> Tensor:
-    """Compute KL(uniform || p) of each position: the label smoothing of the original model under CTC.
-
-    Args:
-        mean_log_probs: any shape, mean of log p over the vocabulary.
-        symbols: V, size of the vocabulary.
-
-    Returns:
-        The same shape, nats; 0 where p is uniform.
-    """
+    """KL(uniform || p), nats, from the mean of log p over V ``symbols``: the original's label smoothing under CTC."""
     return -math.log(symbols) - mean_log_probs
 
 
 def known_scores(tokens: Tensor, words: Tensor) -> Tensor:
-    """Make scores for positions whose token is known: log 1 for it, and for all others almost log 0.
+    """Scores of positions whose token is known: 0 for it, almost log 0 for all others.
 
     Args:
         tokens: B x A ids.

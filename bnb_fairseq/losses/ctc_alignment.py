@@ -1,4 +1,4 @@
-"""The most probable alignment of a target with a canvas, under CTC."""
+"""The most probable CTC alignment of a target with a canvas."""
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,15 @@ IMPOSSIBLE = float("-inf")
 
 @torch.no_grad()
 def best_alignment(scores: Tensor, targets: Tensor, canvas_lengths: Tensor, target_lengths: Tensor) -> Tensor:
-    """Find it with the Viterbi algorithm over CTC's states: blank, y_1, blank, y_2, ..., blank (Graves et al. 2006).
+    """Viterbi search over CTC's states blank, y_1, blank, y_2, ..., blank (Graves et al. 2006), for a batch at once.
 
-    A state is reached from itself, from the one before, or, between different tokens, from the one before that. All
-    sentences and states take a step at once.
+    A state is reached from itself, from the one before, or, between different tokens, from the one before that.
 
     Args:
-        scores: A x B x (1 + T), log-probabilities of ``words_to_score``, float32 or float64; logits serve as well,
-            since what all words of a position share changes no order.
+        scores: A x B x (1 + T), log-probabilities of ``words_to_score``, or logits; float32 or float64.
         targets: B x T, right-padded ids without blanks.
-        canvas_lengths: B, true canvas lengths.
-        target_lengths: B, true target lengths.
+        canvas_lengths: B.
+        target_lengths: B.
 
     Returns:
         B x A, the column of ``scores`` that each position stands for: 0 the blank, i target token i; 0 beyond the

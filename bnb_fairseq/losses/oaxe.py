@@ -13,13 +13,12 @@ IMPOSSIBLE = -1e6
 
 
 class AssignmentProblem:
-    """The search for the best assignment, begun on the device and solved on the CPU.
+    """Search for the best assignment, started on the device and solved on the CPU.
 
-    The scores are on their way to the CPU when the constructor returns. What the caller queues on a GPU before it asks
-    for the loss runs while the CPU waits for them and searches.
+    The constructor only starts the copy to the CPU. Work that the caller then queues on a GPU runs during the search.
 
     Args:
-        scores: B x T x T, log p_j(y_i) at [j, i], float32 or float64; what lies beyond the lengths has no effect.
+        scores: B x T x T, log p_j(y_i) at [j, i], float32 or float64; values beyond the lengths are ignored.
         lengths: B, numbers of predictions and of target tokens.
     """
 
@@ -31,11 +30,7 @@ class AssignmentProblem:
         self._copied = torch.cuda.current_stream(scores.device).record_event() if scores.is_cuda else None
 
     def solve(self) -> Tensor:
-        """Find the assignment of the largest probability with the Hungarian algorithm.
-
-        Returns:
-            B x T, the target token that each prediction is assigned to; 0 at padding; on the device of the scores.
-        """
+        """Token assigned to each prediction by the Hungarian algorithm: B x T, 0 at padding, on the scores' device."""
         if self._copied is not None:
             self._copied.synchronize()
         scores, lengths = self._copies
@@ -46,11 +41,11 @@ class AssignmentProblem:
         return assigned.to(self.scores.device, non_blocking=True)
 
     def loss(self, margin: float) -> tuple[Tensor, Tensor]:
-        """Compute the cross-entropy of the best assignment without its improbable tokens.
+        """Cross-entropy of the best assignment.
 
         Args:
-            margin: tokens are dropped whose probability, where they are assigned, is not above it; 0 keeps all. It is
-                the pi of Du et al. (2021), who train with 0.15.
+            margin: drop tokens whose assigned probability is not above it (the pi of Du et al. 2021, who use 0.15); 0
+                keeps all.
 
         Returns:
             Loss, B, nats, dtype of the scores; nan where a prediction is nan. Number of tokens kept, B.

@@ -1,18 +1,18 @@
-"""Positions chosen from the sentences of a batch: from the batch to a flat list of them, and back."""
+"""Chosen positions of a batch as a flat list, and back."""
 
 import torch
 from torch import Tensor
 
 
 class Packing:
-    """N positions, in row-major order; a sentence may have any number of them.
+    """N chosen positions in row-major order, any number of them in each sentence.
 
     Args:
         positions: B x L, True at chosen positions.
 
     Attributes:
         counts: B, chosen positions of each sentence.
-        longest: P, the largest of them.
+        longest: P, the largest count.
     """
 
     def __init__(self, positions: Tensor) -> None:
@@ -23,26 +23,26 @@ class Packing:
         self.longest = int(self.counts.max()) if len(self.counts) else 0
 
     def chosen(self, values: Tensor) -> Tensor:
-        """Take what stands at the positions: B x L -> N."""
+        """Values at the positions: B x L -> N."""
         return values[self._rows, self._columns]
 
     def repeated(self, values: Tensor) -> Tensor:
-        """Repeat what a sentence has for each of its positions: B x ... -> N x ..."""
+        """Values of a sentence, repeated for each of its positions: B x ... -> N x ..."""
         return values[self._rows]
 
     def packed(self, values: Tensor) -> Tensor:
-        """Move what the positions have to the left of their sentence's row, 0 behind: N x ... -> B x P x ..."""
+        """Values of the positions, moved to the left of their sentence's row, then 0: N x ... -> B x P x ..."""
         rows = values.new_zeros(len(self.counts), self.longest, *values.shape[1:])
         return rows.index_put((self._rows, self._places), values)
 
     def totals(self, values: Tensor) -> Tensor:
-        """Add up what a sentence's positions have: N -> B."""
+        """Sum over each sentence's positions: N -> B."""
         return values.new_zeros(len(self.counts)).index_add(0, self._rows, values)
 
     def placed(self, values: Tensor, others: Tensor) -> Tensor:
-        """Put what the positions have to their places: N x ..., and what all others have, B x L x ... -> B x L x ..."""
+        """Values at their places, N x ..., among others at the rest, B x L x ...: B x L x ..."""
         return others.index_put((self._rows, self._columns), values)
 
     def means(self, values: Tensor) -> Tensor:
-        """Average what a sentence's positions have, 0 where it has none: N -> B."""
+        """Mean over each sentence's positions, 0 if it has none: N -> B."""
         return self.totals(values) / self.counts.clamp(min=1)

@@ -1,4 +1,4 @@
-"""What token losses read: log-probabilities of a few words at each position."""
+"""Log-probabilities of a few words at each position, as token losses read them."""
 
 from typing import Any, NamedTuple
 
@@ -12,30 +12,24 @@ from ..modules.lazy_logits import LazyLogits
 
 
 class ChosenLogProbs(NamedTuple):
-    """Log-probabilities of some words and the average over all words.
-
-    Attributes:
-        chosen: N x K, log-probabilities of the words asked for.
-        mean: N, mean of the log-probabilities of all words; what label smoothing reads.
-    """
+    """Log-probabilities of some words, N x K, and the mean over all words, N, which label smoothing reads."""
 
     chosen: Tensor
     mean: Tensor
 
 
 def chosen_log_probs(logits: LazyLogits | Tensor, ids: Tensor) -> ChosenLogProbs:
-    """Compute the log-probabilities of a few words, and the mean over all words.
+    """Log-probabilities of a few words, and the mean over all words.
 
-    The same as ``log_softmax`` followed by ``gather`` and ``mean``, without a tensor of N x V: the logits of one block
-    of positions exist at a time. They are computed once more for the gradient, but for the last few blocks, which are
-    kept.
+    Equals ``log_softmax`` followed by ``gather`` and ``mean``, but never holds N x V: it computes the logits block by
+    block, and for the gradient once more, except for the last few blocks, which it keeps.
 
     Args:
         logits: N x V, any floating type.
-        ids: N x K, words; one may be asked for several times.
+        ids: N x K words, which may repeat.
 
     Returns:
-        The log-probabilities in float32, or in float64 where ``logits`` are.
+        The log-probabilities in float32, or in float64 if ``logits`` are.
     """
     if isinstance(logits, Tensor):
         logits = LazyLogits(logits)
@@ -45,12 +39,7 @@ def chosen_log_probs(logits: LazyLogits | Tensor, ids: Tensor) -> ChosenLogProbs
 
 
 class BestAndChosen(NamedTuple):
-    """The best word of each position and the logits of some words.
-
-    Attributes:
-        best: N ids.
-        chosen: N x K, float32 or float64.
-    """
+    """The best word of each position, N ids, and the logits of some words, N x K in float32 or float64."""
 
     best: Tensor
     chosen: Tensor
@@ -58,15 +47,7 @@ class BestAndChosen(NamedTuple):
 
 @torch.no_grad()
 def best_and_chosen(logits: LazyLogits, ids: Tensor) -> BestAndChosen:
-    """Find the best word of every position and look up some words, block by block.
-
-    Args:
-        logits: N x V.
-        ids: N x K words.
-
-    Returns:
-        Both, without gradients.
-    """
+    """The best word of each position and the logits of ``ids``, N x K, block by block and without gradients."""
     best, chosen = ids.new_empty(len(ids)), ids.new_empty(ids.shape, dtype=_wide(logits.dtype))
     for rows in logits.blocks():
         block = logits._replace(states=logits.states[rows]).whole()

@@ -1,1 +1,1 @@
-"""What texts are judged by, in training and in scripts alike."""
+"""Metrics of texts, for training and evaluation."""

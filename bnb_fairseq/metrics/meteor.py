@@ -1,4 +1,4 @@
-"""METEOR as NLTK computes it: words are matched as they are, by their stems, and by WordNet's synonyms."""
+"""METEOR as NLTK computes it: words match as they are, by their stems, or as synonyms in WordNet."""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .words import split_words
+from .sentence_metric import split_words
 
 logger = logging.getLogger(__name__)
 
@@ -17,23 +17,18 @@ MISSING = "METEOR is left out: NLTK does not find WordNet ({reason}). To install
 
 
 class WordNetMissingError(LookupError):
-    """WordNet is not installed, or not whole; the message says what to do."""
+    """WordNet is missing or incomplete; the message says how to install it."""
 
 
 class Meteor:
-    """Computes METEOR of texts, each against one reference, by NLTK's defaults: the formula of Banerjee and Lavie 2005.
+    """METEOR of texts, each against one reference, with NLTK's defaults: the formula of Banerjee and Lavie 2005.
 
     With precision P and recall R of matched words, the score is 10 P R / (R + 9 P) times 1 - 0.5 (chunks / matches)^3,
     where a chunk is a run of matches in the same order on both sides.
 
-    Figures are comparable with others from ``nltk.translate.meteor_score`` over the same words (lower case, no
-    punctuation), the mean over the sentences. They are not comparable with the Java program METEOR 1.5, by which papers
-    on question generation are usually scored: it has other parameters, function words that count less, and paraphrases.
-    NLTK looks synonyms up by the stems of words that have found no other match, so it misses those of words that are
-    not their own stem.
-
-    Attributes:
-        names: ``meteor``.
+    Scores are comparable with the mean of ``nltk.translate.meteor_score`` over the same words (lower case, no
+    punctuation). They are not comparable with the Java program METEOR 1.5, common in papers on question generation,
+    which has other parameters, weighs function words less, and knows paraphrases.
 
     Raises:
         ImportError: if NLTK is not installed.
@@ -51,32 +46,20 @@ class Meteor:
         self._wordnet = _load_wordnet()
 
     def scores(self, hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
-        """Score texts one by one.
-
-        Args:
-            hypotheses: N texts.
-            references: N texts.
-
-        Returns:
-            N x 1, percent; 0 where either text has no word.
-        """
+        """See ``SentenceMetric``; N x 1, 0 where either text has no word."""
         pairs = zip(hypotheses, references, strict=True)
         found = [self._score(split_words(right), split_words(text), wordnet=self._wordnet) for text, right in pairs]
         return 100 * np.array(found, dtype=np.float64).reshape(-1, 1)
 
     @property
     def signature(self) -> str:
-        """What the figures depend on, in the manner of sacrebleu's signatures."""
+        """See ``SentenceMetric``."""
         numbers = f"wordnet-{self._wordnet.get_version()}|version:nltk-{version('nltk')}"
         return f"nrefs:1|alpha:0.9|beta:3|gamma:0.5|stem:porter|tok:unicode-words|synonyms:{numbers}"
 
 
 def load_meteor() -> Meteor | None:
-    """Load METEOR; where WordNet is missing, warn instead.
-
-    Returns:
-        METEOR, or None.
-    """
+    """METEOR; None, with a warning, if WordNet is missing."""
     try:
         return Meteor()
     except WordNetMissingError as error:
@@ -85,7 +68,7 @@ def load_meteor() -> Meteor | None:
 
 
 def _load_wordnet() -> Any:
-    """Load the WordNet that NLTK's own name for it stands for; NLTK would load it at the first word."""
+    """WordNet, loaded at once and in full; NLTK would load it at the first word."""
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
     from nltk.corpus.util import LazyCorpusLoader
 
@@ -96,5 +79,5 @@ def _load_wordnet() -> Any:
     except LookupError as error:
         raise WordNetMissingError(MISSING.format(reason="corpora/wordnet in its data folders")) from error
     except OSError as error:
-        raise WordNetMissingError(MISSING.format(reason=f"it is not whole: {error}")) from error
+        raise WordNetMissingError(MISSING.format(reason=f"incomplete: {error}")) from error
     return wordnet

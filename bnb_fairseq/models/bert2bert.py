@@ -8,7 +8,7 @@ from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, register_
 from ..data.dictionary import BnbDictionary
 from ..modules.layers import LayerSizes
 from ..network.bert_encoder import BertEncoder
-from ..network.options import AutoregressiveOptions
+from ..network.options import AutoregressiveOptions, require_sizes
 from ..problems import Problems
 from .causal_decoder import CausalDecoder
 from .config import (
@@ -18,10 +18,9 @@ from .config import (
     TINY,
     BertSeq2SeqConfig,
     architecture,
+    autoregressive_options,
     complete_sizes,
-    layer_sizes,
     require_freezable,
-    require_sizes,
 )
 from .fairseq_layers import encoder_layers
 from .freezing import freeze
@@ -91,17 +90,10 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
         require_own_task("bert2bert", task, (task.source_dictionary, task.target_dictionary))
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
-        problems = Problems("bert2bert")
-        require_sizes(cfg, problems)
+        options, problems = autoregressive_options(cfg), Problems("bert2bert")
+        require_sizes(options, problems)
         require_freezable(cfg, problems)
         problems.raise_if_any()
-        options = AutoregressiveOptions(
-            layer_sizes(cfg, "encoder"),
-            layer_sizes(cfg, "decoder"),
-            int(cfg.encoder_positions or 0),
-            int(cfg.decoder_positions or 0),
-            bool(cfg.untie_output),
-        )
         model = cls.of_options(options, task.source_dictionary, task.target_dictionary)
         freeze(model, cfg.freeze)
         return model

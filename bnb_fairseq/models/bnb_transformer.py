@@ -35,6 +35,10 @@ class BnbTransformer(NarNetwork, FromPretrained):
         ValueError: if options contradict each other.
     """
 
+    # fairseq's, which have no types
+    prepare_for_inference_: Any
+    upgrade_state_dict: Any
+
     def __init__(
         self, cfg: BnbTransformerConfig, source_dictionary: BnbDictionary, target_dictionary: BnbDictionary
     ) -> None:

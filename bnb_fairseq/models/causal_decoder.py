@@ -43,6 +43,13 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         tied: off, the output layer has a matrix of its own.
     """
 
+    # fairseq's, which have no types
+    init_incremental_state: Any
+    get_incremental_state: Any
+    set_incremental_state: Any
+    get_normalized_probs: Any
+    reorder_incremental_state_scripting: Any
+
     def __init__(
         self, dictionary: BnbDictionary, sizes: LayerSizes, encoder_dim: int, positions: int, tied: bool = True
     ) -> None:

@@ -6,13 +6,13 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..modules.layers import LayerSizes
-from ..network.options import NetworkOptions
+from ..network.options import CHOICES, AutoregressiveOptions, NetworkOptions, require_network
 from ..problems import Problems
 from .freezing import PARTS, split_parts
 
-LENGTH_CONTROL_CHOICES = ChoiceEnum(["ctc", "length"])
-CTC_CANVAS_CHOICES = ChoiceEnum(["mask", "repeat"])
-CTC_BLANK_CHOICES = ChoiceEnum(["new", "pad", "mask"])
+LENGTH_CONTROL_CHOICES = ChoiceEnum(list(CHOICES["length_control"]))
+CTC_CANVAS_CHOICES = ChoiceEnum(list(CHOICES["ctc_canvas"]))
+CTC_BLANK_CHOICES = ChoiceEnum(list(CHOICES["ctc_blank"]))
 LATENT_CHOICES = ChoiceEnum(["deterministic", "vae"])
 CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
 
@@ -26,7 +26,7 @@ TINY: Sizes = {"layers": 2, "embed_dim": 128, "ffn_embed_dim": 512, "attention_h
 def _size(side: str, what: str) -> Any:
     return field(
         default=None,
-        metadata={"help": f"{side} {what} (default: the BERT's, else the architecture's; beside a BERT no other)"},
+        metadata={"help": f"{side} {what} (default: the BERT's, which fixes it, else the architecture's)"},
     )
 
 
@@ -39,50 +39,57 @@ class BertSeq2SeqConfig(FairseqDataclass):
 
     bert_encoder: Optional[str] = field(
         default=None,
-        metadata={"help": "BERT that the encoder starts from: HuggingFace name or directory (default: random start)"},
+        metadata={
+            "help": "HuggingFace name or directory of the BERT that the encoder starts from (default: random start)"
+        },
     )
     bert_decoder: Optional[str] = field(
-        default=None, metadata={"help": "BERT that the decoder starts from (default: that of --bert-encoder)"}
+        default=None, metadata={"help": "BERT that the decoder starts from (default: --bert-encoder)"}
     )
     pretrained_checkpoint: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint of bnb_transformer or bert2bert to start from in place of BERTs; unlike with "
-            "--finetune-from-model its dictionaries may be others, embeddings are matched by text"
+            "help": "checkpoint of bnb_transformer or bert2bert to start from instead of BERTs; unlike "
+            "--finetune-from-model it may have other dictionaries: embeddings are matched by text"
         },
     )
     encoder_layers: Optional[int] = field(
-        default=None, metadata={"help": "encoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+        default=None,
+        metadata={
+            "help": "encoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+        },
     )
     encoder_embed_dim: Optional[int] = _size("encoder", "width")
     encoder_ffn_embed_dim: Optional[int] = _size("encoder", "feed-forward width")
     encoder_attention_heads: Optional[int] = _size("encoder", "attention heads")
     encoder_positions: Optional[int] = _size("encoder", "positions, the longest source in tokens")
     decoder_layers: Optional[int] = field(
-        default=None, metadata={"help": "decoder layers; fewer than the BERT has: evenly spaced ones are taken"}
+        default=None,
+        metadata={
+            "help": "decoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+        },
     )
     decoder_embed_dim: Optional[int] = _size("decoder", "width")
     decoder_ffn_embed_dim: Optional[int] = _size("decoder", "feed-forward width")
     decoder_attention_heads: Optional[int] = _size("decoder", "attention heads")
     decoder_positions: Optional[int] = _size("decoder", "positions, the longest canvas or output")
-    layer_norm_eps: float = field(
-        default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT brings its own)"}
-    )
+    layer_norm_eps: float = field(default=1e-12, metadata={"help": "epsilon of every LayerNorm (a BERT sets its own)"})
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
-        default="random", metadata={"help": "cross-attention starts random, or from the decoder BERT's self-attention"}
+        default="random",
+        metadata={"help": "start of cross-attention: random, or a copy of the decoder BERT's self-attention"},
     )
     freeze: Optional[str] = field(
         default=None,
         metadata={
-            "help": f"parts that stay as the BERTs have them, separated by commas: {', '.join(PARTS)}; the decoder's "
-            "embeddings are its output layer too, unless --untie-output (default: everything is trained)"
+            "help": f"parts not to train, separated by commas: {', '.join(PARTS)}; the decoder's embeddings are also "
+            "its output layer, unless --untie-output (default: train everything)"
         },
     )
     untie_output: bool = field(
         default=False,
-        metadata={"help": "the output layer is a matrix of its own, which starts as a copy of the token embeddings"},
+        metadata={"help": "give the output layer its own matrix, which starts as a copy of the token embeddings"},
     )
 
 
@@ -91,7 +98,7 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     """Options of the non-autoregressive model."""
 
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
-        default="ctc", metadata={"help": "who decides the output length: CTC, or a length classifier"}
+        default="ctc", metadata={"help": "control of the output length: CTC, or a length classifier"}
     )
     ctc_upsample: float = field(
         default=2.0,
@@ -100,42 +107,44 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
         },
     )
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
-        default="mask", metadata={"help": "CTC: what fills the added positions, [MASK] embeddings or the latent again"}
+        default="mask",
+        metadata={"help": "CTC: content of the added canvas positions: [MASK] embeddings, or the latent repeated"},
     )
     ctc_canvas_length: int = field(
         default=0,
         metadata={
-            "help": "CTC: N > 0 gives every sentence a canvas of N positions, its source padded to N, as in the "
-            "original model; --ctc-upsample and --ctc-canvas then stay as they are (0: the canvas follows the source)"
+            "help": "CTC: canvas positions of every sentence, whose source is padded to as many, as in the original; "
+            "without --ctc-upsample and --ctc-canvas (0: the canvas follows the source)"
         },
     )
     ctc_blank: CTC_BLANK_CHOICES = field(  # type: ignore[valid-type]
-        default="new", metadata={"help": "CTC: the blank, a symbol of its own after the vocabulary, [PAD] or [MASK]"}
+        default="new", metadata={"help": "CTC: the blank: a new symbol after the vocabulary, [PAD], or [MASK]"}
     )
     length_range: int = field(
-        default=128, metadata={"help": "length classifier: classes for target minus source length, from -N to N"}
+        default=128,
+        metadata={"help": "length classifier: largest difference N of target and source length; classes are -N to N"},
     )
     latent_size: int = field(
         default=0,
-        metadata={"help": "width of the latent vector of a token (the paper: 8); 0: none, the encoder state itself"},
+        metadata={"help": "width of a token's latent vector (the paper: 8; 0: no latent, the encoder state itself)"},
     )
     latent: LATENT_CHOICES = field(  # type: ignore[valid-type]
-        default="deterministic", metadata={"help": "the latent is a linear map, or a variational autoencoder's"}
+        default="deterministic", metadata={"help": "kind of latent: a linear map, or a variational autoencoder"}
     )
     latent_dropout: float = field(
-        default=0.0, metadata={"help": "dropout on the latent and on the states that cross-attention reads"}
+        default=0.0, metadata={"help": "dropout probability of the latent and of the states that cross-attention reads"}
     )
     canvas_tokens: bool = field(
         default=False,
-        metadata={"help": "the decoder also reads the tokens predicted so far, and is trained to refine them"},
+        metadata={"help": "let the decoder read the tokens predicted so far, and train it to refine them"},
     )
 
 
 def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
-    """Fill in the sizes of one side that were left open.
+    """Fill in the open sizes of one side, in place.
 
     Args:
-        cfg: the options, changed in place.
+        cfg: the options.
         side: ``encoder`` or ``decoder``.
         defaults: sizes to fall back on, keys ``SIZE_FIELDS``.
     """
@@ -145,15 +154,7 @@ def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
 
 
 def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
-    """Collect the sizes of one side's layers.
-
-    Args:
-        cfg: options with every size set.
-        side: ``encoder`` or ``decoder``.
-
-    Returns:
-        Plain values for the modules.
-    """
+    """Sizes of the layers of ``encoder`` or ``decoder``, as plain values; ``cfg`` must have every size set."""
     return LayerSizes(
         layers=getattr(cfg, f"{side}_layers"),
         embed_dim=getattr(cfg, f"{side}_embed_dim"),
@@ -186,8 +187,32 @@ def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
     )
 
 
+def autoregressive_options(cfg: BertSeq2SeqConfig) -> AutoregressiveOptions:
+    """Collect what every network has, of options with every size set."""
+    return AutoregressiveOptions(
+        encoder=layer_sizes(cfg, "encoder"),
+        decoder=layer_sizes(cfg, "decoder"),
+        encoder_positions=int(cfg.encoder_positions or 0),
+        decoder_positions=int(cfg.decoder_positions or 0),
+        untie_output=bool(cfg.untie_output),
+    )
+
+
+def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, Any]:
+    """Return the options of a model that has such a network, by the names of their fields."""
+    values = network.to_json()
+    encoder = values["encoder"]  # whose dropouts and epsilon are the decoder's, too
+    for side in ("encoder", "decoder"):
+        sizes = values.pop(side)
+        values |= {f"{side}_{name}": sizes[name] for name in SIZE_FIELDS if name != "positions"}
+    values |= {name: encoder[name] for name in ("dropout", "attention_dropout", "layer_norm_eps")}
+    if "vae" in values:
+        values["latent"] = "vae" if values.pop("vae") else "deterministic"
+    return values
+
+
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
-    """Fill in an architecture's sizes, unless a BERT or a checkpoint brings its own.
+    """Fill in an architecture's sizes, unless a BERT or a checkpoint sets its own.
 
     Args:
         cfg: the options, changed in place; while fairseq sets up an architecture some may be missing.
@@ -199,95 +224,33 @@ def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
         complete_sizes(cfg, side, sizes)
 
 
-def require_sizes(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
-    """Check the sizes and dropout probabilities that all models have.
-
-    Args:
-        cfg: options with every size set.
-        problems: takes what is wrong.
-    """
-    for side in ("encoder", "decoder"):
-        for name in SIZE_FIELDS:
-            value = getattr(cfg, f"{side}_{name}")
-            problems.require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
-        width, heads = getattr(cfg, f"{side}_embed_dim"), getattr(cfg, f"{side}_attention_heads")
-        divides = heads >= 1 and width % heads == 0
-        problems.require(divides, f"{side}-attention-heads", f"must divide the width {width}", heads)
-    for name in ("dropout", "attention_dropout"):
-        value = getattr(cfg, name)
-        problems.require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
-
-
 def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
-    """Check ``--freeze``.
-
-    Args:
-        cfg: the options.
-        problems: takes what is wrong.
-    """
+    """Note parts in ``--freeze`` that are unknown or would stay random."""
     if cfg.freeze is None:
         return
     known = all(part in PARTS for part in split_parts(cfg.freeze))
     problems.require(known, "freeze", f"must name some of {', '.join(PARTS)}", repr(cfg.freeze))
     started = cfg.bert_encoder is not None or cfg.pretrained_checkpoint is not None
-    constraint = "needs --bert-encoder or --pretrained-checkpoint: random parameters must be trained"
+    constraint = "needs --bert-encoder or --pretrained-checkpoint, because random parameters must be trained"
     problems.require(started, "freeze", constraint, cfg.freeze)
 
 
 def check_options(cfg: BnbTransformerConfig) -> None:
-    """Refuse options that do not fit each other, all at once.
+    """Refuse options that do not fit each other, all at once; ``cfg`` must have every size set.
 
-    Args:
-        cfg: options with every size set.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_transformer")
-    require_sizes(cfg, problems)
-    finite = 0 < cfg.ctc_upsample < float("inf")
-    problems.require(finite, "ctc-upsample", "must be above 0 and finite", cfg.ctc_upsample)
-    problems.require(cfg.length_range >= 1, "length-range", "must be at least 1", cfg.length_range)
-    problems.require(cfg.latent_size >= 0, "latent-size", "must not be negative", cfg.latent_size)
-    problems.require(
-        cfg.latent_size != 0 or str(cfg.latent) != "vae",
-        "latent-size",
-        "must be positive with --latent vae",
-        cfg.latent_size,
-    )
-    problems.require(
-        cfg.latent_size > 0 or cfg.encoder_embed_dim == cfg.decoder_embed_dim,
-        "latent-size",
-        f"must be positive where encoder and decoder differ in width ({cfg.encoder_embed_dim}, "
-        f"{cfg.decoder_embed_dim})",
-        cfg.latent_size,
-    )
-    problems.require(0 <= cfg.latent_dropout < 1, "latent-dropout", "must lie in [0, 1)", cfg.latent_dropout)
-    _require_canvas_length(cfg, problems)
+    require_network(network_options(cfg), problems)
     require_freezable(cfg, problems)
     _require_trained_blank(cfg, problems)
     problems.raise_if_any()
 
 
-def _require_canvas_length(cfg: BnbTransformerConfig, problems: Problems) -> None:
-    length = cfg.ctc_canvas_length
-    if length == 0:
-        return
-    longest = min(cfg.encoder_positions or 0, cfg.decoder_positions or 0)
-    constraint = f"must lie between 0 and the {longest} positions of encoder and decoder"
-    problems.require(0 <= length <= longest, "ctc-canvas-length", constraint, length)
-    control = str(cfg.length_control)
-    problems.require(control == "ctc", "ctc-canvas-length", "needs --length-control ctc", f"set with {control}")
-    for name in ("ctc_upsample", "ctc_canvas"):
-        value, default = getattr(cfg, name), getattr(BnbTransformerConfig, name)
-        option = name.replace("_", "-")
-        problems.require(value == default, option, f"must stay {default} with --ctc-canvas-length", value)
-
-
 def _require_trained_blank(cfg: BnbTransformerConfig, problems: Problems) -> None:
-    """No BERT has a row for a blank of its own, the symbol that a CTC model writes most."""
+    """Note a frozen row of the CTC blank, the most frequent output: no BERT has it."""
     has_row = (str(cfg.length_control), str(cfg.ctc_blank)) == ("ctc", "new")
     part = "head" if cfg.untie_output else "decoder-embeddings"
     frozen = cfg.freeze is not None and part in split_parts(cfg.freeze)
-    constraint = "must leave the output layer, where the CTC blank's row starts random, or --ctc-blank be pad or mask"
+    constraint = "must not name the output layer with --ctc-blank new, whose row starts random"
     problems.require(not (has_row and frozen), "freeze", constraint, cfg.freeze)

@@ -207,16 +207,42 @@ class InferenceLayer(nn.Module):
         Returns:
             N x D; and the keys and values of self-attention, ``past`` included.
         """
-        queries, *new = self.split(layout.padded(self.queries_keys_values(x), batch), 3)
-        seen = KeyValues(*new) if past is None else past.extended(KeyValues(*new))
-        attended = F.scaled_dot_product_attention(queries, *seen, attn_mask=layout.mask, is_causal=causal)
-        x = self.attention_norm(x + self.attention_out(layout.flat(_merge(attended))))
+        x, seen = self._look_around(x, batch, layout, past, causal)
         if source is not None:
             memory, mask = source
             (queries,) = self.split(layout.padded(self.source_queries(x), batch), 1)
             attended = F.scaled_dot_product_attention(queries, *memory, attn_mask=mask)
             x = self.source_norm(x + self.source_out(layout.flat(_merge(attended))))
         return self.norm(x + self.outer(self.inner(x))), seen
+
+    def _look_around(
+        self, x: Tensor, batch: int, layout: Layout, past: KeyValues | None, causal: bool
+    ) -> tuple[Tensor, KeyValues]:
+        """Apply self-attention and its LayerNorm: N x D, and its keys and values."""
+        queries, *new = self.split(layout.padded(self.queries_keys_values(x), batch), 3)
+        seen = KeyValues(*new) if past is None else past.extended(KeyValues(*new))
+        attended = F.scaled_dot_product_attention(queries, *seen, attn_mask=layout.mask, is_causal=causal)
+        return self.attention_norm(x + self.attention_out(layout.flat(_merge(attended)))), seen
+
+    def source_weights(self, x: Tensor, batch: int, layout: Layout, source: tuple[KeyValues, Tensor | None]) -> Tensor:
+        """Return how much of cross-attention each position gives to each source position.
+
+        Args:
+            x: N x D, what the layer reads.
+            batch: B.
+            layout: where the positions lie.
+            source: keys, values and mask of cross-attention.
+
+        Returns:
+            B x L x S, mean over heads.
+        """
+        x, _ = self._look_around(x, batch, layout, None, causal=False)
+        (queries,) = self.split(layout.padded(self.source_queries(x), batch), 1)
+        memory, mask = source
+        scores = queries @ memory.keys.transpose(-1, -2) / queries.size(-1) ** 0.5  # B x H x L x S
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(dim=-1).mean(dim=1)
 
 
 def _constant(weight: Tensor) -> nn.Parameter:
@@ -291,3 +317,21 @@ class InferenceStack(nn.Module):
             if keep:
                 kept.append(seen)
         return layout.padded(x, batch), kept
+
+    def source_weights(self, states: Tensor, padding: Tensor, memory: SourceMemory) -> Tensor:
+        """Return the weights of cross-attention.
+
+        Args:
+            states: B x L x D.
+            padding: B x L, True at padding.
+            memory: what cross-attention reads.
+
+        Returns:
+            B x L x S, mean over heads and layers.
+        """
+        layout, batch = Layout(padding, self._keep_padding), len(states)
+        x, weights = layout.flat(states), []
+        for layer, source in zip(self.layers, memory.layers, strict=True):
+            weights.append(layer.source_weights(x, batch, layout, (source, memory.mask)))  # type: ignore[operator]
+            x, _ = layer(x, batch, layout, (source, memory.mask))
+        return torch.stack(weights).mean(dim=0)

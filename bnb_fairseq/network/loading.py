@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ..modules.layers import LayerSizes
 from .nar_network import NarNetwork
-from .options import NetworkOptions, SymbolTable
+from .options import AutoregressiveOptions, NetworkOptions, SymbolTable
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}  # of a model folder
 MOST_NAMED = 5  # tensors in a message
 
 
@@ -49,19 +50,18 @@ def load_network(
         The network, on the weights' device.
 
     Raises:
-        ValueError: naming weights that are missing, unknown, or of another shape.
+        ValueError: naming weights that are missing, unknown, of another shape, or no finite numbers.
     """
+    require_layers(options, weights)
     with torch.device("meta"):
         network = NarNetwork(options, source, target, nn.ModuleList(), nn.ModuleList())
     width = options.encoder.embed_dim
     sides = {"encoder": (options.encoder, None), "decoder": (options.decoder, width)}
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     for side, (sizes, read) in sides.items():
-        if sizes.layers > len(weights):
-            raise ValueError(f"{side}.layers must be the number of layers in the weights, but is {sizes.layers}")
         for i in range(sizes.layers):
             shapes |= {f"{side}.layers.{i}.{name}": shape for name, shape in layer_shapes(sizes, read).items()}
-    _check(shapes, weights)
+    check_weights(shapes, weights)
     own = {name: weights[name].float() for name in network.state_dict()}
     network.load_state_dict(own, assign=True)
     for side, (sizes, read) in sides.items():
@@ -71,14 +71,41 @@ def load_network(
     return network.requires_grad_(False).eval()
 
 
-def _check(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
+    """Compare weights with what a network has.
+
+    Args:
+        shapes: of the network's weights, by name.
+        weights: what was read.
+
+    Raises:
+        ValueError: naming weights that are missing, unknown, of another shape, or no finite numbers.
+    """
     problems = [f"{name} is missing" for name in shapes if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in shapes]
-    problems += [
-        f"{name} must be {shape}, but is {tuple(weights[name].shape)}"
-        for name, shape in shapes.items()
-        if name in weights and tuple(weights[name].shape) != shape
-    ]
+    for name in (name for name in shapes if name in weights):
+        tensor, shape = weights[name], shapes[name]
+        if tuple(tensor.shape) != shape:
+            problems.append(f"{name} must be {shape}, but is {tuple(tensor.shape)}")
+        elif tensor.dtype not in DTYPES.values():
+            problems.append(f"{name} must be {', '.join(DTYPES)}, but is {str(tensor.dtype).removeprefix('torch.')}")
+        elif not bool(tensor.isfinite().all()):
+            problems.append(f"{name} must be finite, but has numbers that are not")
     if problems:
         more = [f"{len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
         raise ValueError(f"the weights do not fit the options: {'; '.join([*problems[:MOST_NAMED], *more])}")
+
+
+def require_layers(options: NetworkOptions | AutoregressiveOptions, weights: Mapping[str, Tensor]) -> None:
+    """Refuse options that have more layers than there are weights, before they are built.
+
+    Args:
+        options: the options.
+        weights: what was read.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for side, sizes in (("encoder", options.encoder), ("decoder", options.decoder)):
+        if sizes.layers > len(weights):
+            raise ValueError(f"{side}.layers must be the number of layers in the weights, but is {sizes.layers}")

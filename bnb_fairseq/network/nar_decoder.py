@@ -142,3 +142,18 @@ class NarDecoder(BertDecoder):
             Keys and values of cross-attention; None before ``make_generation_fast_``, where layers keep none.
         """
         return None if self.inference is None else self.inference.read(encoder_states, encoder_padding)
+
+    def source_weights(self, canvas: Canvas, canvas_tokens: Tensor | None, memory: SourceMemory) -> Tensor:
+        """Return the weights of cross-attention, once prepared for inference.
+
+        Args:
+            canvas: the canvas, B x A.
+            canvas_tokens: B x A ids, or None for a decoder that reads no tokens.
+            memory: from ``read_source``.
+
+        Returns:
+            B x A x S, mean over heads and layers.
+        """
+        assert self.inference is not None
+        states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
+        return self.inference.source_weights(states, canvas.padding, memory)

@@ -172,6 +172,19 @@ class NarNetwork(nn.Module):
         states: Tensor = self.decoder(*self._decoder_input(encoded, canvas, canvas_tokens))
         return states
 
+    def source_weights(self, encoded: Encoded, canvas: Canvas) -> Tensor:
+        """Return the weights of cross-attention in a pass that is shown no tokens.
+
+        Args:
+            encoded: the source, by a network that is prepared for inference.
+            canvas: the canvas, B x A.
+
+        Returns:
+            B x A x S, mean over heads and layers.
+        """
+        canvas, _, _, tokens, memory = self._decoder_input(encoded, canvas, None)
+        return self.decoder.source_weights(canvas, tokens, memory)
+
     def _decoder_input(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None) -> tuple[Any, ...]:
         """Collect what the decoder reads; the same arguments as ``decode``'s."""
         if self.options.canvas_tokens and canvas_tokens is None:

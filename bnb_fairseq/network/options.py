@@ -1,9 +1,14 @@
 """What a network is built from: its options, without those of its training, and its vocabularies' special symbols."""
 
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Protocol
 
 from ..modules.layers import LayerSizes
+from ..problems import Problems
+
+LARGEST = 1 << 24  # of a whole number in a file: torch counts the bytes of a matrix of two such sides
+CHOICES = {"length_control": ("ctc", "length"), "ctc_canvas": ("mask", "repeat"), "ctc_blank": ("new", "pad", "mask")}
 
 
 class SymbolTable(Protocol):
@@ -71,9 +76,13 @@ class NetworkOptions:
             The options.
 
         Raises:
-            ValueError: naming the fields that are missing, unknown or of another type.
+            ValueError: naming the fields that are missing, unknown, of another type or out of range.
         """
-        return cls(**with_sizes(cls, values))
+        options = cls(**with_sizes(cls, values))
+        problems = Problems("bnb_transformer")
+        require_network(options, problems)
+        problems.raise_if_any()
+        return options
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,71 @@ class AutoregressiveOptions:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "AutoregressiveOptions":
-        """Read plain values; a ValueError names the fields that are missing, unknown or of another type."""
-        return cls(**with_sizes(cls, values))
+        """Read plain values; a ValueError names the fields that are missing, unknown or do not fit."""
+        options = cls(**with_sizes(cls, values))
+        problems = Problems("bert2bert")
+        require_sizes(options, problems)
+        problems.raise_if_any()
+        return options
+
+
+def require_sizes(options: NetworkOptions | AutoregressiveOptions, problems: Problems) -> None:
+    """Check the sizes and dropout probabilities that all networks have.
+
+    Args:
+        options: the options.
+        problems: takes what is wrong.
+    """
+    positions = {"encoder": options.encoder_positions, "decoder": options.decoder_positions}
+    sides = {"encoder": options.encoder, "decoder": options.decoder}
+    for side, sizes in sides.items():
+        for name in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
+            value = getattr(sizes, name)
+            problems.require(value >= 1, f"{side}-{name.replace('_', '-')}", "must be at least 1", value)
+        problems.require(positions[side] >= 1, f"{side}-positions", "must be at least 1", positions[side])
+        width, heads = sizes.embed_dim, sizes.attention_heads
+        divides = heads >= 1 and width % heads == 0
+        problems.require(divides, f"{side}-attention-heads", f"must divide the width {width}", heads)
+    for name in ("dropout", "attention_dropout"):  # the same on both sides
+        value = getattr(options.encoder, name)
+        problems.require(0 <= value < 1, name.replace("_", "-"), "must lie in [0, 1)", value)
+
+
+def require_network(options: NetworkOptions, problems: Problems) -> None:
+    """Check the options of a ``bnb_transformer``, alone and together.
+
+    Args:
+        options: the options.
+        problems: takes what is wrong.
+    """
+    require_sizes(options, problems)
+    for name, choices in CHOICES.items():
+        value = getattr(options, name)
+        problems.require(value in choices, name.replace("_", "-"), f"must be {' or '.join(choices)}", repr(value))
+    finite = 0 < options.ctc_upsample < float("inf")
+    problems.require(finite, "ctc-upsample", "must be above 0 and finite", options.ctc_upsample)
+    problems.require(options.length_range >= 1, "length-range", "must be at least 1", options.length_range)
+    latent, widths = options.latent_size, (options.encoder.embed_dim, options.decoder.embed_dim)
+    problems.require(latent >= 0, "latent-size", "must not be negative", latent)
+    problems.require(latent != 0 or not options.vae, "latent-size", "must be positive with --latent vae", latent)
+    constraint = f"must be positive if encoder and decoder differ in width ({widths[0]}, {widths[1]})"
+    problems.require(latent > 0 or widths[0] == widths[1], "latent-size", constraint, latent)
+    dropout = options.latent_dropout
+    problems.require(0 <= dropout < 1, "latent-dropout", "must lie in [0, 1)", dropout)
+    if options.ctc_canvas_length != 0:
+        _require_canvas_length(options, problems)
+
+
+def _require_canvas_length(options: NetworkOptions, problems: Problems) -> None:
+    length, longest = options.ctc_canvas_length, min(options.encoder_positions, options.decoder_positions)
+    constraint = f"must lie between 0 and the {longest} positions of encoder and decoder"
+    problems.require(0 <= length <= longest, "ctc-canvas-length", constraint, length)
+    control = options.length_control
+    problems.require(control == "ctc", "ctc-canvas-length", "needs --length-control ctc", f"set with {control}")
+    for name in ("ctc_upsample", "ctc_canvas"):
+        value, default = getattr(options, name), getattr(NetworkOptions, name)
+        option = name.replace("_", "-")
+        problems.require(value == default, option, f"must stay {default} with --ctc-canvas-length", value)
 
 
 def with_sizes(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +188,7 @@ def checked(kind: type[Any], values: Any, prefix: str) -> dict[str, Any]:
         The values.
 
     Raises:
-        ValueError: naming the fields that are missing, unknown or of another type.
+        ValueError: naming the fields that are missing, unknown, of another type, or no number that a network can have.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{prefix.rstrip('.') or 'the options'} must be an object, but is {values!r}")
@@ -129,6 +201,8 @@ def checked(kind: type[Any], values: Any, prefix: str) -> dict[str, Any]:
         wrong = isinstance(allowed, (type, tuple)) and not isinstance(value, allowed)
         if wrong or (isinstance(value, bool) and wanted in (int, float)):
             problems.append(f"{prefix}{name} must be a {getattr(wanted, '__name__', wanted)}, but is {value!r}")
+        elif isinstance(value, int | float) and not (isfinite(value) and abs(value) <= LARGEST):
+            problems.append(f"{prefix}{name} must be at most {LARGEST:,}, but is {value!r}")
     if problems:
         raise ValueError("; ".join(problems))
     return values

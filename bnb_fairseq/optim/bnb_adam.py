@@ -1,4 +1,4 @@
-"""fairseq's Adam with learning rates of their own for parameters that start from a BERT."""
+"""fairseq's Adam with separate learning rates for parameters that start from a BERT."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,33 +17,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class BnbAdamConfig(FairseqAdamConfig):
-    """Options of the optimizer: Adam's, and two of its own, which no other optimizer accepts."""
+    """Adam's options, and two that only this optimizer accepts."""
 
     bert_lr_factor: float = field(
-        default=1.0, metadata={"help": "parameters that start from a BERT learn at this many times --lr"}
+        default=1.0, metadata={"help": "learning rate of parameters from a BERT, as a multiple of --lr"}
     )
     layer_lr_decay: float = field(
         default=1.0,
         metadata={
-            "help": "layer l of n of a BERT learns at this to the power of n - l times the rate of the last one and of "
-            "the head, embeddings at this to the power of n"
+            "help": "layer-wise decay d: layer l of a BERT's n layers learns at d^(n-l) times the rate of the last "
+            "layer and the head, embeddings at d^n"
         },
     )
 
 
 @register_optimizer("bnb_adam", dataclass=BnbAdamConfig)
 class BnbAdam(FairseqAdam):
-    """Adam in groups: the learning rate of each is the schedule's times a constant.
+    """Adam in groups, each with the schedule's learning rate times a constant.
 
-    Parameters that start random learn at the schedule's rate itself, in whatever layer they stand. Layer-wise decay:
-    Clark et al. 2020 (ELECTRA); Howard and Ruder 2018 (discriminative fine-tuning).
+    Randomly initialised parameters learn at the schedule's rate, in every layer. ``mark_parameters`` marks those that
+    start from a BERT. Layer-wise decay: Clark et al. 2020 (ELECTRA); Howard and Ruder 2018.
 
-    Args:
-        cfg: the options.
-        params: parameters to train, marked by ``mark_parameters`` where they start from a BERT.
-
-    Raises:
-        ValueError: if a rate is out of range, or no parameter is marked, so that the rates would have no effect.
+    Raises ValueError if a rate is out of range, or if no parameter is marked, so that the rates would have no effect.
     """
 
     def __init__(self, cfg: BnbAdamConfig, params: Iterable[nn.Parameter]) -> None:
@@ -62,37 +57,25 @@ class BnbAdam(FairseqAdam):
             logger.info(line)
 
     def get_lr(self) -> float:
-        """Return the schedule's learning rate, that of new parameters."""
+        """The schedule's learning rate, that of new parameters."""
         first = self.param_groups[0]
         rate: float = first["lr"] / first["lr_scale"]
         return rate
 
     def set_lr(self, lr: float) -> None:
-        """Set the learning rate.
-
-        Args:
-            lr: the schedule's.
-        """
+        """See fairseq; scales the rate of each group."""
         for group in self.param_groups:
             group["lr"] = lr * group["lr_scale"]
 
     def load_state_dict(self, state_dict: dict[str, Any], optimizer_overrides: Mapping[str, Any] | None = None) -> None:
-        """Go on from a checkpoint; the rates are those of today's options, as fairseq does it for all of Adam's.
-
-        Args:
-            state_dict: what ``state_dict`` returned when the checkpoint was written.
-            optimizer_overrides: fairseq's ``--optimizer-overrides``.
-
-        Raises:
-            ValueError: if the checkpoint's parameters stand in other groups.
-        """
+        """See fairseq; keeps today's rates and refuses a checkpoint with other groups (ValueError)."""
         mine, saved = (
             [group["name"] for group in groups] for groups in (self.param_groups, state_dict["param_groups"])
         )
         if mine != saved:
             raise ValueError(
-                f"the checkpoint was trained with other parameters ({', '.join(saved)}) than are to be trained now "
-                f"({', '.join(mine)}): keep --freeze and --bert-encoder as they were, or give --reset-optimizer"
+                f"the checkpoint's parameter groups ({', '.join(saved)}) must equal this training's "
+                f"({', '.join(mine)}): keep --freeze and --bert-encoder as they were, or pass --reset-optimizer"
             )
         super().load_state_dict(state_dict, optimizer_overrides)
         rate = (optimizer_overrides or {}).get("lr", self.get_lr())
@@ -102,38 +85,25 @@ class BnbAdam(FairseqAdam):
 
 
 def check_options(cfg: BnbAdamConfig, has_bert: bool) -> None:
-    """Refuse options that are out of range or would have no effect, all at once.
+    """Refuse options that are out of range, or without effect because no parameter starts from a BERT.
 
-    Args:
-        cfg: the options.
-        has_bert: whether any parameter starts from a BERT.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = Problems("bnb_adam")
     factor, decay = cfg.bert_lr_factor, cfg.layer_lr_decay
-    problems.require(factor > 0, "bert-lr-factor", "must be positive (to leave parts as they are: --freeze)", factor)
+    problems.require(factor > 0, "bert-lr-factor", "must be positive (to keep parts unchanged, use --freeze)", factor)
     problems.require(0 < decay <= 1, "layer-lr-decay", "must lie in (0, 1]", decay)
     for option, value in {"bert-lr-factor": factor, "layer-lr-decay": decay}.items():
         constraint = (
-            "must be 1 where no parameter starts from a BERT (--bert-encoder is not set, or all is frozen) or fairseq "
-            "joins all parameters into one (--fp16 without --fp16-no-flatten-grads, --ddp-backend fully_sharded)"
+            "must be 1 if no parameter starts from a BERT (no --bert-encoder, or all frozen), or if fairseq flattens "
+            "the parameters (--fp16 without --fp16-no-flatten-grads, --ddp-backend fully_sharded)"
         )
         problems.require(has_bert or value == 1, option, constraint, value)
     problems.raise_if_any()
 
 
 def describe(groups: Mapping[BertGroup, list[nn.Parameter]], scales: list[float]) -> list[str]:
-    """Tell at which rate each group learns.
-
-    Args:
-        groups: the groups.
-        scales: the factor of each.
-
-    Returns:
-        One line a rate, the highest first.
-    """
+    """The learning rate of each group: one line a rate, the highest first."""
     by_rate: dict[float, list[BertGroup]] = {}
     for group, scale in zip(groups, scales, strict=True):
         by_rate.setdefault(scale, []).append(group)

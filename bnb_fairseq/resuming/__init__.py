@@ -1,1 +1,1 @@
-"""Folders of checkpoints that a training goes on from, however it was interrupted."""
+"""Folders of checkpoints from which an interrupted training resumes."""

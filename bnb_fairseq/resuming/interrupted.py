@@ -1,8 +1,7 @@
 """Folders of checkpoints in which a save was interrupted.
 
-fairseq writes the first checkpoint of a save in one step and then copies it: to ``checkpoint_best.pt`` if it is the
-best, at last to ``checkpoint_last.pt``. A process that ends in between, or a full disk, leaves a copy that is too short
-or was not begun.
+fairseq writes the first checkpoint of a save and then copies it: to ``checkpoint_best.pt`` if it is the best, last to
+``checkpoint_last.pt``. If the process ends in between, or the disk is full, a copy is too short or missing.
 """
 
 import logging
@@ -29,26 +28,26 @@ COPIED_AT_ONCE = 16 << 20  # bytes
 
 
 class Whole(NamedTuple):
-    """A checkpoint that is whole."""
+    """An undamaged checkpoint."""
 
     path: Path
     progress: Progress
 
 
 class SavingOptions(RestoringOptions, Protocol):
-    """fairseq's options that say which checkpoints a training writes."""
+    """fairseq's options for the checkpoints that a training writes."""
 
     keep_best_checkpoints: int
     no_last_checkpoints: bool
 
 
 def begin_save(cfg: RestoringOptions) -> None:
-    """Note in the folder of the checkpoints that a save has begun."""
+    """Leave a note in the folder of checkpoints that a save has begun."""
     _note(cfg).touch()
 
 
 def end_save(cfg: RestoringOptions) -> None:
-    """Note that the save is complete."""
+    """Remove the note of ``begin_save``."""
     _note(cfg).unlink(missing_ok=True)
 
 
@@ -57,16 +56,12 @@ def _note(cfg: RestoringOptions) -> Path:
 
 
 def mend(cfg: SavingOptions) -> None:
-    """End a save that was interrupted, so that fairseq goes on from the newest whole checkpoint; else do nothing.
+    """Complete an interrupted save, so that fairseq resumes from the newest undamaged checkpoint; else do nothing.
 
-    Damaged files are set aside, never deleted. Of several processes the first does it, the others wait for it.
+    Damaged files are renamed, never deleted. With several processes the first does it while the others wait.
 
-    Args:
-        cfg: fairseq's options.
-
-    Raises:
-        OSError: if there is no room for a copy.
-        ValueError: if a checkpoint that an option names is damaged, or the last one is and no other is whole.
+    Raises OSError if there is no room for a copy. Raises ValueError if a checkpoint that an option names is damaged, or
+    the last one is and no other is whole.
     """
     do_in_first(partial(_mend, cfg))
 
@@ -78,7 +73,7 @@ def _mend(cfg: SavingOptions) -> None:
 
 
 def _check_named(cfg: RestoringOptions) -> None:
-    """Refuse a damaged file that an option names: nothing may take its place."""
+    """Refuse a damaged file that an option names: nothing may replace it."""
     if cfg.restore_file != LAST:
         option, name = "--restore-file", with_suffix(cfg.restore_file, cfg)
     elif cfg.finetune_from_model is None or Path(cfg.save_dir, with_suffix(LAST, cfg)).is_file():
@@ -106,15 +101,15 @@ def _mend_folder(cfg: SavingOptions) -> None:
         if start.path != last:
             _copy(start.path, last)
         _complete_best(best, start, found)
-        done.append(f"the training goes on from {start.path} ({start.progress})")
+        done.append(f"training resumes from {start.path} ({start.progress})")
     else:
-        done.append("the training begins anew")
+        done.append("training starts anew")
     end_save(cfg)
     logger.warning("a save was interrupted: %s", "; ".join(done))
 
 
 def _complete_best(best: Path, start: Whole, found: Sequence[Whole]) -> None:
-    """Make the best checkpoint what it was when the one to go on from was written."""
+    """Restore the best checkpoint as it was when the one to resume from was written."""
     if not start.progress.is_best:
         if best.is_file():
             return
@@ -130,7 +125,7 @@ def _complete_best(best: Path, start: Whole, found: Sequence[Whole]) -> None:
 
 
 def _checkpoints(cfg: RestoringOptions, damage: Container[Path]) -> list[Whole]:
-    """List the whole checkpoints of a folder, the newest first, of equal ones the last."""
+    """Undamaged checkpoints of a folder, the newest first, of equal ones ``checkpoint_last`` first."""
     found = [Whole(path, progress) for path in _named(cfg) if path not in damage and (progress := read_progress(path))]
     return sorted(
         found, key=lambda each: (each.progress[:3], each.path.stem.startswith("checkpoint_last")), reverse=True
@@ -138,17 +133,16 @@ def _checkpoints(cfg: RestoringOptions, damage: Container[Path]) -> list[Whole]:
 
 
 def _named(cfg: RestoringOptions) -> list[Path]:
-    """List the files of a folder that have the name of a checkpoint."""
+    """Files of a folder that have the name of a checkpoint."""
     end = with_suffix(".pt", cfg)
     files = sorted(Path(cfg.save_dir).glob(f"checkpoint*{end}"))
     return [path for path in files if CHECKPOINT.fullmatch(path.name.removesuffix(end))]
 
 
 def _start(cfg: SavingOptions, found: Sequence[Whole], last: Path, damage: Mapping[Path, str]) -> Whole | None:
-    """Choose the checkpoint to go on from; None: the training begins anew.
+    """The checkpoint to resume from; None: training starts anew.
 
-    With several best checkpoints, a save that did not come to its last copy is left to be made again: only fairseq
-    knows their names.
+    With several best checkpoints, a save without its last copy is made again: only fairseq knows their names.
     """
     kept = next((each for each in found if each.path == last), None)
     if last not in damage and cfg.keep_best_checkpoints > 0:
@@ -160,12 +154,12 @@ def _start(cfg: SavingOptions, found: Sequence[Whole], last: Path, damage: Mappi
             return each
     if last in damage:
         raise ValueError(
-            f"--save-dir {cfg.save_dir}: {last.name} {damage[last]}, and no other checkpoint there is whole; move it "
-            f"away to train anew"
+            f"--save-dir {cfg.save_dir}: {last.name} {damage[last]}, and no other checkpoint is whole; to train anew, "
+            f"move it away"
         )
     if others := [path.name for path in _named(cfg) if path not in damage]:
         raise ValueError(
-            f"--save-dir {cfg.save_dir}: no checkpoint there is whole; move {', '.join(others)} away to train anew"
+            f"--save-dir {cfg.save_dir}: no checkpoint is whole; to train anew, move {', '.join(others)} away"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The checkpoint that a training goes on from, found as fairseq finds it."""
+"""The checkpoint that a training resumes from, found as fairseq finds it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ ZIP_START = b"PK\x03\x04"  # of every file that torch.save has written since tor
 
 
 class RestoringOptions(Protocol):
-    """fairseq's options that say which checkpoint a training goes on from."""
+    """fairseq's options for the checkpoint that a training resumes from."""
 
     save_dir: str
     restore_file: str
@@ -24,16 +24,16 @@ class RestoringOptions(Protocol):
 
 
 class Progress(NamedTuple):
-    """How far a training was when it wrote a checkpoint; of two, the later one is the greater.
+    """Progress of a training when it wrote a checkpoint; the later of two is the greater.
 
     Attributes:
         updates: updates made.
-        epoch: the epoch that comes next, or that it was in.
-        batches: batches of that epoch that were read.
+        epoch: the current or next epoch.
+        batches: batches of that epoch already read.
         hours: hours trained so far.
-        value: of the validation that came with it; None without one.
+        value: of the validation at that time; None without one.
         best: the best such value so far.
-        has_optimizer: whether the optimizer's state is in it, without which fairseq counts updates from 0.
+        has_optimizer: whether it holds the optimizer's state, without which fairseq counts updates from 0.
     """
 
     updates: int
@@ -54,19 +54,12 @@ class Progress(NamedTuple):
 
 
 def with_suffix(name: str, cfg: RestoringOptions) -> str:
-    """Add ``--checkpoint-suffix`` to the name of a checkpoint."""
+    """Name of a checkpoint with ``--checkpoint-suffix``."""
     return name.replace(".pt", f"{cfg.checkpoint_suffix}.pt") if cfg.checkpoint_suffix else name
 
 
 def checkpoint_to_restore(cfg: RestoringOptions) -> Path | None:
-    """Find the checkpoint that a training goes on from.
-
-    Args:
-        cfg: fairseq's options.
-
-    Returns:
-        The checkpoint; None if the training begins anew.
-    """
+    """The checkpoint that a training resumes from; None: it starts anew."""
     path = Path(with_suffix(cfg.restore_file, cfg))
     if cfg.restore_file == LAST:
         path = Path(cfg.save_dir, path)
@@ -76,23 +69,16 @@ def checkpoint_to_restore(cfg: RestoringOptions) -> Path | None:
 
 
 def read_task_state(path: Path) -> dict[str, Any]:
-    """Read what a task wrote into a checkpoint, without reading its tensors.
+    """The ``state_dict`` of a checkpoint's task, read without its tensors.
 
-    Args:
-        path: the checkpoint.
-
-    Returns:
-        What ``state_dict`` of the task returned.
-
-    Raises:
-        ValueError: if the file is no checkpoint, is damaged, or says something that fairseq must not see.
+    Raises ValueError if the file is no checkpoint, is damaged, or holds classes that must not be loaded.
     """
     found = read_checkpoint(path).get("task_state")
     return found if isinstance(found, dict) else {}
 
 
 def read_task_extras(path: Path, task: str) -> dict[str, Any]:
-    """Read what ``get_checkpoint_dict`` of a task, named by its class, wrote; empty in checkpoints without it."""
+    """The ``get_checkpoint_dict`` of a task, named by its class; empty in checkpoints without it."""
     extra = _read(path).get("extra_state")
     found = extra.get(task) if isinstance(extra, dict) else None
     return found if isinstance(found, dict) else {}
@@ -107,14 +93,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def read_progress(path: Path) -> Progress | None:
-    """Read how far the training of a checkpoint was, without reading its tensors.
-
-    Args:
-        path: the checkpoint.
-
-    Returns:
-        The progress; None for a file that fairseq's trainer did not write, or that cannot be read.
-    """
+    """Progress of a checkpoint, read without its tensors; None for a file that fairseq's trainer did not write."""
     state = _read(path)
     try:
         extra, last = state["extra_state"], state["optimizer_history"][-1]
@@ -133,14 +112,9 @@ def read_progress(path: Path) -> Progress | None:
 
 
 def find_damage(path: Path, contents: bool = True) -> str | None:
-    """Tell whether a checkpoint was not written to its end, or changed since.
+    """Damage of an existing checkpoint, worded to follow its name; None if it is whole, or names refused classes.
 
-    Args:
-        path: an existing file.
-        contents: False: do not read all of it, a file that ends too early is found all the same.
-
-    Returns:
-        The end of a sentence that begins with the file; None if it is whole, or torch refuses what it names.
+    ``contents`` False checks only that the file was written to its end.
     """
     with path.open("rb") as file:
         start = file.read(len(ZIP_START))

@@ -1,1 +1,1 @@
-"""How a model starts: from BERTs or from a checkpoint with other dictionaries, tensor by tensor."""
+"""Starting a model from BERTs, or from a checkpoint with other dictionaries, tensor by tensor."""

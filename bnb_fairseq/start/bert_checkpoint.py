@@ -1,4 +1,4 @@
-"""Reading a BERT: its configuration, tensors and tokenizer, from a directory or through HuggingFace's hub."""
+"""A BERT's configuration, tensors and tokenizer, from a directory or HuggingFace's hub."""
 
 import re
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ CONFIG_KEYS = dict(
     )
 )
 USUAL_EPSILON = 1e-12  # of BERT's LayerNorms
-COUNTS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")  # constants that old files hold, whole numbers
+COUNTS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")  # integer constants of old files
 MOST_FAULTS = 5  # in one message
 REQUIRED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
 @dataclass(frozen=True)
 class BertCheckpoint:
-    """A BERT whose weights and tokenizer are read when they are first needed.
+    """A BERT whose weights and tokenizer are read on first use.
 
     Attributes:
         origin: HuggingFace name or directory.
@@ -58,7 +58,7 @@ class BertCheckpoint:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by the names they have in the file; a ValueError if there is no file with nothing but tensors."""
+        """Its tensors by their names in the file; a ValueError if no file holds tensors and nothing else."""
         try:
             for name in WEIGHT_FILES:
                 if (path := find(self.origin, name)) is not None:
@@ -72,11 +72,7 @@ class BertCheckpoint:
         )
 
     def check_size(self) -> None:
-        """Compare the sizes in its configuration with its tensors, before a model of these sizes is built.
-
-        Raises:
-            ValueError: if there are too few tensors for them.
-        """
+        """Raise ValueError if the configured sizes need more than the file holds, before a model is built."""
         described = {f"encoder_{name}": size for name, size in self.sizes.items()}
         held = sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
         if faults := find_size_faults(described, held):
@@ -84,7 +80,7 @@ class BertCheckpoint:
 
 
 def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Refuse tensors that are no weights."""
+    """Tensors whose weights have no faults; a ValueError lists the faults."""
     weights = {name: tensor for name, tensor in tensors.items() if not COUNTS.search(name)}
     if faults := find_faults(weights):
         raise ValueError("; ".join(faults[:MOST_FAULTS]))
@@ -92,17 +88,9 @@ def _checked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def open_bert(origin: str, option: str) -> BertCheckpoint:
-    """Find a BERT and check that it is one.
+    """Find a BERT and check its configuration; no weights are read yet.
 
-    Args:
-        origin: HuggingFace name or directory.
-        option: the command-line option that named it, for messages.
-
-    Returns:
-        The checkpoint; no weights are read yet.
-
-    Raises:
-        ValueError: if it cannot be found, or is another kind of model, or has no sizes.
+    Raises ValueError if it cannot be found, is another kind of model, or lacks sizes.
     """
     try:
         config = read_json(fetch(origin, "config.json"))
@@ -117,7 +105,7 @@ def open_bert(origin: str, option: str) -> BertCheckpoint:
     if not isinstance(epsilon, float) or not 0 < epsilon < 1:
         wrong.append(f"layer_norm_eps must lie between 0 and 1, but is {epsilon!r}")
     if wrong:
-        raise ValueError(f"{option} {origin}: not a BERT that can be used here: {'; '.join(wrong)}")
+        raise ValueError(f"{option} {origin}: not a usable BERT: {'; '.join(wrong)}")
     return BertCheckpoint(origin, option, {name: config[key] for name, key in CONFIG_KEYS.items()}, epsilon)
 
 
@@ -126,25 +114,19 @@ def _is_size(value: object) -> bool:
 
 
 def _size_fault(key: str, config: Mapping[str, object]) -> str:
-    return f"{key} must be a whole number from 1, but is {shown(config[key])}" if key in config else f"{key} is missing"
+    return (
+        f"{key} must be an integer of at least 1, but is {shown(config[key])}" if key in config else f"{key} is missing"
+    )
 
 
 def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
-    """Read tensors that lie in several files.
+    """Tensors in the order of an index, JSON whose ``weight_map`` names the file of each tensor in the same directory.
 
-    Args:
-        origin: HuggingFace name or directory.
-        index: JSON whose ``weight_map`` names the file of each tensor, in the same directory.
-
-    Returns:
-        The tensors by name, in the index's order.
-
-    Raises:
-        ValueError: if the index names a file elsewhere or one that is missing, or a tensor that its file does not hold.
+    Raises ValueError if the index names a file elsewhere or a missing one, or a tensor that its file does not hold.
     """
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        raise ValueError(f"{index}: must hold a weight_map, which names the file of each tensor")
+        raise ValueError(f"{index}: must hold a weight_map that names the file of each tensor")
     shards: dict[str, dict[str, Tensor]] = {}
     for file in dict.fromkeys(places.values()):
         if not SHARD.fullmatch(file):
@@ -156,16 +138,9 @@ def read_shards(origin: str, index: Path) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of tensors; nothing that is in it can run.
+    """Tensors by name from a ``.safetensors`` file, or from ``torch.save`` of a dictionary; no code in it can run.
 
-    Args:
-        path: a ``.safetensors`` file, or one that ``torch.save`` wrote of a dictionary of tensors.
-
-    Returns:
-        Its tensors by name, in the file's order.
-
-    Raises:
-        ValueError: naming the file and what it holds besides tensors, or why it cannot be read.
+    Raises ValueError, naming the file and what else it holds, or why it cannot be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -180,7 +155,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, *UNREADABLE) as error:
         raise ValueError(f"{path}: must be a file of tensors, but {why_not_read(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
-        raise ValueError(f"{path}: must hold tensors by name, but holds another {type(loaded).__name__}")
+        raise ValueError(f"{path}: must hold tensors by name, but holds a {type(loaded).__name__}")
     others = [f"{name} ({type(value).__name__})" for name, value in loaded.items() if not isinstance(value, Tensor)]
     if others:
         raise ValueError(f"{path}: must hold nothing but tensors, but holds {', '.join(others)}")

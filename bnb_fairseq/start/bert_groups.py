@@ -1,7 +1,7 @@
-"""Which parameters start from a BERT, and where in it they stand: written on them by the model, read by the optimizer.
+"""Parameters that start from a BERT, and their places in it: marked by the model, read by the optimizer.
 
-Two attributes of a parameter are fairseq's own way to tell an optimizer of groups. Its half-precision wrappers take
-them along to the float32 copies that they train.
+The marks are two attributes by which fairseq tells an optimizer of groups. fairseq's half-precision wrappers copy them
+to the float32 parameters that they train.
 """
 
 from collections.abc import Collection, Iterable
@@ -31,7 +31,7 @@ NEW = BertGroup("new", None)
 
 
 def mark_parameters(module: nn.Module, side: str, started: Collection[str]) -> None:
-    """Write on the parameters of one side that start from a BERT where they stand.
+    """Mark the parameters of one side that start from a BERT with their places.
 
     Args:
         module: ``BertEncoder`` or a ``BertDecoder``, with its layers in ``layers``.
@@ -50,14 +50,9 @@ def mark_parameters(module: nn.Module, side: str, started: Collection[str]) -> N
 
 
 def group_parameters(parameters: Iterable[nn.Parameter]) -> dict[BertGroup, list[nn.Parameter]]:
-    """Sort parameters by what is written on them.
+    """Group parameters by their marks, new ones first.
 
-    Args:
-        parameters: those to be trained.
-
-    Returns:
-        The groups, new parameters first; their order depends on the model alone, never on rates, so that an optimizer's
-        saved state finds its parameters again.
+    The order depends on the model alone, never on rates, so that an optimizer's saved state finds its parameters again.
     """
     groups: dict[BertGroup, list[nn.Parameter]] = {NEW: []}
     for parameter in parameters:

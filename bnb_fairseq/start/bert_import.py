@@ -1,6 +1,6 @@
 """Importing BERT: every tensor is used or ignored for a stated reason, every parameter is loaded or listed as new.
 
-Nothing is copied before all names and shapes have been checked; every misfit is in the one error.
+Nothing is copied before all names and shapes have been checked; one error lists every misfit.
 """
 
 import re
@@ -25,10 +25,10 @@ ROW_NAMES = ("embeddings.tokens.weight", "head.bias")  # one row a symbol: match
 
 @dataclass
 class ImportReport:
-    """What became of every tensor of the BERT and every parameter of the module.
+    """The use of every tensor of the BERT and the source of every parameter of the module.
 
     Attributes:
-        title: which side was started from which BERT.
+        title: side and BERT.
         used: BERT's name and ours.
         ignored: BERT's name and the reason.
         new: our parameters that BERT does not have.
@@ -44,7 +44,7 @@ class ImportReport:
     symbols: int = 0
 
     def summary(self) -> str:
-        """Return one line for the log."""
+        """One line for the log."""
         share = 100 * self.matched / max(self.symbols, 1)
         return (
             f"{self.title}: {len(self.used)} tensors used, {len(self.ignored)} ignored, {len(self.new)} parameters new;"
@@ -53,7 +53,7 @@ class ImportReport:
         )
 
     def lines(self) -> list[str]:
-        """Return one line for every tensor and parameter."""
+        """One line for every tensor and parameter."""
         return [
             *(f"used     {name} -> {ours}" for name, ours in self.used),
             *(f"ignored  {name} ({reason})" for name, reason in self.ignored),
@@ -62,25 +62,17 @@ class ImportReport:
 
 
 def select_layers(available: int, wanted: int) -> list[int]:
-    """Choose evenly spaced layers, the first and the last among them.
-
-    Args:
-        available: layers of the BERT.
-        wanted: layers to take, from 1 to ``available``.
-
-    Returns:
-        Their numbers, ascending.
-    """
+    """Numbers of evenly spaced layers, ascending; the first and, from two on, the last are among them."""
     if wanted == 1:
         return [0]
     return [i * (available - 1) // (wanted - 1) for i in range(wanted)]
 
 
 def translate_name(name: str, layers: Sequence[int], with_head: bool) -> tuple[str | None, str]:
-    """Find our name for one of BERT's tensors.
+    """Translate one of BERT's names.
 
     Args:
-        name: its name in the file.
+        name: in the file.
         layers: numbers of the layers taken.
         with_head: whether the module has the masked-word head.
 
@@ -109,12 +101,12 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
     Args:
         module: ``BertEncoder`` or a ``BertDecoder``; unchanged if anything does not fit.
         bert: the BERT.
-        layers: number of layers that ``module`` has.
+        layers: number of layers of ``module``.
         rows: for each symbol of the module's token table, BERT's row, or -1 for a symbol that starts fresh.
         side: ``encoder`` or ``decoder``, for the report.
 
     Returns:
-        What was used, ignored and new.
+        The tensors used and ignored, and the new parameters.
 
     Raises:
         ValueError: listing every tensor that is unknown, missing or of the wrong shape.
@@ -141,7 +133,7 @@ def import_bert(module: nn.Module, bert: BertCheckpoint, layers: int, rows: Tens
         elif reason:
             report.ignored.append((name, reason))
         else:
-            problems.append(f"{name} is not a BERT tensor known here")
+            problems.append(f"{name} is an unknown BERT tensor")
     report.new = [name for name in parameters if name not in loaded]
     needed = [name for name in report.new if name.startswith("embeddings.") or _is_bert_layer(name)]
     problems += [f"nothing for {name}" for name in needed]
@@ -168,11 +160,7 @@ def _copy(parameters: dict[str, nn.Parameter], loaded: dict[str, Tensor], rows: 
 
 @torch.no_grad()
 def start_cross_attention_from_self_attention(layers: nn.ModuleList) -> None:
-    """Copy each decoder layer's self-attention and its LayerNorm into its cross-attention.
-
-    Args:
-        layers: decoder layers of the same width as the encoder.
-    """
+    """Copy each decoder layer's self-attention and its LayerNorm into its cross-attention, which must be as wide."""
     for layer in layers:
         layer.encoder_attn.load_state_dict(layer.self_attn.state_dict())  # type: ignore[union-attr]
         layer.encoder_attn_layer_norm.load_state_dict(layer.self_attn_layer_norm.state_dict())  # type: ignore[union-attr]

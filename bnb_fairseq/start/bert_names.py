@@ -1,7 +1,7 @@
-"""BERT's names and ours: one table, read in both directions.
+"""BERT's names and ours in one table, read in both directions.
 
-BERT's names stand without the ``bert.`` that some files put in front of embeddings and layers; ours are those of an
-encoder's or decoder's parameters.
+BERT's names lack the ``bert.`` that some files put before embeddings and layers; ours are those of the parameters of an
+encoder or decoder.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 def _parameters(modules: Mapping[str, str]) -> dict[str, str]:
-    """Name the weight and the bias of each module."""
+    """Names of the weight and the bias of each module."""
     return {f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in modules.items() for part in ("weight", "bias")}
 
 
@@ -59,14 +59,7 @@ _BERTS_IN_LAYER = {ours: theirs for theirs, ours in _OURS_IN_LAYER.items()}
 
 
 def our_name(name: str) -> str | None:
-    """Translate one of BERT's names.
-
-    Args:
-        name: such as ``encoder.layer.3.output.dense.bias``.
-
-    Returns:
-        Ours, with the same layer number: ``layers.3.fc2.bias``; None for what has no counterpart here.
-    """
+    """Our name: ``layers.3.fc2.bias`` for ``encoder.layer.3.output.dense.bias``; None if there is none."""
     if match := LAYER.fullmatch(name):
         ours = _OURS_IN_LAYER.get(match[2])
         return None if ours is None else f"layers.{match[1]}.{ours}"
@@ -74,14 +67,7 @@ def our_name(name: str) -> str | None:
 
 
 def bert_name(name: str) -> str | None:
-    """Translate one of our names: the reverse of ``our_name``.
-
-    Args:
-        name: such as ``layers.3.fc2.bias``.
-
-    Returns:
-        BERT's, with the same layer number: ``encoder.layer.3.output.dense.bias``; None for what BERT does not have.
-    """
+    """The reverse of ``our_name``; None for parameters that BERT does not have."""
     if match := OUR_LAYER.fullmatch(name):
         theirs = _BERTS_IN_LAYER.get(match[2])
         return None if theirs is None else f"encoder.layer.{match[1]}.{theirs}"

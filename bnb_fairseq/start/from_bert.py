@@ -24,16 +24,18 @@ class BertPair(NamedTuple):
 
 
 def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
-    """Open the BERTs that the options name and write their sizes into the options.
+    """Open the BERTs that the options name and complete the options with their sizes.
+
+    A later checkpoint then needs no BERT.
 
     Args:
-        cfg: the options; sizes left open are filled in, so that a checkpoint needs no BERT.
+        cfg: the options; sizes left open are filled in.
 
     Returns:
         The BERTs, or None if the model starts random.
 
     Raises:
-        ValueError: if a BERT cannot be used or its sizes contradict the options; every contradiction is listed.
+        ValueError: if a BERT cannot be used, or listing every size that contradicts the options.
     """
     if cfg.bert_encoder is None:
         if cfg.bert_decoder is not None:
@@ -44,7 +46,9 @@ def resolve_berts(cfg: BertSeq2SeqConfig) -> BertPair | None:
     berts = BertPair(encoder, decoder)
     problems = [problem for side, bert in berts._asdict().items() for problem in _contradictions(cfg, side, bert)]
     if encoder.layer_norm_eps != decoder.layer_norm_eps:
-        problems.append(f"layer_norm_eps of encoder ({encoder.layer_norm_eps}) and decoder ({decoder.layer_norm_eps})")
+        problems.append(
+            f"layer_norm_eps of encoder ({encoder.layer_norm_eps}) and decoder ({decoder.layer_norm_eps}) must be equal"
+        )
     if str(cfg.cross_attention_init) == "self" and encoder.sizes["embed_dim"] != decoder.sizes["embed_dim"]:
         widths = f"{encoder.sizes['embed_dim']} and {decoder.sizes['embed_dim']}"
         problems.append(f"--cross-attention-init must be random for BERTs of different widths ({widths}), but is self")
@@ -67,14 +71,12 @@ def _contradictions(cfg: BertSeq2SeqConfig, side: str, bert: BertCheckpoint) -> 
         if name == "layers" and not 1 <= wanted <= has:
             problems.append(f"{option} must lie between 1 and the {has} layers of {bert.origin}")
         elif name != "layers" and wanted != has:
-            problems.append(f"{option}, but {bert.origin} has {has}")
+            problems.append(f"{option} must be {has}, as in {bert.origin}")
     return problems
 
 
 def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: str) -> list[ImportReport]:
-    """Copy the BERTs' weights into a freshly built model, and log what came from where and what stays as it is.
-
-    The parameters are marked for the optimizer: those that start from a BERT may learn at rates of their own.
+    """Copy the BERTs' weights into a new model, log the origin of every parameter, and mark them for the optimizer.
 
     Args:
         model: ``BnbTransformer`` or ``Bert2Bert``, built with the sizes that ``resolve_berts`` set.
@@ -85,7 +87,7 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
         The reports for encoder and decoder.
 
     Raises:
-        ValueError: if parameters are frozen that their BERT does not have.
+        ValueError: if ``--freeze`` names parameters that their BERT lacks.
     """
     reports = []
     for side, bert in berts._asdict().items():
@@ -109,7 +111,7 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
 
 
 def _starts_from_bert(name: str, report: ImportReport, cross_attention_init: str) -> bool:
-    """Tell whether a parameter holds a BERT's weights, or a copy of them."""
+    """Whether a parameter holds a BERT's weights, or a copy of them."""
     if ".encoder_attn" in name:
         return cross_attention_init == "self"
     return name == OUTPUT_MATRIX or name not in report.new

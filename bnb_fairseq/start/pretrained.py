@@ -1,4 +1,4 @@
-"""Starting a model from a checkpoint of this package whose dictionaries may be others: ``--pretrained-checkpoint``."""
+"""Starting a model from a checkpoint of this package, even with other dictionaries: ``--pretrained-checkpoint``."""
 
 import logging
 from argparse import Namespace
@@ -34,7 +34,7 @@ class PretrainedCheckpoint:
         options: the options of its model.
         tensors: its parameters by name.
         dictionaries: of each side (``source``, ``target``): ``size`` and ``sha256``.
-        symbols: of each side: what the rows stand for, see ``row_matching.symbol_state``; none in old checkpoints.
+        symbols: of each side: the meaning of the rows, see ``row_matching.symbol_state``; empty in old checkpoints.
     """
 
     origin: str
@@ -44,21 +44,13 @@ class PretrainedCheckpoint:
     symbols: Mapping[str, Mapping[str, Any]]
 
     def sizes(self, side: str) -> Sizes:
-        """Return the sizes of ``encoder`` or ``decoder``, keys ``SIZE_FIELDS``; those left open are bert-base's."""
+        """Sizes of ``encoder`` or ``decoder``, keys ``SIZE_FIELDS``; those left open are bert-base's."""
         return {name: int(self.options[f"{side}_{name}"] or BERT_BASE[name]) for name in SIZE_FIELDS}
 
     def rows(self, side: str, dictionary: BnbDictionary) -> Tensor:
-        """Find the embedding row for every symbol of a dictionary.
+        """Embedding row of each of a dictionary's V symbols, V int64, -1 for symbols that the checkpoint lacks.
 
-        Args:
-            side: ``encoder`` or ``decoder``.
-            dictionary: V symbols.
-
-        Returns:
-            V row numbers, int64, -1 for symbols that the checkpoint does not have.
-
-        Raises:
-            ValueError: if the dictionaries differ and the checkpoint does not say what its rows stand for.
+        Raises ValueError if the dictionaries differ and the checkpoint did not save its symbols.
         """
         whose = SIDES[side]
         mine, trained = dictionary.digest(), DictionaryDigest.of_state(self.dictionaries[whose])
@@ -66,15 +58,15 @@ class PretrainedCheckpoint:
             logger.info("%s: its %s dictionary is %s, the data's is %s", self.origin, whose, trained, mine)
         if "tokenizer" in differences and "symbols" not in differences:
             logger.warning(
-                "%s: the same %s symbols, but %s: it was trained on text that was split in another way",
+                "%s: the same %s symbols, but %s: it was trained on text split in another way",
                 *(self.origin, whose, DIFFERENCES["tokenizer"]),
             )
         if "symbols" not in differences:
             return torch.arange(len(dictionary))
         if whose not in self.symbols:
             raise ValueError(
-                f"{OPTION} {self.origin} must hold the symbols of its {whose} dictionary, which differs from the "
-                f"data's, but was written by a version that did not save them"
+                f"{OPTION} {self.origin} must hold the symbols of its {whose} dictionary, because the data's differs, "
+                f"but an old version wrote it without them"
             )
         return match_rows(dictionary, SymbolTable.of_state(self.symbols[whose]))
 
@@ -82,14 +74,7 @@ class PretrainedCheckpoint:
 def open_pretrained(path: str) -> PretrainedCheckpoint:
     """Read a checkpoint of ``bnb_transformer`` or ``bert2bert``.
 
-    Args:
-        path: the file.
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        ValueError: if there is no such file, or it is no checkpoint of such a model.
+    Raises ValueError if there is no such file, or it is no checkpoint of such a model.
     """
     try:
         state = read_state(Path(path))
@@ -109,23 +94,23 @@ def open_pretrained(path: str) -> PretrainedCheckpoint:
 
 
 def resolve_pretrained(cfg: BertSeq2SeqConfig, sides: Sequence[str] = tuple(SIDES)) -> PretrainedCheckpoint | None:
-    """Open the checkpoint that the options name and write its sizes into the options.
+    """Open the checkpoint that the options name and complete the options with its sizes.
 
     Args:
-        cfg: the options; sizes left open are filled in.
+        cfg: the options.
         sides: the sides that the model has.
 
     Returns:
         The checkpoint, or None if the options name none.
 
     Raises:
-        ValueError: if it cannot be used, or its sizes contradict the options; every contradiction is listed.
+        ValueError: if it cannot be used, or listing every size that contradicts the options.
     """
     if cfg.pretrained_checkpoint is None:
         return None
     if cfg.bert_encoder is not None or cfg.bert_decoder is not None:
         given = cfg.bert_encoder if cfg.bert_encoder is not None else cfg.bert_decoder
-        raise ValueError(f"{OPTION} takes the place of --bert-encoder and --bert-decoder, but they name {given}, too")
+        raise ValueError(f"{OPTION} replaces --bert-encoder and --bert-decoder, but they name {given}")
     pretrained = open_pretrained(cfg.pretrained_checkpoint)
     problems = []
     for side in sides:
@@ -142,21 +127,21 @@ def resolve_pretrained(cfg: BertSeq2SeqConfig, sides: Sequence[str] = tuple(SIDE
 
 
 def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> ImportReport:
-    """Copy a checkpoint's weights into a freshly built model, embedding rows by the text of their symbols.
+    """Copy a checkpoint's weights into a new model, embedding rows by the text of their symbols.
 
-    Parameters that the checkpoint lacks start as they are, tensors that the model lacks are left out; the log says
-    which. Everything that is copied is marked for the optimizer as what starts from a BERT is.
+    Parameters that the checkpoint lacks keep their random start; tensors that the model lacks are ignored; the log
+    lists both. The optimizer treats copied parameters like those of a BERT.
 
     Args:
         model: has an ``encoder``, a ``decoder`` or both, built with the sizes that ``resolve_pretrained`` set.
         pretrained: the checkpoint.
 
     Returns:
-        What was used, ignored and new.
+        The tensors used and ignored, and the new parameters.
 
     Raises:
-        ValueError: listing every tensor that has another shape, and every part of a BERT that is missing; or if
-            parameters are frozen that the checkpoint does not have.
+        ValueError: listing every tensor of another shape and every missing part of a BERT; or if ``--freeze`` names
+            parameters that the checkpoint lacks.
     """
     parameters = dict(model.named_parameters())
     modules = {side: getattr(model, side) for side in SIDES if hasattr(model, side)}
@@ -173,9 +158,9 @@ def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> Impor
         report.used.append((name, name))
         start = int(name.partition(".")[2] in PER_SYMBOL)  # the number of rows may differ
         if parameter.shape[start:] != pretrained.tensors[name].shape[start:]:
-            shapes = f"{tuple(pretrained.tensors[name].shape)}, but {tuple(parameter.shape)} is wanted"
+            shapes = f"{tuple(pretrained.tensors[name].shape)}, but must have {tuple(parameter.shape)}"
             problems.append(f"{name} has shape {shapes}")
-    report.ignored = [(name, "this model has none") for name in pretrained.tensors if name not in parameters]
+    report.ignored = [(name, "this model lacks it") for name in pretrained.tensors if name not in parameters]
     if problems:
         raise ValueError(f"{OPTION} {pretrained.origin} cannot start this model: {'; '.join(problems)}")
     for name, _ in report.used:

@@ -15,12 +15,12 @@ Rows = Mapping[Surface, int]
 
 
 class SymbolTable(NamedTuple):
-    """What the rows of an embedding table stand for.
+    """The meaning of the rows of an embedding table.
 
     Attributes:
         specials: rows of the special symbols, by role.
         rows: row of each text, special symbols' own texts included.
-        normalize: how the vocabulary's tokenizer writes a text that it reads (an uncased one in small letters).
+        normalize: how the vocabulary's tokenizer rewrites a text, such as in lower case.
     """
 
     specials: tuple[int, ...]
@@ -29,27 +29,16 @@ class SymbolTable(NamedTuple):
 
     @classmethod
     def of_wordpiece(cls, tokenizer: WordPiece) -> "SymbolTable":
-        """Describe the embedding table of a BERT.
-
-        Args:
-            tokenizer: the BERT's.
-
-        Returns:
-            The table.
-        """
+        """The embedding table of the BERT with this tokenizer."""
         rows = {tokenizer.surface(symbol): i for i, symbol in enumerate(tokenizer.symbols)}
         specials = tuple(tokenizer.symbols.index(symbol) for symbol in BERT_SPECIALS)
         return cls(specials, rows, tokenizer.normalize)
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "SymbolTable":
-        """Describe the embedding table of a checkpoint.
+        """The embedding table of a checkpoint with this ``symbol_state``.
 
-        Args:
-            state: what ``symbol_state`` returned for its dictionary.
-
-        Returns:
-            The table; texts are looked up in small letters and without accents, too, if it has nothing else.
+        Without any capital letter in the table, texts are also looked up in lower case and without accents.
         """
         rows: dict[Surface, int] = {}
         for i, spelling in enumerate(state["surfaces"]):
@@ -61,13 +50,9 @@ class SymbolTable(NamedTuple):
 
 
 def symbol_state(dictionary: BnbDictionary) -> dict[str, Any]:
-    """Note what the symbols of a dictionary stand for, so that a checkpoint can start a model with another dictionary.
+    """Meaning of a dictionary's V symbols, by which a checkpoint can start a model with another dictionary.
 
-    Args:
-        dictionary: V symbols.
-
-    Returns:
-        ``surfaces``, V texts, those that begin a word with SentencePiece's mark in front; ``specials``, rows by role.
+    ``surfaces`` are V texts, with SentencePiece's mark before those that begin a word; ``specials`` are rows by role.
     """
     surfaces = [dictionary.surface(symbol) for symbol in dictionary.symbols]
     return {
@@ -77,18 +62,11 @@ def symbol_state(dictionary: BnbDictionary) -> dict[str, Any]:
 
 
 def match_rows(dictionary: BnbDictionary, table: SymbolTable) -> Tensor:
-    """Find the embedding row for every symbol of a dictionary.
+    """Embedding row of each of a dictionary's V symbols, V int64, -1 where the table has no such symbol.
 
-    Special symbols match by their role. Others match by what they stand for: "the" in WordPiece is SentencePiece's
-    word-initial "the", "##ing" its piece "ing" inside a word. A symbol that is not found as it is written is looked
-    up as the table's own normalisation writes it (an uncased BERT reads "The" as "the").
-
-    Args:
-        dictionary: V symbols.
-        table: of the other model.
-
-    Returns:
-        V row numbers, int64, -1 where the table has no such symbol.
+    Special symbols match by their role, others by their text: "the" in WordPiece is SentencePiece's word-initial "the",
+    "##ing" its piece "ing" inside a word. A symbol that is not found is looked up again in the table's normalisation
+    (an uncased BERT reads "The" as "the").
     """
     special: dict[str, int] = dict(zip(Specials(*dictionary.specials()), table.specials, strict=True))
 
@@ -106,7 +84,7 @@ def match_rows(dictionary: BnbDictionary, table: SymbolTable) -> Tensor:
 
 
 def _readings(surface: Surface) -> tuple[Surface, ...]:
-    """List what may stand for a text.
+    """Symbols that may stand for a text.
 
     WordPiece splits off punctuation, which then begins a word of its own; a plain dictionary may hold WordPieces.
     """

@@ -6,7 +6,7 @@ from ..generation.options import SEARCH_OPTIONS, search_options
 from ..problems import Problems
 
 RERANKER = "iter_decode_with_external_reranker"
-# What each option is a detail of; the value that leaves it alone.
+# Option -> the option that it refines, and its neutral value.
 DETAILS = {
     "sampling_topk": ("sampling", -1),
     "sampling_topp": ("sampling", -1.0),
@@ -15,15 +15,9 @@ DETAILS = {
 
 
 def refuse_unused_options(args: Any, task: Any) -> None:
-    """Check fairseq's generation options and the task's for autoregressive models.
+    """Check fairseq's generation options ``args`` and the task's for autoregressive models.
 
-    Args:
-        args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options.
-
-    Raises:
-        ValueError: naming each option that is set but would have no effect, is out of range, or would need words of the
-            source.
+    Raises ValueError, naming each option that has no effect, is out of range, or needs words of the source.
     """
     values = search_options(args, task)
     found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != SEARCH_OPTIONS[name]]
@@ -34,20 +28,20 @@ def refuse_unused_options(args: Any, task: Any) -> None:
     replacement = getattr(args, "replace_unk", None)
     if replacement not in (None, False):
         raise ValueError(
-            f"--replace-unk must not be set with --task {task._name}, whose data hold ids and no words to copy, but is "
+            f"--replace-unk must not be set with --task {task._name}, whose data have no words to copy, but is "
             f"{replacement!r}"
         )
     _check(args)
 
 
 def _check(args: Any) -> None:
-    """Refuse numbers that are out of range and options that miss another, all at once."""
+    """Refuse numbers out of range, and options without the one that they refine, all at once."""
     problems = Problems("decoding")
     beam, nbest = getattr(args, "beam", 5), getattr(args, "nbest", 1)
     problems.require(beam >= 1, "beam", "must be at least 1", beam)
     problems.require(1 <= nbest <= max(beam, 1), "nbest", f"must be from 1 to --beam {beam}", nbest)
     for name, (other, neutral) in DETAILS.items():
         value, chosen = getattr(args, name, neutral), getattr(args, other, False)
-        rule = f"must stand beside --{other.replace('_', '-')}"
+        rule = f"needs --{other.replace('_', '-')}"
         problems.require(value == neutral or (chosen is not False and chosen > 0), name.replace("_", "-"), rule, value)
     problems.raise_if_any()

@@ -17,7 +17,7 @@ DATASET_IMPL_CHOICES = ChoiceEnum(get_available_dataset_impl())
 
 @dataclass
 class RestoringConfig(FairseqDataclass):
-    """fairseq's options that say which checkpoint a training goes on from."""
+    """fairseq's options for the checkpoint that a training resumes from."""
 
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
@@ -27,7 +27,7 @@ class RestoringConfig(FairseqDataclass):
 
 @dataclass
 class CheckpointsConfig(RestoringConfig):
-    """fairseq's options that say which checkpoints are read, for training or for translation."""
+    """fairseq's options for the checkpoints that are read, in training or generation."""
 
     path: Optional[str] = II("common_eval.path")
     lm_path: Optional[str] = II("generation.lm_path")
@@ -39,30 +39,28 @@ class CheckpointsConfig(RestoringConfig):
 class BnbTaskConfig(CheckpointsConfig):
     """Options of every text-to-text task.
 
-    Options that fairseq's ``translation`` has, too, go by its names. It has more, which do not exist here:
+    Options that fairseq's ``translation`` shares have its names. Of its other options there are no
     ``--left-pad-source``, ``--left-pad-target``, ``--load-alignments``, ``--num-batch-buckets``,
-    ``--required-seq-len-multiple`` and ``--upsample-primary``; ``--eval-bleu-detok``, ``--eval-bleu-remove-bpe`` and
-    ``--eval-tokenized-bleu``, since text is always detokenised by the target dictionary.
+    ``--required-seq-len-multiple`` and ``--upsample-primary``; and no ``--eval-bleu-detok``, ``--eval-bleu-remove-bpe``
+    and ``--eval-tokenized-bleu``, because the target dictionary always detokenises text.
     """
 
     data: Optional[str] = field(
         default=None,
         metadata={
-            "help": "data-bin folders, separated by colons; training goes through them round-robin, "
-            "validation and test data lie in the first"
+            "help": "data-bin folders, separated by colons; training takes them in turn, validation and test data are "
+            "in the first"
         },
     )
     max_source_positions: int = field(
-        default=512, metadata={"help": "longest source in tokens, [CLS] and [SEP] counted (the model may allow less)"}
+        default=512, metadata={"help": "longest source in tokens, [CLS] and [SEP] included (the model may allow less)"}
     )
     max_target_positions: int = field(
-        default=512, metadata={"help": "longest target in tokens, [CLS] and [SEP] counted (the model may allow less)"}
+        default=512, metadata={"help": "longest target in tokens, [CLS] and [SEP] included (the model may allow less)"}
     )
     truncate_source: bool = field(
         default=False,
-        metadata={
-            "help": "cut sources to --max-source-positions or to what the model's positions allow, if that is less"
-        },
+        metadata={"help": "cut sources to --max-source-positions, or to the model's positions if they are fewer"},
     )
     eval_bleu: bool = field(
         default=False, metadata={"help": "report sacreBLEU of detokenised text on the validation data"}
@@ -73,16 +71,13 @@ class BnbTaskConfig(CheckpointsConfig):
     )
     eval_meteor: bool = field(
         default=False,
-        metadata={
-            "help": "report METEOR of detokenised text on the validation data; left out with a warning where NLTK does "
-            "not find WordNet"
-        },
+        metadata={"help": "report METEOR of detokenised text on the validation data; without WordNet, warn instead"},
     )
     eval_bleu_args: str = field(
         default="{}",
         metadata={
-            "help": "generation options as JSON for --eval-bleu, --eval-rouge and --eval-meteor, which judge one "
-            "output, such as '{\"iter_decode_max_iter\": 4}'"
+            "help": "generation options of --eval-bleu, --eval-rouge and --eval-meteor as JSON, such as "
+            "'{\"iter_decode_max_iter\": 4}'"
         },
     )
     eval_bleu_print_samples: bool = field(
@@ -92,27 +87,29 @@ class BnbTaskConfig(CheckpointsConfig):
     ctc_beam: int = field(
         default=0,
         metadata={
-            "help": "CTC: texts that the prefix beam search keeps (default: 0, the most probable alignment decides; "
-            "with --nbest N, N)"
+            "help": "CTC: number of texts that the prefix beam search keeps (default: N with --nbest N, else 0: take "
+            "the most probable alignment)"
         },
     )
     ctc_beam_symbols: int = field(
-        default=10, metadata={"help": "--ctc-beam: symbols of each canvas position that the search reads"}
+        default=10, metadata={"help": "--ctc-beam: number of most probable symbols to read at each canvas position"}
     )
     ctc_lm_path: Optional[str] = field(
         default=None,
-        metadata={"help": "--ctc-beam: n-gram model over the target dictionary, ARPA or KenLM's binary"},
+        metadata={"help": "--ctc-beam: file of an n-gram model over the target dictionary, ARPA or KenLM's binary"},
     )
-    ctc_lm_weight: float = field(default=0.0, metadata={"help": "--ctc-lm-path: weight of its log-probability"})
+    ctc_lm_weight: float = field(
+        default=0.0, metadata={"help": "--ctc-lm-path: weight of the n-gram model's log-probability"}
+    )
     ctc_token_bonus: float = field(
         default=0.0,
-        metadata={"help": "--ctc-beam: added to a text's log-probability for each token, against short texts"},
+        metadata={"help": "--ctc-beam: bonus added to a text's log-probability for each token, against short texts"},
     )
     float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(  # type: ignore[valid-type]
         default="highest",
         metadata={
-            "help": "torch.set_float32_matmul_precision: 'high' multiplies in TF32 on GPUs, 'medium' in bfloat16, on "
-            "CPUs with such instructions too"
+            "help": "precision of float32 matrix products: 'high' uses TF32 on GPUs, 'medium' bfloat16, also on "
+            "CPUs that support it"
         },
     )
     train_subset: str = II("dataset.train_subset")
@@ -132,16 +129,9 @@ class TranslationBnbConfig(BnbTaskConfig):
 
 
 def eval_bleu_options(text: str) -> Namespace:
-    """Read ``--eval-bleu-args``.
+    """Parse ``--eval-bleu-args``: a JSON object of fairseq's generation options, each converted to its type.
 
-    Args:
-        text: a JSON object, fairseq's generation options by their field names.
-
-    Returns:
-        The options that it sets, each of the type that fairseq wants.
-
-    Raises:
-        ValueError: if it is no such object, or an option does not exist or has a value of another type.
+    Raises ValueError if it is none, or an option does not exist or has a value of another type.
     """
     try:
         options = json.loads(text)

@@ -1,4 +1,4 @@
-"""What all tasks share: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
+"""The base of all tasks: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
 import weakref
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ SHARDED = "fully_sharded"  # --ddp-backend under which no process has the whole 
 
 
 class DictionaryTask(ResumingTask):
-    """Stands in front of one of fairseq's tasks among a task's base classes.
+    """Mixin for tasks with this package's dictionaries; list it before the fairseq task.
 
     Attributes:
         reads_segments: whether a tab in a source line ends a segment; see ``BnbDictionary``.
-        trains: whether a model was built to be trained, not for a checkpoint to be loaded into.
+        trains: whether a model was built for training, not to load a checkpoint.
     """
 
     reads_segments: ClassVar[bool] = False
@@ -44,23 +44,16 @@ class DictionaryTask(ResumingTask):
     _in_training: weakref.ref[BaseFairseqModel] | None = None
 
     def own_precision(self) -> AbstractContextManager[None]:
-        """Multiply as ``--float32-matmul-precision`` says, while what it returns lasts."""
+        """Context in which matrix products have the precision of ``--float32-matmul-precision``."""
         return matmul_precision(str(self.cfg.float32_matmul_precision))
 
     def dictionaries(self) -> dict[str, BnbDictionary]:
-        """Return the dictionaries by side; that of what is read is ``source``."""
+        """The dictionaries by side; ``source`` is that of the input."""
         return {"source": self.source_dictionary, "target": self.target_dictionary}
 
     @classmethod
     def load_dictionary(cls, filename: str) -> BnbDictionary:
-        """Load what ``--srcdict`` and ``--tgtdict`` accept, or a data-bin's dictionary.
-
-        Args:
-            filename: see ``bnb_fairseq.data.dictionary.load_dictionary``.
-
-        Returns:
-            The dictionary.
-        """
+        """See fairseq; accepts all that ``bnb_fairseq.data.dictionary.load_dictionary`` does."""
         cls.check_preprocessing()
         dictionary = load_dictionary(filename)
         dictionary.preprocessing = running_preprocessing()
@@ -73,10 +66,10 @@ class DictionaryTask(ResumingTask):
         check_preprocessing_command()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers of the task: digests of its dictionaries, and what the symbols stand for.
+        """See fairseq: digests and symbols of the dictionaries, and a digest of the model in training.
 
-        The first are compared with the data's when the checkpoint is loaded, the second let ``--pretrained-checkpoint``
-        start a model with other dictionaries. Of the model in training there is a digest, which shows damage.
+        The digests are compared with the data's when a checkpoint is loaded, or with its tensors to detect damage; by
+        the symbols ``--pretrained-checkpoint`` starts a model with other dictionaries.
         """
         sides = self.dictionaries()
         state: dict[str, Any] = {
@@ -89,15 +82,10 @@ class DictionaryTask(ResumingTask):
         return state
 
     def begin_model(self, cfg: Any, from_checkpoint: bool) -> None:
-        """Prepare for building a model.
+        """Check a model's options before it is built; ``from_checkpoint``: a checkpoint's, else a new training's.
 
-        Args:
-            cfg: the model's options.
-            from_checkpoint: whether they are those in a checkpoint; else a training begins.
-
-        Raises:
-            ValueError: if fairseq must not see them, they name no model, or the training would go on from a checkpoint
-                that does not fit.
+        Raises ValueError if fairseq must not see them, they name no model, or the training would resume from a
+        checkpoint that does not fit.
         """
         if from_checkpoint:
             check_model_options(cfg)
@@ -109,23 +97,14 @@ class DictionaryTask(ResumingTask):
         self.start_training()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's dictionaries with the data-bin's.
-
-        Args:
-            state_dict: what ``state_dict`` returned when the checkpoint was written.
-
-        Raises:
-            ValueError: if they differ.
-        """
+        """See fairseq; refuses a checkpoint with other dictionaries than the data-bin's (ValueError)."""
         self._compare(state_dict, text_may_differ=False)
 
     def check_restored(self) -> None:
-        """Compare the dictionaries of the checkpoint that a training is about to go on from, which fairseq does not.
-
-        A save that was interrupted is completed first.
+        """Complete an interrupted save, and compare the dictionaries of the checkpoint to resume from with the data's.
 
         Raises:
-            OSError: if there is no room for that.
+            OSError: if there is no room to complete it.
             ValueError: if they differ, or the checkpoint cannot be trusted, or is damaged and no other is whole.
         """
         self.prepare_resuming()
@@ -145,12 +124,11 @@ class DictionaryTask(ResumingTask):
                 check_same_dictionary(side, mine[side].digest(), trained, text_may_differ)
 
     def start_training(self) -> None:
-        """Check the task's options before a model is built to be trained.
+        """Check the task's options before a model is built for training.
 
         Raises:
-            ValueError: if there are other processes that do not train together with this one, the options ask for a
-                shard of the data (fairseq gives each process of a training its own), another run of a sweep has the
-                folder of the checkpoints, or the training goes on from a checkpoint with other dictionaries.
+            ValueError: if other processes do not train together with this one, the options select a shard of the data,
+                another run of a sweep uses the folder of checkpoints, or the checkpoint to resume from does not fit.
         """
         if (whole := whole_options(self.cfg)) is not None:
             check_joined(whole)
@@ -160,37 +138,18 @@ class DictionaryTask(ResumingTask):
         self.trains = True
 
     def need_targets(self, path: str) -> None:
-        """Refuse to train on a part without targets, or to validate with it.
-
-        Args:
-            path: where they would be.
-
-        Raises:
-            ValueError: if a model was built to be trained.
-        """
+        """Raise a ValueError in training, because there is no ``path`` with targets to train on or to validate with."""
         if self.trains:
             raise ValueError(f"training and validation need targets, but there is no {path}")
 
     @staticmethod
     def check_targets(sample: dict[str, Any]) -> None:
-        """Refuse a batch of ``fairseq-validate`` that has no targets, with a ValueError."""
+        """Refuse a batch of ``fairseq-validate`` without targets, by a ValueError."""
         if sample and sample.get("target") is None:
             raise ValueError("validation needs targets, but the part that --valid-subset names has none")
 
     def get_batch_iterator(self, dataset: FairseqDataset, *sizes: Any, **options: Any) -> Any:
-        """Make batches, of ``--num-shards`` and ``--shard-id`` where the data are a loaded part.
-
-        Args:
-            dataset: the data.
-            *sizes: fairseq's.
-            **options: fairseq's.
-
-        Returns:
-            fairseq's ``EpochBatchIterator``.
-
-        Raises:
-            ValueError: if there is no such shard, or no batch to train on or to validate with.
-        """
+        """See fairseq; generation reads one shard. Refuses missing shards and parts without batches (ValueError)."""
         name = next((name for name, part in self.datasets.items() if part is dataset), None)
         if name is None:
             refuse_shards(self.cfg, "lines that were typed are not divided")
@@ -204,7 +163,7 @@ class DictionaryTask(ResumingTask):
     def valid_step(
         self, sample: dict[str, Any], model: BaseFairseqModel, criterion: FairseqCriterion
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the loss of a validation batch in the model's precision; see fairseq's."""
+        """See fairseq; in the model's precision."""
         self.check_targets(sample)
         with self.own_precision():
             loss, size, logs = super().valid_step(sample, model, criterion)
@@ -219,22 +178,7 @@ class DictionaryTask(ResumingTask):
         update_num: int,
         ignore_grad: bool = False,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Compute the loss of a batch and its gradient, on a CPU as ``--float32-matmul-precision`` allows.
-
-        Args:
-            sample: the batch.
-            model: the model, perhaps in fairseq's distributed wrappers.
-            criterion: the criterion.
-            optimizer: it computes the gradient.
-            update_num: updates made so far.
-            ignore_grad: fairseq's flag for a batch that must not count.
-
-        Returns:
-            The loss, the sample size, and statistics for the log.
-
-        Raises:
-            FloatingPointError: if the loss or its gradient is NaN or infinite.
-        """
+        """See fairseq; in the model's precision. Refuses a loss or gradient that is not finite (FloatingPointError)."""
         self.trained, self.updates = model, update_num + 1
         draw_other_numbers()
         try:

@@ -1,4 +1,4 @@
-"""Losses, gradients and parameters that are no longer numbers."""
+"""Losses, gradients and parameters that are NaN or infinite."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,40 +7,29 @@ import torch
 from torch import Tensor, nn
 
 SHOWN = 5  # items of a batch that a message names
-REMEDY = "lower --lr, lengthen --warmup-updates or set --clip-norm; checkpoints written before stay as they are"
+REMEDY = "lower --lr, lengthen --warmup-updates or set --clip-norm; earlier checkpoints are unchanged"
 
 
 def check_loss(loss: Tensor, sample: Mapping[str, Any], update: int) -> None:
-    """Refuse a loss that is NaN or infinite.
+    """Refuse a batch's loss that is NaN or infinite, before update number ``update``, counted from 1.
 
-    Args:
-        loss: of a batch.
-        sample: the batch.
-        update: number of the update that it is for, counted from 1.
-
-    Raises:
-        FloatingPointError: naming the update and the batch.
+    Raises FloatingPointError, naming the update and the batch.
     """
     if not bool(torch.isfinite(loss).all()):
         raise FloatingPointError(f"update {update}: the loss is {float(loss)} for {_items(sample)}; {REMEDY}")
 
 
 def gradient_error(sample: Mapping[str, Any], update: int) -> FloatingPointError:
-    """Return the error for a gradient that is NaN or infinite where the loss is not; arguments as above."""
+    """The error for a gradient that is NaN or infinite although the loss is finite."""
     return FloatingPointError(
         f"update {update}: the loss is finite, but its gradient is not, for {_items(sample)}; {REMEDY}"
     )
 
 
 def check_parameters(model: nn.Module, update: int | None = None) -> None:
-    """Refuse a model that no training can go on from.
+    """Refuse a model from which no training can resume; ``update`` is the last one, for the message.
 
-    Args:
-        model: the model.
-        update: number of the last update, for the message.
-
-    Raises:
-        FloatingPointError: naming the first parameter that is NaN or infinite.
+    Raises FloatingPointError, naming the first parameter that is NaN or infinite.
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):

@@ -11,10 +11,10 @@ def print_history(
     hypotheses: Sequence[Sequence[Mapping[str, Any]]],
     dictionaries: tuple[BnbDictionary, BnbDictionary],
 ) -> None:
-    """Print how the best text of each sentence came about, if its history was kept.
+    """Print the passes of the best text of each sentence, if its history was kept.
 
     For each sentence a line ``E-S`` with its source and a line ``E-N`` for pass N, detokenised, tab-separated. Only
-    ``fairseq-interactive`` needs it: its batches have no ids, and ``fairseq-generate`` prints the history by itself.
+    ``fairseq-interactive`` needs it: its batches have no ids, and ``fairseq-generate`` prints the history itself.
 
     Args:
         sample: the batch.

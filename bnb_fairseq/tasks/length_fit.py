@@ -1,7 +1,7 @@
 """Training pairs whose target is longer than the model can write, found before the training.
 
-Under CTC such a pair has an infinite loss, which is left out: a canvas that is too short for all targets trains with
-loss 0. A length classifier gives such a pair the class at the end of its range.
+Under CTC such a pair has an infinite loss, which is dropped: if the canvas is too short for all targets, the loss is 0.
+A length classifier gives such a pair the last class of its range.
 """
 
 import logging
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from ..data.pair_dataset import SentencePairDataset
 from ..modules.canvas import upsampled_lengths
 
-SAMPLE = 20_000  # of more pairs than this, so many are read, evenly spaced
-REFUSED, TOLERATED = 2, 100  # of so many pairs one may not fit without an error, and without a warning
+SAMPLE = 20_000  # pairs read of more, evenly spaced
+REFUSED, TOLERATED = 2, 100  # one misfit in so many pairs is no error; no warning
 logger = logging.getLogger(__name__)
 Integers = NDArray[np.int64]
 
 
 class Lengths(NamedTuple):
-    """Lengths of N pairs, int64, [CLS] and [SEP] counted.
+    """Lengths of N pairs, int64, [CLS] and [SEP] included.
 
     Attributes:
         source: of the sources.
@@ -41,9 +41,9 @@ class Limit(NamedTuple):
 
     Attributes:
         fits: for each pair, whether it is within a value of the option.
-        least: for each pair, the option's smallest value (``ctc_upsample``: the value that it must exceed).
+        least: for each pair, the option's smallest value (``ctc_upsample``: the value to exceed).
         step: the option's values are multiples of it.
-        fault: what is wrong with a pair that does not fit, for messages.
+        fault: for messages, the fault of pairs that do not fit.
     """
 
     fits: Callable[[Lengths, float], NDArray[np.bool_]]
@@ -52,7 +52,7 @@ class Limit(NamedTuple):
     fault: str
 
 
-NO_ROOM = "need more positions than their canvas has, and add nothing to the loss"
+NO_ROOM = "need more positions than their canvas has, so that they do not count in the loss"
 LIMITS = {
     "ctc_upsample": Limit(
         lambda lengths, ratio: upsampled_lengths(torch.from_numpy(lengths.source), ratio).numpy() >= lengths.needed,
@@ -67,35 +67,20 @@ LIMITS = {
         lambda lengths, longest: np.abs(lengths.target - lengths.source) <= longest,
         lambda lengths: np.abs(lengths.target - lengths.source),
         1,
-        "differ in length by more than the length classifier can tell",
+        "differ in length by more than the length classifier can predict",
     ),
 }
 
 
 def limiting_option(model: Any) -> str:
-    """Choose the option that limits a ``bnb_transformer``'s output.
-
-    Args:
-        model: its options.
-
-    Returns:
-        A key of ``LIMITS``.
-    """
+    """Key of ``LIMITS``: the option that limits the output of a ``bnb_transformer`` with these options."""
     if str(model.length_control) == "length":
         return "length_range"
     return "ctc_canvas_length" if model.ctc_canvas_length > 0 else "ctc_upsample"
 
 
 def measure(dataset: SentencePairDataset, longest: tuple[int, int]) -> Lengths:
-    """Read pairs and their lengths, of at most ``SAMPLE`` pairs.
-
-    Args:
-        dataset: pairs as the training gets them.
-        longest: longest source and target; longer pairs have no part in the training.
-
-    Returns:
-        The lengths.
-    """
+    """Lengths of at most ``SAMPLE`` pairs, without those that are longer than ``longest``, source and target."""
     count = len(dataset)
     chosen = np.arange(count) if count <= SAMPLE else np.linspace(0, count - 1, SAMPLE).astype(np.int64)
     kept, _ = dataset.filter_indices_by_size(chosen, longest)
@@ -110,15 +95,7 @@ def measure(dataset: SentencePairDataset, longest: tuple[int, int]) -> Lengths:
 
 
 def smallest_value(limit: Limit, lengths: Lengths) -> float:
-    """Find the option's smallest value that leaves out no more pairs than is tolerated.
-
-    Args:
-        limit: the option.
-        lengths: of at least one pair.
-
-    Returns:
-        The value, a multiple of the option's step.
-    """
+    """Smallest value of the option, a multiple of its step, that excludes no more pairs than tolerated."""
     values = np.sort(limit.least(lengths))
     enough = float(values[len(values) - len(values) // TOLERATED - 1])
     if limit.step == 1:
@@ -127,16 +104,16 @@ def smallest_value(limit: Limit, lengths: Lengths) -> float:
 
 
 def check_lengths(name: str, dataset: SentencePairDataset, model: Any, longest: tuple[int, int]) -> None:
-    """Compare the lengths of training pairs with what the model can write.
+    """Compare the lengths of training pairs with the model's limit; warn of some misfits, refuse many.
 
     Args:
-        name: what messages call the data.
+        name: of the data, for messages.
         dataset: the pairs.
         model: the options of the ``bnb_transformer``.
         longest: longest source and target that the training takes.
 
     Raises:
-        ValueError: if more than half of the pairs do not fit, with the option's smallest value that would do.
+        ValueError: if more than half of the pairs do not fit, with the smallest sufficient value of the option.
     """
     lengths = measure(dataset, longest)
     if len(lengths.source) == 0:
@@ -153,4 +130,4 @@ def check_lengths(name: str, dataset: SentencePairDataset, model: Any, longest: 
     wanted = f"{smallest_value(limit, lengths):g}"
     if misfits > count / REFUSED:
         raise ValueError(f"{name}: {option} must be at least {wanted}, but is {value:g}: {found}")
-    logger.warning("%s: with %s %g, %s; with %s %s, at most 1%% do", name, option, value, found, option, wanted)
+    logger.warning("%s: with %s %g, %s; with %s %s, at most 1%% would", name, option, value, found, option, wanted)

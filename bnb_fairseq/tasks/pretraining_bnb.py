@@ -1,4 +1,4 @@
-"""The ``pretraining_bnb`` task: a model learns on plain text to read and to write, whatever it is to be used for."""
+"""The ``pretraining_bnb`` task: a model learns to read and write from plain text."""
 
 import logging
 from collections.abc import Callable
@@ -40,13 +40,9 @@ STRATEGIES: dict[str, Callable[[PretrainingBnbConfig, BnbDictionary], Noise]] = 
 class PretrainingBnbTask(TextToTextTask):
     """Pretraining on plain text with one of four strategies (Sohrab et al. 2024, doi 10.1109/ACCESS.2023.3346952).
 
-    Args:
-        cfg: the options.
-        src_dict: the dictionary.
-        tgt_dict: the same dictionary.
+    Both dictionaries are the same.
 
-    Raises:
-        ValueError: if options are out of range.
+    Raises ValueError if options are out of range.
     """
 
     def __init__(self, cfg: PretrainingBnbConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
@@ -55,18 +51,7 @@ class PretrainingBnbTask(TextToTextTask):
 
     @classmethod
     def setup_task(cls, cfg: PretrainingBnbConfig, from_checkpoint: bool = False) -> "PretrainingBnbTask":
-        """Load the dictionary of the data-bin folder.
-
-        Args:
-            cfg: the options.
-            from_checkpoint: fairseq's flag; makes no difference here.
-
-        Returns:
-            The task.
-
-        Raises:
-            ValueError: if the folder has none, or a checkpoint is damaged or cannot be trusted.
-        """
+        """See fairseq; refuses a folder without a dictionary, and damaged or untrusted checkpoints (ValueError)."""
         check_named(cfg)
         folder = next(iter(utils.split_paths(cfg.data or "")), "")
         path = Path(folder) / "dict.txt"
@@ -85,25 +70,13 @@ class PretrainingBnbTask(TextToTextTask):
         check_corpus_command()
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build a model and see that it has positions for the blocks.
-
-        Args:
-            cfg: the model's options.
-            from_checkpoint: True: weights follow from a checkpoint.
-
-        Returns:
-            The model.
-
-        Raises:
-            ValueError: if ``--tokens-per-sample`` exceeds what the model can read or write.
-        """
+        """See fairseq; refuses a ``--tokens-per-sample`` that exceeds the model's positions (ValueError)."""
         model = super().build_model(cfg, from_checkpoint)
         longest = min(utils.resolve_max_positions(self.max_positions(), model.max_positions()))
         if self.cfg.tokens_per_sample > longest:
             raise ValueError(
-                f"--tokens-per-sample must be at most {longest}, what --max-source-positions, --max-target-positions "
-                f"and the model's positions allow (under CTC the canvas is --ctc-upsample times as long as the "
-                f"source), but is {self.cfg.tokens_per_sample}"
+                f"--tokens-per-sample must be at most {longest}, as --max-source-positions, --max-target-positions and "
+                f"the model (under CTC, its canvas) allow, but is {self.cfg.tokens_per_sample}"
             )
         return model
 
@@ -116,20 +89,10 @@ class PretrainingBnbTask(TextToTextTask):
         data_selector: str | None = None,
         tpu: bool = False,
     ) -> None:
-        """Cut a part of the corpus into blocks.
+        """See fairseq; cuts a part of the corpus into blocks.
 
-        Args:
-            split: ``train``, ``valid``, ``test`` or another name that was preprocessed.
-            epoch: chooses among several data-bin folders.
-            combine: True: read numbered parts, such as ``train1``, too, as one with ``split``.
-            task_cfg: the checkpoint's options; not needed.
-            data_selector: fairseq's trainer passes it to every task; not needed.
-            tpu: fairseq's trainer passes it to every task; not needed.
-
-        Raises:
-            FileNotFoundError: if the part does not exist.
-            ValueError: if a document is empty, or too short for ``clm``; or, before a training, if most targets are
-                longer than the model can write.
+        Raises FileNotFoundError if the part does not exist. Raises ValueError if a document is empty, or too short for
+        ``clm``; or, before a training, if most targets are longer than the model can write.
         """
         folder = self.data_folder(split, epoch)
         self.datasets[split] = dataset = self._load(folder, split, combine)
@@ -148,7 +111,7 @@ class PretrainingBnbTask(TextToTextTask):
         )
 
     def _blocks(self, path: Path) -> DocumentBlocks:
-        """Cut the corpus at a path, without suffix; no document goes on in the next part."""
+        """Cut the corpus at a path, without suffix; no document continues in the next part."""
         lines = open_items(str(path), self.src_dict, self.cfg.dataset_impl)
         if lines is None:
             raise FileNotFoundError(f"no {path.name}.bin and {path.name}.idx in {path.parent}")
@@ -162,7 +125,7 @@ class PretrainingBnbTask(TextToTextTask):
         logger.info("%s: %d blocks of %d documents", path, len(blocks), documents)
         if documents == 1 and len(lines) > 1:
             logger.warning(
-                "%s: no empty line among %d, so all are one document; see --sample-break-mode", path, len(lines)
+                "%s: %d lines without an empty one are one document; see --sample-break-mode", path, len(lines)
             )
         return blocks
 
@@ -171,7 +134,7 @@ class PretrainingBnbTask(TextToTextTask):
         if str(self.cfg.strategy) == "clm" and short.any():
             first = int(short.argmax())
             raise ValueError(
-                f"{path}: {int(short.sum()):,} of {len(blocks):,} blocks are too short to be split by --strategy clm, "
-                f"which needs {CONTINUED} tokens; the first, of {int(blocks.sizes[first]) - 1}, is of the document "
-                f"that begins in line {int(blocks.first_lines[first])}"
+                f"{path}: --strategy clm needs blocks of at least {CONTINUED} tokens, but {int(short.sum()):,} of "
+                f"{len(blocks):,} are shorter; the first, of {int(blocks.sizes[first]) - 1}, is in the document that "
+                f"begins in line {int(blocks.first_lines[first])}"
             )

@@ -20,39 +20,33 @@ class PretrainingBnbConfig(BnbTaskConfig):
     strategy: STRATEGY_CHOICES = field(  # type: ignore[valid-type]
         default="mlm",
         metadata={
-            "help": "what is read and what is written: the text and the text (ae), the masked text and the text (mlm), "
-            "the text in another order and the text (plm), the text's beginning and its end (clm)"
+            "help": "input and output: the text for itself (ae), the masked text for the text (mlm), the reordered "
+            "text for the text (plm), or the text's beginning for its end (clm)"
         },
     )
     tokens_per_sample: int = field(
         default=128,
-        metadata={"help": "longest block of a document in tokens, [CLS] and [SEP] counted"},
+        metadata={"help": "longest block of a document in tokens, [CLS] and [SEP] included"},
     )
     sample_break_mode: BREAK_CHOICES = field(  # type: ignore[valid-type]
         default="complete_doc",
-        metadata={"help": "where documents end: at empty lines (complete_doc), or at every line (eos)"},
+        metadata={"help": "end of documents: empty lines (complete_doc), or every line (eos)"},
     )
-    mask_prob: float = field(default=0.3, metadata={"help": "mlm: share of the tokens that are chosen"})
-    leave_unmasked_prob: float = field(
-        default=0.1, metadata={"help": "mlm: share of the chosen tokens that stay as they are"}
-    )
+    mask_prob: float = field(default=0.3, metadata={"help": "mlm: share of the tokens to predict"})
+    leave_unmasked_prob: float = field(default=0.1, metadata={"help": "mlm: share of these tokens left unmasked"})
     random_token_prob: float = field(
-        default=0.1, metadata={"help": "mlm: share of the chosen tokens that become random ones; the rest: [MASK]"}
+        default=0.1, metadata={"help": "mlm: share of these tokens replaced by random ones; the rest become [MASK]"}
     )
-    permute_prob: float = field(default=0.5, metadata={"help": "plm: share of the tokens that change places"})
-    continuation_min: float = field(default=0.2, metadata={"help": "clm: smallest share of a block that is its end"})
-    continuation_max: float = field(default=0.3, metadata={"help": "clm: largest share of a block that is its end"})
+    permute_prob: float = field(default=0.5, metadata={"help": "plm: share of the tokens to reorder"})
+    continuation_min: float = field(default=0.2, metadata={"help": "clm: smallest share of a block to predict"})
+    continuation_max: float = field(default=0.3, metadata={"help": "clm: largest share of a block to predict"})
     seed: int = II("common.seed")
 
 
 def check_pretraining_options(cfg: PretrainingBnbConfig) -> None:
     """Refuse options out of range, all at once.
 
-    Args:
-        cfg: the options.
-
-    Raises:
-        ValueError: listing each offending option, what it must be, and what it is.
+    Raises ValueError, listing each option with its limit and value.
     """
     problems = []
     shortest = SPECIAL_SYMBOLS + (CONTINUED if str(cfg.strategy) == "clm" else 1)
@@ -67,9 +61,7 @@ def check_pretraining_options(cfg: PretrainingBnbConfig) -> None:
             problems.append(f"--{name.replace('_', '-')} must lie in [0, 1], but is {value}")
     if cfg.leave_unmasked_prob + cfg.random_token_prob > 1:
         shares = f"{cfg.leave_unmasked_prob} and {cfg.random_token_prob}"
-        problems.append(
-            f"--leave-unmasked-prob and --random-token-prob must not add up to more than 1, but are {shares}"
-        )
+        problems.append(f"--leave-unmasked-prob and --random-token-prob must add up to at most 1, but are {shares}")
     if not 0 < cfg.continuation_min <= cfg.continuation_max < 1:
         shares = f"{cfg.continuation_min} and {cfg.continuation_max}"
         problems.append(

@@ -1,4 +1,4 @@
-"""The ``question_generation_bnb`` task: an answer and the context that it stands in to a question."""
+"""The ``question_generation_bnb`` task: an answer and its context to a question."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,14 +16,9 @@ from .translation_bnb import TranslationBnbTask
 
 @register_task("question_generation_bnb", dataclass=TranslationBnbConfig)
 class QuestionGenerationBnbTask(TranslationBnbTask):
-    """Text to text from two segments: ``answer<TAB>context`` in raw text, ``[CLS] answer [SEP] context [SEP]`` as ids.
+    """``translation_bnb`` from two segments: raw text ``answer<TAB>context``, ids ``[CLS] answer [SEP] context [SEP]``.
 
-    A BERT encoder gives the two its token types 0 and 1. Beside that, the task is ``translation_bnb``.
-
-    Args:
-        cfg: the options.
-        src_dict: the source dictionary.
-        tgt_dict: the target dictionary.
+    A BERT encoder gives the two its token types 0 and 1.
     """
 
     reads_segments = True
@@ -34,21 +29,13 @@ class QuestionGenerationBnbTask(TranslationBnbTask):
         check_question_command()
 
     def find_fault(self, line: str) -> str | None:
-        """Tell why a source line cannot be translated; None if it can."""
+        """Why a source line cannot be translated; None if it can."""
         return find_source_fault(line)
 
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]
     ) -> tuple[list[Tensor], list[int]]:
-        """Encode lines of raw text.
-
-        Args:
-            lines: answers and contexts, a tab between them.
-            encode_fn: fairseq's tokenizer and BPE, none by default.
-
-        Returns:
-            Ids ending in [SEP], and their lengths.
-        """
+        """See fairseq; refuses lines without exactly one tab (ValueError)."""
         check_typed_lines(lines, INPUT_OPTION, self.typed)
         return super().get_interactive_tokens_and_lengths(lines, encode_fn)
 

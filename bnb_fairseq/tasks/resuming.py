@@ -1,4 +1,4 @@
-"""What lets a training that was interrupted end as one in one go does, to the last bit."""
+"""Interrupted trainings that, once resumed, end as an uninterrupted one does, to the last bit."""
 
 import logging
 from typing import Any
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 class ResumingTask(FairseqTask):
-    """Stands in front of one of fairseq's tasks among a task's base classes."""
+    """Mixin for tasks whose trainings resume exactly; list it before the fairseq task."""
 
     trained: nn.Module | None = None  # what train_step trains
     updates: int | None = None  # made so far
 
     def prepare_resuming(self) -> None:
-        """Complete a save that was interrupted, and train nothing where the training is finished.
+        """Complete an interrupted save, and train nothing if the training is finished.
 
         fairseq would make one more update and write its checkpoints again.
 
         Raises:
             OSError: if there is no room for a copy of a checkpoint.
-            ValueError: if the checkpoint to go on from is damaged, and no other is whole.
+            ValueError: if the checkpoint to resume from is damaged, and no other is whole.
         """
         whole = whole_options(self.cfg)
         if whole is None:
@@ -44,22 +44,18 @@ class ResumingTask(FairseqTask):
             return
         reason = end_reached(whole, progress, read_task_extras(path, type(self).__name__).get("bad_validations", 0))
         if reason is not None:
-            logger.info("%s is of a finished training (%s): %s; nothing is left to do", path, progress, reason)
+            logger.info("%s is of a finished training (%s): %s; nothing to do", path, progress, reason)
             whole.optimization.max_epoch = NO_EPOCH
 
     def can_reuse_epoch_itr(self, dataset: FairseqDataset) -> bool:
-        """Return whether the batches serve again; those of a data set that the task does not hold would pile up."""
+        """See fairseq; False for a data set that the task does not hold, whose batches would accumulate."""
         held = any(dataset is each for each in self.datasets.values())
         return held and bool(super().can_reuse_epoch_itr(dataset))
 
     def get_checkpoint_dict(self) -> dict[str, dict[str, Any]]:
-        """Begin a save.
+        """See fairseq; begins a save, with the state of early stopping.
 
-        Returns:
-            What the checkpoint is to remember of early stopping, by the name of this class.
-
-        Raises:
-            FloatingPointError: naming the first parameter that is not finite; no checkpoint is overwritten with it.
+        Raises FloatingPointError, naming the first parameter that is not finite, before any checkpoint is overwritten.
         """
         whole = whole_options(self.cfg)
         if self.trained is not None:
@@ -69,16 +65,11 @@ class ResumingTask(FairseqTask):
         return {type(self).__name__: early_stopping()._asdict()}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
-        """Take what ``get_checkpoint_dict`` returned; fairseq calls this when it has read a checkpoint."""
+        """See fairseq; restores the state of early stopping."""
         set_early_stopping(EarlyStopping(state.get("best"), int(state.get("bad_validations", 0))))
 
     def post_save(self, path: str, updates: int) -> None:
-        """Note that a save is complete.
-
-        Args:
-            path: fairseq's: the first file.
-            updates: fairseq's.
-        """
+        """See fairseq; notes that a save is complete."""
         whole = whole_options(self.cfg)
         if whole is not None:
             end_save(whole.checkpoint)
@@ -86,18 +77,9 @@ class ResumingTask(FairseqTask):
     def get_batch_iterator(
         self, dataset: FairseqDataset, *arguments: Any, epoch: int = FIRST_EPOCH, **options: Any
     ) -> EpochBatchIterating:
-        """Return an iterator; batches that serve all epochs are those of the first, whichever the process starts in.
+        """See fairseq; batches that serve all epochs are those of the first, whichever epoch the process starts in.
 
         fairseq draws the order of equally long items from ``seed`` plus the epoch that the process starts in.
-
-        Args:
-            dataset: the data.
-            *arguments: fairseq's.
-            epoch: the epoch to start in.
-            **options: fairseq's.
-
-        Returns:
-            The iterator.
         """
         renewed = options.get("disable_iterator_cache") or options.get("update_epoch_batch_itr")
         if renewed or not self.can_reuse_epoch_itr(dataset):
@@ -115,15 +97,9 @@ class ResumingTask(FairseqTask):
 
 
 def end_reached(whole: DictConfig, progress: Progress, bad_validations: int) -> str | None:
-    """Tell why a training that goes on from a checkpoint has nothing left to do.
+    """The option, with its value, by which a training has nothing left to do; None if it has.
 
-    Args:
-        whole: fairseq's options.
-        progress: of the checkpoint.
-        bad_validations: validations in a row without a better value.
-
-    Returns:
-        The option and its value; None if there is something to train.
+    ``bad_validations`` is the number of validations in a row without a better value.
     """
     limits, files = whole.optimization, whole.checkpoint
     counted = progress.has_optimizer and not files.reset_optimizer

@@ -1,4 +1,4 @@
-"""Shards of a part of the data, ``--num-shards`` and ``--shard-id``: fairseq reads both options and uses neither."""
+"""Shards of a part of the data, ``--num-shards`` and ``--shard-id``, which fairseq accepts but ignores."""
 
 import logging
 import sys
@@ -12,17 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_shard(cfg: Any) -> Shard:
-    """Read the options.
-
-    Args:
-        cfg: the task's options.
-
-    Returns:
-        The shard that is asked for.
-
-    Raises:
-        ValueError: if there is no such shard.
-    """
+    """The shard that the options select; a ValueError if there is none such."""
     shard = _asked_for(cfg)
     if shard.total < 1:
         raise ValueError(f"--num-shards must be at least 1, but is {shard.total}")
@@ -35,15 +25,7 @@ def read_shard(cfg: Any) -> Shard:
 
 
 def refuse_shards(cfg: Any, why: str) -> None:
-    """Refuse the options where they would have no effect.
-
-    Args:
-        cfg: the task's options.
-        why: the reason, for the message.
-
-    Raises:
-        ValueError: if one is set.
-    """
+    """Raise a ValueError if the options select a shard where they have no effect; ``why`` is the reason."""
     shard = _asked_for(cfg)
     if shard != WHOLE:
         raise ValueError(
@@ -53,28 +35,22 @@ def refuse_shards(cfg: Any, why: str) -> None:
 
 
 def _asked_for(cfg: Any) -> Shard:
-    """Return what the options ask for; everything, where they belong to no command."""
+    """The shard that the options select; everything if no command set them."""
     return Shard(cfg.num_shards, cfg.shard_id) if isinstance(cfg.num_shards, int) else WHOLE
 
 
 def handle_no_batches(name: str, items: int, shard: Shard) -> None:
-    """End ``fairseq-generate``, which divides by the time that it took, where it has nothing to do; else refuse.
+    """End a command that has no batch of the part ``name`` with ``items`` items.
 
-    Args:
-        name: of the part.
-        items: how many it has; all of them were left out, or are in other shards.
-        shard: the shard.
-
-    Raises:
-        SystemExit: with status 0, under ``fairseq-generate``.
-        ValueError: under every other command.
+    Raises SystemExit, with status 0, under ``fairseq-generate``, which would divide by its running time. Raises
+    ValueError under every other command.
     """
     if items == 0:
         message = f"{name} is empty"
     elif shard != WHOLE:
-        message = f"{name}: no batch is left for --shard-id {shard.number} of --num-shards {shard.total}"
+        message = f"{name}: there is no batch for --shard-id {shard.number} of --num-shards {shard.total}"
     else:
-        message = f"{name}: all {items:,} sentences are left out, since they are too long"
+        message = f"{name}: all {items:,} sentences are too long"
     if Path(sys.argv[0]).name in GENERATE:
         logger.warning("%s; there is nothing to translate", message)
         raise SystemExit(0)

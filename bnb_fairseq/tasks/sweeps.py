@@ -1,4 +1,4 @@
-"""Runs of a hydra sweep, none of which may go on from another one's checkpoint."""
+"""Runs of a hydra sweep, none of which may resume from another's checkpoint."""
 
 import os
 from pathlib import Path
@@ -14,15 +14,11 @@ LENGTHS = ("optimization.max_update=", "optimization.max_epoch=", "optimization.
 
 
 def begin_run_of_sweep(cfg: Any) -> None:
-    """See that no other run of a sweep has the folder of the checkpoints, and end what an earlier one logs to.
+    """Refuse a folder of checkpoints that another run of a sweep uses, and end the logs of an earlier one.
 
-    Outside of a sweep, do nothing. A run that is started again has the same options, but for how long it trains.
+    Outside a sweep, do nothing. A run that is started again has the same options, except for how long it trains.
 
-    Args:
-        cfg: the task's options; ``save_dir`` is the folder.
-
-    Raises:
-        ValueError: if the folder holds a run with other options.
+    Raises ValueError if ``--save-dir`` holds a run with other options.
     """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return
@@ -44,7 +40,6 @@ def begin_run_of_sweep(cfg: Any) -> None:
         others = ", ".join(sorted(set(theirs) - set(mine))) or "fewer options"
         own = ", ".join(sorted(set(mine) - set(theirs))) or "fewer options"
         raise ValueError(
-            f"checkpoint.save_dir must be a folder of its own for each run of a sweep, but {folder} holds the run with "
-            f"{others}, and this one has {own}: set checkpoint.save_dir='${{hydra:runtime.output_dir}}' and another "
-            "hydra.sweep.dir"
+            f"checkpoint.save_dir must differ between the runs of a sweep, but {folder} holds the run with {others}, "
+            f"and this one has {own}: set checkpoint.save_dir='${{hydra:runtime.output_dir}}' and a new hydra.sweep.dir"
         )

@@ -22,8 +22,7 @@ from ..metrics.sentence_metric import SentenceMetric
 from .bnb_task import BnbTask
 from .config import BnbTaskConfig, eval_bleu_options
 from .length_fit import check_lengths
-from .validation_bleu import bleu_statistics, log_bleu
-from .validation_means import log_means, mean_statistics
+from .validation_scores import bleu_statistics, log_bleu, log_means, mean_statistics
 
 logger = logging.getLogger(__name__)
 

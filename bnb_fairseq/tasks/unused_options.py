@@ -1,6 +1,6 @@
-"""Options of a training that are set, but would have no effect beside the others.
+"""Options of a training that are set but have no effect beside the others.
 
-Each table row names options and what they need. An option counts as set where it differs from its default.
+Each table row names options and their requirement. An option counts as set if it differs from its default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ Unused = dict[str, list[str]]  # an option with its value -> what it needs
 
 
 class Effect(NamedTuple):
-    """Options that have an effect under a condition only.
+    """Options that have an effect only under a condition.
 
     Attributes:
         options: their fields.
         needs: the condition, for the message.
-        holds: whether it holds, given the options that it is about.
+        holds: whether it holds, given the options that it depends on.
     """
 
     options: tuple[str, ...]
@@ -33,7 +33,7 @@ class Effect(NamedTuple):
 
 
 def has_value(field: str, value: str) -> Condition:
-    """Return the condition that an option has a value."""
+    """Condition that an option has a value."""
     return lambda cfg: str(getattr(cfg, field)) == value
 
 
@@ -45,7 +45,7 @@ OF_CYCLES = ("kl_cycles", "kl_zero_share", "kl_increase_share", "kl_total_update
 STARTS = (
     Effect(
         ("layer_norm_eps",),
-        "a random start: --bert-encoder and --pretrained-checkpoint bring their own",
+        "a random start, without --bert-encoder and --pretrained-checkpoint",
         lambda cfg: cfg.bert_encoder is None and cfg.pretrained_checkpoint is None,
     ),
 )
@@ -55,7 +55,7 @@ NETWORK = (
     Effect(("ctc_upsample", "ctc_canvas", "ctc_blank"), "--length-control ctc", CTC),
     Effect(
         ("ctc_canvas",),
-        "--ctc-upsample above 1: below, no position is added",
+        "--ctc-upsample above 1, which adds positions",
         lambda cfg: cfg.ctc_upsample > 1 or not CTC(cfg),
     ),
     Effect(("length_range",), "--length-control length", LENGTH),
@@ -64,7 +64,7 @@ BASELINE = (
     *STARTS,
     Effect(
         ("cross_attention_init",),
-        "no --pretrained-checkpoint, which brings its own",
+        "no --pretrained-checkpoint, which sets its own",
         lambda cfg: cfg.pretrained_checkpoint is None,
     ),
 )
@@ -102,16 +102,9 @@ PRETRAINING = (
 
 
 def without_effect(cfg: Any, defaults: type[FairseqDataclass], effects: Sequence[Effect], about: Any = None) -> Unused:
-    """Find options that are set in vain.
+    """Options of ``cfg`` that are set without effect, with their requirements.
 
-    Args:
-        cfg: the options.
-        defaults: their dataclass.
-        effects: what they need.
-        about: the options that the conditions are about; None: ``cfg``.
-
-    Returns:
-        What each needs.
+    The conditions of ``effects`` depend on the options ``about``; None: on ``cfg`` itself.
     """
     found: Unused = {}
     for effect in effects:
@@ -126,52 +119,29 @@ def without_effect(cfg: Any, defaults: type[FairseqDataclass], effects: Sequence
 
 
 def merged(*found: Mapping[str, Sequence[str]]) -> Unused:
-    """Put findings together, each option once."""
+    """Join findings, each option once."""
     options = dict.fromkeys(option for part in found for option in part)
     return {option: [need for part in found for need in part.get(option, ())] for option in options}
 
 
 def described(found: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a line for each option that is set in vain."""
+    """A line for each option that has no effect."""
     return [f"{option} has no effect: it needs {' and '.join(needs)}" for option, needs in found.items()]
 
 
 def unused_of_model(cfg: Any) -> Unused:
-    """Find a model's options that are set in vain.
-
-    Args:
-        cfg: its options as they were given, before sizes are filled in.
-
-    Returns:
-        What each needs; nothing for a model of fairseq's own.
-    """
+    """A model's options without effect, before sizes are filled in; none for a model of fairseq's own."""
     kind = next((kind for name, kind in MODELS.items() if str(getattr(cfg, "_name", "")).startswith(name)), None)
     return {} if kind is None else without_effect(cfg, *kind)
 
 
 def unused_of_loss(cfg: Any, model: Any) -> Unused:
-    """Find options of ``bnb_loss`` that are set in vain.
-
-    Args:
-        cfg: its options.
-        model: those of the ``bnb_transformer``.
-
-    Returns:
-        What each needs.
-    """
+    """Options of ``bnb_loss`` without effect, given those of the ``bnb_transformer``."""
     return merged(without_effect(cfg, BnbLossConfig, LOSS_OF_MODEL, model), without_effect(cfg, BnbLossConfig, LOSS))
 
 
 def unused_of_task(cfg: Any, model: Any) -> Unused:
-    """Find options of a text-to-text task that are set in vain.
-
-    Args:
-        cfg: its options.
-        model: those of the ``bnb_transformer``; None: the model is another.
-
-    Returns:
-        What each needs.
-    """
+    """Options of a text-to-text task without effect; ``model`` is None for any but a ``bnb_transformer``."""
     search = Effect(
         ("ctc_beam",), "--arch bnb_transformer with --length-control ctc", lambda _: model is not None and CTC(model)
     )

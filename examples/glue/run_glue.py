@@ -36,7 +36,7 @@ VERSIONS = ("torch", "fairseq", "sklearn", "scipy")
 
 
 def find_faults(arguments: argparse.Namespace) -> list[str]:
-    """Check the command line, and return everything that is wrong."""
+    """All faults of the command line."""
     faults = []
     custom = {"--train": arguments.train, "--dev": arguments.dev, "--text-columns": arguments.text_columns}
     custom |= {"--label-column": arguments.label_column}
@@ -53,11 +53,9 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     if arguments.no_header and not all(column.isdecimal() and int(column) >= 1 for column in numbered):
         faults.append(f"--no-header: columns must be numbers from 1, but are {', '.join(numbered)}")
     if arguments.bert_encoder and arguments.pretrained_checkpoint:
-        faults.append("--pretrained-checkpoint takes the place of --bert-encoder; give one of them")
+        faults.append("--pretrained-checkpoint replaces --bert-encoder; set only one of them")
     if arguments.dictionary is None and arguments.bert_encoder is None:
-        faults.append(
-            "--dictionary must name the BERT or dict.txt that splits the texts where --bert-encoder is not given"
-        )
+        faults.append("--dictionary must name the BERT or dict.txt that splits the texts if --bert-encoder is not set")
     bounds = {"max_epoch": 1, "batch_size": 1, "workers": 1, "max_positions": 5}
     for name, least in bounds.items():
         if getattr(arguments, name) < least:
@@ -70,7 +68,7 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
 
 
 def parse_arguments(line: list[str] | None = None) -> argparse.Namespace:
-    """Read and check the command line."""
+    """Parse and check the command line."""
     line = sys.argv[1:] if line is None else line
     end = line.index("--") if "--" in line else len(line)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,7 +76,7 @@ def parse_arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--task", action="append", required=True, choices=[*GLUE, ALL, CUSTOM], help="may be given several times"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for everything that is made")
+    parser.add_argument("--output", type=Path, required=True, help="folder for all results")
     _add_model_options(parser)
     _add_training_options(parser)
     custom = parser.add_argument_group("--task custom")
@@ -109,7 +107,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--dictionary",
         metavar="BERT",
-        help="what splits the texts: a BERT, a SentencePiece .model or the dict.txt of a data-bin folder (default: "
+        help="tokenizer of the texts: a BERT, a SentencePiece .model or the dict.txt of a data-bin folder (default: "
         "that of --bert-encoder)",
     )
     model.add_argument(
@@ -121,24 +119,28 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--arch", default="bnb_classifier", help="or bnb_classifier_small, _tiny (default: bnb_classifier)"
     )
-    model.add_argument("--max-positions", type=int, default=128, help="longer items are cut to this (default: 128)")
+    model.add_argument(
+        "--max-positions", type=int, default=128, help="longest item in tokens; longer ones are cut (default: 128)"
+    )
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument("--max-epoch", type=int, default=3, help="(default: 3)")
+    training.add_argument("--max-epoch", type=int, default=3, help="epochs (default: 3)")
     training.add_argument("--lr", type=float, default=3e-5, help="highest learning rate (default: 3e-5)")
     training.add_argument("--batch-size", type=int, default=32, help="examples a GPU and update (default: 32)")
-    training.add_argument("--warmup-share", type=float, default=0.1, help="share of the updates (default: 0.1)")
-    training.add_argument("--weight-decay", type=float, default=0.01, help="(default: 0.01)")
-    training.add_argument("--seed", type=int, default=1, help="(default: 1)")
-    training.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    training.add_argument(
+        "--warmup-share", type=float, default=0.1, help="share of the updates in which the rate rises (default: 0.1)"
+    )
+    training.add_argument("--weight-decay", type=float, default=0.01, help="weight decay (default: 0.01)")
+    training.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+    training.add_argument("--cpu", action="store_true", help="do not use a GPU")
     training.add_argument("--workers", type=int, default=1, help="processes that split texts (default: 1)")
     training.add_argument("--predict-test", action="store_true", help="write predictions for the test parts")
 
 
 def choose_tasks(arguments: argparse.Namespace) -> list[TextTask]:
-    """Collect the tasks that the command line names, each once."""
+    """Tasks that the command line names, each once."""
     names = [name for choice in arguments.task for name in (GLUE if choice == ALL else [choice])]
     return [_custom(arguments) if name == CUSTOM else GLUE[name] for name in dict.fromkeys(names)]
 
@@ -153,7 +155,7 @@ def _custom(arguments: argparse.Namespace) -> TextTask:
 
 
 def main() -> None:
-    """Run the tasks one after the other, and print the table."""
+    """Run the tasks in turn, and print the table."""
     arguments = parse_arguments()
     logging.disable(logging.INFO)  # fairseq's, of this process; fairseq-train has train.log
     results: dict[str, dict[str, Any]] = {}

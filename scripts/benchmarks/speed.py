@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from timing.clock import largest_batch, peak_memory, time_in_turns
 from timing.families import FAMILIES
+from timing.memory import job, largest_batch, peak_memory
 from timing.picture import draw
 from timing.report import MEMORY, SEARCHED, TIMED, Result, Row, as_json, table
 from timing.systems import System
 from timing.workload import PRECISIONS, Workload, make_workload
 
 from bnb_fairseq.cli.errors import one_line_errors
+from bnb_fairseq.evaluation.clock import time_in_turns
 from bnb_fairseq.evaluation.machine import describe_machine
 
 REAL_BERT = Path("demo/bert")
@@ -34,13 +35,7 @@ VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
 
 
 class Preset(NamedTuple):
-    """How much is measured.
-
-    Attributes:
-        sizes: BERT directories or ``bert-base``.
-        batches: batch sizes.
-        runs: counted calls of each system.
-    """
+    """Sizes (BERT directories or ``bert-base``), batch sizes, and counted calls of each system."""
 
     sizes: list[str]
     batches: list[str]
@@ -54,14 +49,7 @@ PRESETS = {
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        arguments: of the command line; None: the process's own.
-
-    Returns:
-        The options, the preset's values filled in.
-    """
+    """Parse a command line (None: the process's own) and fill in the preset's values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default, help=f"default here: {default}")
@@ -112,20 +100,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 def say(text: str) -> None:
-    """Show progress."""
+    """Show progress with the time of day."""
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
 def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, System]]:
-    """Build the systems of a setting, one after the other.
-
-    Args:
-        workload: the setting.
-        families: keys of ``FAMILIES``.
-
-    Yields:
-        Family and system.
-    """
+    """Build the systems of these ``FAMILIES``, one after the other; yield family and system."""
     for family in families:
         if family.startswith("ctranslate2") and workload.precision != "float32":
             continue
@@ -140,17 +120,7 @@ def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, Sy
 
 
 def measure_memory(family: str, system: str, workload: Workload, options: argparse.Namespace) -> float | None:
-    """Measure a system's peak memory in a process that holds nothing else.
-
-    Args:
-        family: its family.
-        system: its name.
-        workload: the setting.
-        options: of the command line.
-
-    Returns:
-        MB; None if the process failed.
-    """
+    """Measure a system's peak memory in MB in a process of its own; None if the process failed."""
     command = [sys.executable, __file__, "--memory-of", system, "--systems", family]
     command += ["--sizes", workload.name, "--precisions", workload.precision, "--device", workload.device]
     for name in ("source_tokens", "target_tokens", "threads", "memory_batch"):
@@ -164,15 +134,7 @@ def measure_memory(family: str, system: str, workload: Workload, options: argpar
 
 
 def measure(workload: Workload, options: argparse.Namespace) -> Result:
-    """Measure every system of a setting.
-
-    Args:
-        workload: the setting.
-        options: of the command line.
-
-    Returns:
-        The figures.
-    """
+    """Measure every system of a setting."""
     built = list(build(workload, options.systems))
     systems = [system for _, system in built]
     names = [(family, system.name) for family, system in built]
@@ -187,9 +149,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
         ]
         fitting = [i for i, batch in enumerate(batches) if batch]
         timings = time_in_turns(
-            [systems[i] for i in fitting],
-            [batches[i] for i in fitting],
-            tokens,
+            [job(systems[i], batches[i], tokens) for i in fitting],
             workload.device,
             options.runs,
             lambda text, column=column: say(f"{workload.name} {workload.precision}, batch {column}: {text}"),  # type: ignore[misc]
@@ -205,15 +165,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
 
 
 def report(results: Sequence[Result], options: argparse.Namespace) -> str:
-    """Write table, JSON and picture.
-
-    Args:
-        results: the settings that are measured so far.
-        options: of the command line.
-
-    Returns:
-        The table with its heading.
-    """
+    """Write table, JSON and picture of the results so far; return the table with its heading."""
     about = describe_machine(options.device, VERSIONS)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     lengths = f"{options.source_tokens} source tokens, {options.target_tokens} target tokens"

@@ -36,7 +36,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 print(BnbTransformer.from_pretrained(sys.argv[1], data_name_or_path=sys.argv[2]).translate("the cell"))
 """
 SIZES = ("layers=1", "embed-dim=8", "ffn-embed-dim=8", "attention-heads=2")
-REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint there is whole; move checkpoint_1_1\.pt away")
+REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint is whole; to train anew, move checkpoint_1_1\.pt")
 
 
 class Outcome(NamedTuple):
@@ -80,6 +80,7 @@ def commands(checkpoint: Path, data: Path, folder: Path) -> dict[str, list[str]]
         "from_pretrained": ["python", str(folder / "python.py"), str(checkpoint), str(data)],
         "distill": [*module("distill"), str(data), "--teacher", str(checkpoint), "--output", out, "--cpu"],
         "tune": [*module("tune"), str(data), *path, "--cpu"],
+        "speed": [*module("speed"), str(checkpoint), "--data", str(data), "--cpu"],
         "refinement": [*(*module("refinement"), str(data), *path, "--sentence", "the", "--html", f"{out}.html")],
         "score": [*module("score"), "checkpoints", str(data), *texts, "--cpu", f"x={checkpoint}"],
         "average": ["python", "-m", "bnb_fairseq.cli.average", "--checkpoints", str(checkpoint), f"{out}.pt"],

@@ -18,7 +18,7 @@ Write = Callable[[Path, Sequence[str]], Path]
     [
         (["--bert-encoder", "/no/such/bert"], ["--bert-encoder", "/no/such/bert", "neither a directory"]),
         (["--bert-encoder", "TEXT"], ["--bert-encoder", "config.json"]),
-        (["--bert-encoder", "BERT", "--encoder-embed-dim", "48"], ["--encoder-embed-dim 48", "has 64"]),
+        (["--bert-encoder", "BERT", "--encoder-embed-dim", "48"], ["--encoder-embed-dim 48", "must be 64"]),
         (["--bert-encoder", "BERT", "--decoder-layers", "9"], ["--decoder-layers 9", "between 1 and the 4 layers"]),
         (["--ctc-upsample", "0"], ["--ctc-upsample must be above 0 and finite, but is 0"]),
         (["--glancing", "0.5"], ["--glancing needs --canvas-tokens"]),
@@ -35,7 +35,7 @@ Write = Callable[[Path, Sequence[str]], Path]
         (["--kl-schedule", "cyclic"], ["--kl-total-updates or --max-update must be at least --kl-cycles, but is 0"]),
         (
             ["--kl-schedule", "cyclic", "--max-update", "9", "--kl-zero-share", "0.7", "--kl-increase-share", "0.6"],
-            ["--kl-zero-share and --kl-increase-share must not be negative nor exceed 1 together, but is 0.7 and 0.6"],
+            ["--kl-zero-share and --kl-increase-share must", "at most 1", "0.7 and 0.6"],
         ),
         (
             ["--ctc-canvas-length", "600"],

@@ -168,7 +168,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     told = convert("seed-to-fairseq", seed, tmp_path / "out" / "x.pt", status=1)
     assert told.splitlines()[-1] == (
         f"bnb-convert: {seed}: its tensors do not fit its config.json: encoder.pooler.dense.bias is missing; "
-        "enc_to_dec_proj.weight is not a tensor known here; decoder.linear.weight has shape (32, 9), but must have "
+        "enc_to_dec_proj.weight is an unknown tensor; decoder.linear.weight has shape (32, 9), but must have "
         "(32, 8)"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["seed"]

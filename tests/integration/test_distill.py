@@ -15,6 +15,7 @@ from torch import Tensor
 from bnb_fairseq.data.dictionary import load_data_bin
 
 from ..alike import check_alike
+from ..facts import named
 from . import forked
 from .conftest import TRAIN, Setting
 
@@ -186,7 +187,7 @@ def test_killed_twice_it_ends_with_the_same_files(
         kill_when(line(*arguments), log, (shards / number).is_dir)
         assert not (tmp_path / "data-bin").exists()
         assert not (tmp_path / "train.de").exists()
-    written = {path: path.stat().st_mtime_ns for path in shards.glob("*/shard.json") if ".partial" not in str(path)}
+    written = {path: path.stat().st_mtime_ns for path in shards.glob("*/shard.json")}
     assert len(written) >= 4
     printed = distill(*arguments)
     assert f"{len(written)} of 6 shards were done before" in printed
@@ -194,7 +195,7 @@ def test_killed_twice_it_ends_with_the_same_files(
     assert files(tmp_path) == files(distilled[0])
     assert distill(*arguments) == f"{tmp_path / 'data-bin'} is complete, nothing is left to do\n"
     error = distill(*arguments, "--beam", 2, fails=True)
-    assert f"{tmp_path}: --beam is 2 here, 3 there" in error
+    assert named(error, tmp_path, "--beam", "2", "3")
     assert files(tmp_path) == files(distilled[0])
 
 
@@ -237,4 +238,4 @@ def test_teacher_that_is_not_autoregressive(
         assert target[-1] == dictionary.eos()
         assert not {dictionary.bos(), dictionary.eos(), dictionary.pad()} & set(target[:-1])
     error = distill(setting.data_bin, checkpoint, tmp_path / "other", "--lenpen", 0.5, fails=True)
-    assert "bnb-distill: a non-autoregressive model decodes in parallel and cannot use --lenpen 0.5" in error
+    assert named(error, "bnb-distill", "--lenpen", "0.5")

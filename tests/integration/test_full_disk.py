@@ -57,6 +57,13 @@ def test_averaging(good: Path, tmp_path: Path) -> None:  # noqa: F811
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_export(good: Path, tmp_path: Path) -> None:  # noqa: F811
+    words = ["--checkpoint", good, "--data", good.parent, "--output", "out/model"]
+    said = run_without_room("bnb-export", *words, folder=tmp_path)
+    assert said.startswith(f"bnb-export: {tmp_path}/out/model cannot be written: ")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["log", "out"]
+
+
 def test_ngram_model(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("".join(f"{i} {i + 1}\n" for i in range(2000)))
@@ -69,7 +76,7 @@ def test_distillation(good: Path, tmp_path: Path) -> None:  # noqa: F811
     """What was translated stays, for the same command to go on from."""
     words = [good.parent, "--teacher", good, "--output", "out", "--cpu"]
     said = run_without_room("bnb-distill", *words, folder=tmp_path)
-    assert said.startswith("bnb-distill: --output: out/data-bin cannot be written: [Errno 27] File too large")
+    assert said.startswith("bnb-distill: out cannot be written: [Errno 27] File too large")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.json", "shards", "train.de"]
     line = ["bnb-distill", *map(str, words)]
     assert "1 of 1 shards were done before" in forked.run(line, tmp_path, tmp_path / "log", [str(ROOT)])

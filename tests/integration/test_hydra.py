@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 from ..conftest import ROOT
+from ..facts import named
 from .conftest import Setting
 from .experiments import CONFIGS, EXAMPLES, config_name, parse
 
@@ -130,7 +131,7 @@ def test_runs_of_a_sweep_do_not_resume_each_other(sweep: Callable[..., str], tmp
     assert rates(tmp_path / "own") == {"0": ([0.001], 3), "1": ([0.002], 3)}
     folders = (f"hydra.sweep.dir={tmp_path / 'logs'}", f"checkpoint.save_dir={shared}")
     output = sweep(both, "optimization.max_update=2", *folders, fails=True)
-    assert f"{shared} holds the run with optimization.lr=[0.001], and this one has optimization.lr=[0.002]" in output
+    assert named(output, shared, "optimization.lr=[0.001]", "optimization.lr=[0.002]")
     assert rates(shared) == {".": ([0.001], 2)}
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from bnb_fairseq.translator import Translator
+
 from ..conftest import ROOT
+from ..unit.conftest import random_parameters  # noqa: F401  # a fixture
+from ..unit.folder.conftest import exported  # noqa: F401  # a fixture
+from ..unit.hub.conftest import trained  # noqa: F401  # a fixture
 
 # Imports the package as a program does that uses it from Python, then lets fairseq load it by its path.
 IMPORTED_BY_BOTH_WAYS = """
@@ -81,3 +86,32 @@ def test_fairseq_loads_an_installed_package_by_its_path(wheel: Path, tmp_path: P
     assert printed == f"{site / 'bnb_fairseq'}\n"
     (elsewhere / "both.py").write_text(IMPORTED_BY_BOTH_WAYS)
     assert run(site, elsewhere, "both.py", printed.strip()).endswith(" files\n")
+
+
+@pytest.mark.slow
+def test_translating_with_an_installed_package(
+    wheel: Path,
+    exported: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Away from the repository, where neither fairseq nor transformers can be imported."""
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for name in ("fairseq", "transformers"):
+        (site / f"{name}.py").write_text(f"raise ImportError('{name} is not there')")
+    (elsewhere / "text").write_text("the cell opens\n\nthe cell\n")
+    command: list[str | Path] = [
+        "-m",
+        "bnb_fairseq.cli.translate",
+        exported["ctc"],
+        "--input",
+        "text",
+        "--output",
+        "out",
+    ]
+    assert run(site, elsewhere, *command) == ""
+    expected = [one.text for one in Translator.load(exported["ctc"]).translate(["the cell opens", "", "the cell"])]
+    assert (elsewhere / "out").read_text(encoding="utf-8") == "".join(f"{text}\n" for text in expected)
+    assert expected[0]

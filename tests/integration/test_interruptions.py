@@ -33,7 +33,7 @@ def test_a_cut_copy_is_replaced_and_a_finished_training_stays(setting: Setting, 
         last.truncate(100_000)
     train(line, tmp_path / "cut")
     log = (tmp_path / "cut" / LOG).read_text()
-    assert "checkpoint_last.pt ends too early and is now checkpoint_last.pt.damaged; the training goes on from" in log
+    assert "checkpoint_last.pt ends too early and is now checkpoint_last.pt.damaged; training resumes from" in log
     assert compare_folders(tmp_path / "whole", tmp_path / "cut") == []
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     for limit in ([], ["--max-epoch", 9, "--max-update", 48]):

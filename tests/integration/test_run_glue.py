@@ -93,7 +93,7 @@ def test_two_tasks_and_again(run: Run, glue: Path, setting: Setting, tmp_path: P
     assert {row.split("\t")[1] for row in predicted[1:]} <= {"entailment", "not_entailment"}
     logs = [(tmp_path / "out" / name / "train.log").stat().st_mtime_ns for name in ("RTE", "STS-B")]
     again = run(*line)
-    assert again.err.count("trained before, the result is used again") == 2
+    assert again.err.count("trained before: using its result") == 2
     assert again.out.partition("```")[0] == first.out.partition("```")[0]
     assert [(tmp_path / "out" / name / "train.log").stat().st_mtime_ns for name in ("RTE", "STS-B")] == logs
     other = run(*line, "--seed", "2", fails=True)

@@ -200,7 +200,7 @@ def test_processes_end_with_the_same_error_where_nothing_is_whole(tmp_path: Path
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / LAST).write_bytes(b"PK\x03\x04")
     first, second = mended(tmp_path)
-    assert re.search(r"--save-dir .*saved: checkpoint_last\.pt .* no other checkpoint there is whole", first)
+    assert re.search(r"--save-dir .*saved: checkpoint_last\.pt .* no other checkpoint is whole", first)
     assert second == first
 
 

@@ -27,7 +27,8 @@ NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
 SCRIPTS = (
     "examples/squad_qg/squad_to_text.py",
-    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-ngram", "bnb-refinement", "bnb-score", "bnb-tune"),
+    *("bnb-average", "bnb-convert", "bnb-distill", "bnb-export", "bnb-ngram", "bnb-refinement", "bnb-score"),
+    *("bnb-speed", "bnb-translate", "bnb-tune"),
 )
 TYPED = "Open the file.\nThe cell.\n"
 
@@ -53,9 +54,10 @@ def command(name: str, setting: Setting, checkpoint: Path) -> list[object]:
     return [f"fairseq-{name}", *words[name]]
 
 
-def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
+def script(name: str, setting: Setting, checkpoint: Path, exported: Path) -> list[object]:
     """A short job for a command of the package or a script, in a folder of its own."""
     path = [setting.data_bin, "--path", checkpoint, "--cpu"]
+    quick = ["--batch-sizes", 8, "--runs", 1, "--sentences", 8]
     fixture = ROOT / "tests" / "fixtures" / "seed-checkpoint"
     words: dict[str, list[object]] = {
         "bnb-average": ["--checkpoints", checkpoint, checkpoint, "mean.pt"],
@@ -63,8 +65,11 @@ def script(name: str, setting: Setting, checkpoint: Path) -> list[object]:
         "examples/squad_qg/squad_to_text.py": ["squad.json", "text"],
         "bnb-ngram": [setting.data_bin, "--order", 2, "--output", "lm.arpa"],
         "bnb-distill": [setting.data_bin, "--teacher", checkpoint, "--output", "out", "--subset", "valid", "--cpu"],
+        "bnb-export": ["--checkpoint", checkpoint, "--data", setting.data_bin, "--output", "model"],
         "bnb-refinement": [*path, "--html", "page.html"],
         "bnb-score": ["texts", "x=output", "--source", "text", "--reference", "text", "--bootstrap", 10],
+        "bnb-speed": [checkpoint, "--data", setting.data_bin, "--cpu", *quick],
+        "bnb-translate": [exported],
         "bnb-tune": [*path, "--ctc-beam", 2],
     }
     module = name.removeprefix("bnb-")
@@ -115,6 +120,16 @@ def compare(words: Sequence[object], folder: Path) -> None:
         assert lines(here, folders[0]) == lines(there, folders[1])
 
 
+@pytest.fixture(scope="module")
+def exported(setting: Setting, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of the checkpoint."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    line = ["bnb-export", "--checkpoint", checkpoint, "--data", setting.data_bin, "--output", folder]
+    done = forked.capture(*line)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     compare(command(name, setting, checkpoint), tmp_path)
@@ -122,8 +137,8 @@ def test_command(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
-    compare(script(name, setting, checkpoint), tmp_path)
+def test_script(name: str, setting: Setting, checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    compare(script(name, setting, checkpoint, exported), tmp_path)
 
 
 def test_the_server_has_one_thread_and_no_random_state_of_its_own(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import bnb_fairseq  # noqa: F401  (lets torch's safe loader read fairseq's check
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.metrics.rouge import Rouge
 
+from ..facts import named
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
 from .test_several_processes import in_two_processes
@@ -104,7 +105,7 @@ def test_cut_sources_are_counted(summaries: Summaries, fairseq: Command) -> None
     output = fairseq(*command, fails=True)
     assert "sources" not in output.partition("are too long")[0].splitlines()[-1]
     assert re.search(r"are too long; sentence 0 of 40, '.{60}\.\.\.', has source and target lengths", output)
-    assert f"allow ({POSITIONS}, {POSITIONS}) tokens; --truncate-source cuts sources" in output
+    assert named(output, POSITIONS, POSITIONS, "--truncate-source")
     output = fairseq(*command, "--truncate-source")
     assert re.search(rf"test: \d+ of 40 sources \([\d.]+%\) cut to {POSITIONS} tokens", output)
     assert len(re.findall(r"(?m)^D-\d+\t", output)) == 40

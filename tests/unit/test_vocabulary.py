@@ -116,8 +116,8 @@ def test_arguments_that_cannot_be(run: Run, tmp_path: Path) -> None:
     )
     assert run(empty, "--output", tmp_path / "de.model") == f"vocabulary: TEXT must hold words, but {empty} has none"
     message = run(text, latin, tmp_path / "missing", "--output", tmp_path / "de.model")
-    assert f"UTF-8, but {latin} is none" in message
-    assert f"UTF-8, but {tmp_path / 'missing'} is none" in message
+    assert f"UTF-8, but {latin} is not" in message
+    assert f"UTF-8, but {tmp_path / 'missing'} is not" in message
     assert str(text) not in message
 
 

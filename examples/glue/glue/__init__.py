@@ -1,1 +1,1 @@
-"""Classification and regression data in TSV files, GLUE's nine tasks among them: reading, training, metrics, table."""
+"""Classification and regression on TSV files, such as GLUE's nine tasks: reading, training, metrics, table."""

@@ -1,4 +1,4 @@
-"""From examples to a data-bin folder in fairseq's layout for GLUE, with fairseq-preprocess's own functions."""
+"""Examples as a data-bin folder in fairseq's layout for GLUE, written by fairseq-preprocess's own functions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,25 +19,15 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 
 
 def split_names(kind: str, count: int) -> list[str]:
-    """Name several parts of a kind as fairseq does: valid, valid1, ..."""
+    """Fairseq's names of several parts of a kind: valid, valid1, ..."""
     return [f"{kind}{i or ''}" for i in range(count)]
 
 
 def write_data_bin(folder: Path, task: TextTask, data: TaskData, dictionary: BnbDictionary, workers: int) -> str:
-    """Write a task's parts as train, valid, valid1, ..., test, test1, ...
+    """Write a task's parts as train, valid, valid1, ..., test, test1, ..., texts split by the dictionary.
 
-    Args:
-        folder: the data-bin folder.
-        task: the task.
-        data: its examples.
-        dictionary: splits the texts.
-        workers: processes.
-
-    Returns:
-        How many tokens there are, and what share of them is unknown.
-
-    Raises:
-        ValueError: if a label cannot stand in a dictionary.
+    Returns a text with the number of tokens and the share of unknown ones. Raises ValueError if a label cannot stand in
+    a dictionary.
     """
     labelled = {TRAIN: data.train.examples}
     labelled |= dict(zip(split_names(VALID, len(data.dev)), (table.examples for table in data.dev), strict=True))
@@ -78,7 +68,7 @@ def _write_classes(folder: Path, parts: Mapping[str, Sequence[Example]], labels:
     counts = Counter(example.label for example in parts[TRAIN])
     for label in labels:
         if label in dictionary or not label or FILLER.fullmatch(label):
-            raise ValueError(f"the label {label!r} has a meaning in fairseq's dictionaries; write it in another way")
+            raise ValueError(f"the label {label!r} is reserved in fairseq's dictionaries; rename it")
         dictionary.add_symbol(label, n=counts[label])
     dictionary.save(str(folder / "dict.txt"))
     for split, examples in parts.items():

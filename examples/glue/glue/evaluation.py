@@ -1,4 +1,4 @@
-"""What a trained classifier says of a part of its data-bin folder."""
+"""Predictions of a trained classifier."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class Classifier:
     Args:
         checkpoint: the file.
         data_bin: data-bin folder with the same dictionaries.
-        cpu: leave a GPU alone.
+        cpu: do not use a GPU.
     """
 
     def __init__(self, checkpoint: Path, data_bin: Path, cpu: bool) -> None:
@@ -32,15 +32,7 @@ class Classifier:
 
     @torch.no_grad()
     def predict(self, split: str, batch_size: int) -> list[str] | list[float]:
-        """Predict a part.
-
-        Args:
-            split: its name in the data-bin folder.
-            batch_size: items at a time.
-
-        Returns:
-            A label for each item in the order of the file, or a number where the task is a regression.
-        """
+        """A label, or in regression a number, for each item of a part, in the order of the file."""
         dataset = self._task.load_dataset(split)
         batches = self._task.get_batch_iterator(dataset, max_sentences=batch_size).next_epoch_itr(shuffle=False)
         predictions: dict[int, Any] = {}
@@ -60,17 +52,7 @@ class Classifier:
 def measure(
     metrics: Sequence[str], predicted: Sequence[Any], gold: Sequence[str], regression: bool
 ) -> dict[str, float]:
-    """Compute a task's metrics.
-
-    Args:
-        metrics: keys of ``METRICS``.
-        predicted: labels or numbers.
-        gold: labels as they stand in the file.
-        regression: labels are numbers.
-
-    Returns:
-        Percent, by metric.
-    """
+    """Metrics of predicted labels or numbers, in percent by name; ``metrics`` are keys of ``METRICS``."""
     truth: Sequence[Any] = [float(label) for label in gold] if regression else gold
     return {name: METRICS[name].compute(predicted, truth) for name in metrics}
 
@@ -78,13 +60,13 @@ def measure(
 def write_submission(
     path: Path, predicted: Sequence[Any], index: Sequence[str], bounds: tuple[float, float] | None
 ) -> None:
-    """Write predictions as GLUE's server wants them: ``index <tab> prediction``.
+    """Write predictions in the format of GLUE's server: ``index <tab> prediction``.
 
     Args:
         path: the file.
         predicted: labels or numbers.
         index: the examples' numbers.
-        bounds: of the numbers, which are cut to them.
+        bounds: limits to which numbers are clipped; None: labels.
     """
     if bounds is not None:
         predicted = [f"{min(max(value, bounds[0]), bounds[1]):.3f}" for value in predicted]

@@ -15,29 +15,29 @@ Numbers = Sequence[float]
 
 
 def accuracy(predicted: Labels, gold: Labels) -> float:
-    """Compute the share of examples whose class is right."""
+    """Share of correct examples."""
     return 100 * float(np.mean(np.asarray(predicted) == np.asarray(gold)))
 
 
 def f1(predicted: Labels, gold: Labels) -> float:
-    """Compute F1 of class 1: twice its true positives over what is, and what is said to be, class 1."""
+    """F1 of class 1."""
     return 100 * float(f1_score(np.asarray(gold), np.asarray(predicted), pos_label=POSITIVE, zero_division=0))
 
 
 def matthews(predicted: Labels, gold: Labels) -> float:
-    """Compute Matthews' correlation (1975), which is 0 where all predictions are the same."""
+    """Matthews' correlation (1975); 0 if all predictions are the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sklearn, where there is only one class
         return 100 * float(matthews_corrcoef(np.asarray(gold), np.asarray(predicted)))
 
 
 def pearson(predicted: Numbers, gold: Numbers) -> float:
-    """Compute Pearson's correlation; 0 where one side is constant, where it is not defined."""
+    """Pearson's correlation; 0 if one side is constant, where it is undefined."""
     return _correlation(pearsonr, predicted, gold)
 
 
 def spearman(predicted: Numbers, gold: Numbers) -> float:
-    """Compute Spearman's rank correlation; 0 where one side is constant, where it is not defined."""
+    """Spearman's rank correlation; 0 if one side is constant, where it is undefined."""
     return _correlation(spearmanr, predicted, gold)
 
 
@@ -48,7 +48,7 @@ def _correlation(function: Callable[..., tuple[float, float]], predicted: Number
 
 
 class Metric(NamedTuple):
-    """A metric: its title in tables, and its function of predictions and truth."""
+    """A metric's title in tables, and its function of predictions and truth."""
 
     title: str
     compute: Callable[..., float]
@@ -64,14 +64,6 @@ METRICS = {
 
 
 def majority_accuracy(train: Labels, gold: Labels) -> float:
-    """Compute the accuracy of always answering the most frequent label of the training data (of equals, the first).
-
-    Args:
-        train: its labels.
-        gold: the labels to predict.
-
-    Returns:
-        Percent.
-    """
+    """Accuracy of always predicting the most frequent training label (of equals, the first)."""
     most_frequent = Counter(train).most_common(1)[0][0]
     return accuracy([most_frequent] * len(gold), gold)

@@ -12,7 +12,7 @@ FORM = ".1f"
 
 
 def score(parts: Sequence[Mapping[str, Any]]) -> float:
-    """Compute a task's score as GLUE does: the mean of its metrics, and of its development parts."""
+    """A task's score as in GLUE: the mean of its metrics and of its development parts."""
     return fmean(fmean(part["metrics"].values()) for part in parts)
 
 
@@ -24,7 +24,7 @@ def format_table(results: Mapping[str, Mapping[str, Any]]) -> str:
             ``metrics`` (percent, by name) and ``majority`` (percent, or None).
 
     Returns:
-        The table in Markdown; the last row is the average of the tasks' scores, if there are several.
+        A Markdown table; the last row is the mean score of several tasks.
     """
     used = [name for name in METRICS if any(name in part["metrics"] for r in results.values() for part in r["parts"])]
     rows = [["task", "train", "dev", *(METRICS[name].title for name in used), "majority", "score"]]
@@ -40,7 +40,7 @@ def format_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def explain(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what the table's columns are."""
+    """Explanation of the table's columns."""
     texts = ["Percent on the development part, by the checkpoint of the epoch that is best there."]
     if any(part["majority"] is not None for result in results.values() for part in result["parts"]):
         texts.append("Majority: accuracy of always answering the most frequent label of the training part.")

@@ -1,4 +1,4 @@
-"""One task from files to result, with what was made before used again."""
+"""One task from files to result; finished steps are not repeated."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from .metrics import majority_accuracy
 from .tasks import TaskData, TextTask, read_task
 from .training import make_command, train
 
-# What a result depends on, beside the data.
+# Options that determine a result, beside the data.
 OPTIONS = (
     *("arch", "bert_encoder", "pretrained_checkpoint", "dictionary", "classify_with", "max_positions"),
     *("max_epoch", "lr", "batch_size", "warmup_share", "weight_decay", "seed", "more"),
@@ -25,13 +25,13 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class TaskRun:
-    """A task whose files are without fault.
+    """A task with valid files.
 
     Attributes:
         task: the task.
-        source: where its files lie.
-        folder: where everything is kept.
-        record: options and data, by which a result is known.
+        source: folder of its files.
+        folder: folder of its results.
+        record: options and data that identify a result.
     """
 
     task: TextTask
@@ -41,17 +41,9 @@ class TaskRun:
 
     @classmethod
     def open(cls, task: TextTask, arguments: argparse.Namespace) -> "TaskRun":
-        """Read a task's files, and compare them and the options with what an earlier run noted.
+        """Read a task's files, and compare them and the options with the record of an earlier run.
 
-        Args:
-            task: the task.
-            arguments: the command line.
-
-        Returns:
-            The run.
-
-        Raises:
-            ValueError: if a file has faults, or the folder holds a run with other options or data.
+        Raises ValueError if a file has faults, or the folder holds a run with other options or data.
         """
         source = (arguments.glue_dir or Path()) / task.name
         data = read_task(task, source, arguments.predict_test)
@@ -72,22 +64,15 @@ class TaskRun:
         return cls(task, source, folder, record)
 
     def finish(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Do what has not been done yet.
+        """Do the remaining steps and return the result, the content of result.json.
 
-        Args:
-            arguments: the command line.
-
-        Returns:
-            The result, as in result.json.
-
-        Raises:
-            RuntimeError: if the training fails.
+        Raises RuntimeError if the training fails.
         """
         kept = self.folder / "result.json"
         submissions = [arguments.output / "submission" / f"{part.title}.tsv" for part in self.task.test]
         predicts = arguments.predict_test and not all(path.is_file() for path in submissions)
         if kept.is_file():
-            say("trained before, the result is used again")
+            say("trained before: using its result")
             if not predicts:
                 return dict(json.loads(kept.read_text(encoding="utf-8")))
         data = read_task(self.task, self.source, arguments.predict_test)
@@ -121,17 +106,7 @@ class TaskRun:
 def evaluate(
     task: TextTask, data: TaskData, classifier: Classifier, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Measure a classifier on the development parts.
-
-    Args:
-        task: the task.
-        data: its examples.
-        classifier: the classifier.
-        arguments: the command line.
-
-    Returns:
-        Of each part ``title``, ``examples``, ``metrics`` and ``majority``.
-    """
+    """Measure a classifier on the development parts: ``title``, ``examples``, ``metrics`` and ``majority`` of each."""
     parts = []
     for part, split, table in zip(task.dev, split_names(VALID, len(data.dev)), data.dev, strict=True):
         predicted, gold = classifier.predict(split, arguments.batch_size), table.labels()
@@ -150,11 +125,11 @@ def _describe(task: TextTask, data: TaskData) -> None:
     for table in (data.train, *data.dev):
         if table.damaged:
             where = ", ".join(map(str, table.damaged[:5])) + (", ..." if len(table.damaged) > 5 else "")
-            say(f"{table.path}: {len(table.damaged):,} rows lack fields and are left out (lines {where})")
+            say(f"{table.path}: {len(table.damaged):,} rows lack fields and are skipped (lines {where})")
 
 
 def describe_options(arguments: argparse.Namespace) -> str:
-    """Say what the training's options were."""
+    """The training's options in a sentence."""
     start = arguments.bert_encoder or arguments.pretrained_checkpoint or "random parameters"
     epochs = "1 epoch" if arguments.max_epoch == 1 else f"{arguments.max_epoch} epochs"
     return (
@@ -165,5 +140,5 @@ def describe_options(arguments: argparse.Namespace) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the user what is going on; the table has stdout for itself."""
+    """Print progress to stderr; stdout holds the table only."""
     print("  ", text, file=sys.stderr, flush=True)

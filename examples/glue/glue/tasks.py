@@ -1,4 +1,4 @@
-"""GLUE's nine tasks (Wang et al. 2019) as rows of a table; other classification data are a row of the same kind."""
+"""GLUE's nine tasks (Wang et al. 2019) as rows of a table; other data are a row of the same kind."""
 
 import math
 from collections.abc import Callable
@@ -22,9 +22,9 @@ class Part(NamedTuple):
     """A file of a task.
 
     Attributes:
-        title: what the part is called in tables, and its predictions' file without ``.tsv``.
+        title: in tables, and of the predictions' file without ``.tsv``.
         file: its path within the task's folder.
-        columns: where things stand in it.
+        columns: its columns.
         read: reads it.
     """
 
@@ -58,7 +58,7 @@ class TextTask:
 
 
 class TaskData(NamedTuple):
-    """What was read of a task: its parts, and its labels (none for a regression)."""
+    """The parts of a task, and its labels (none in regression)."""
 
     train: Table
     dev: list[Table]
@@ -67,18 +67,9 @@ class TaskData(NamedTuple):
 
 
 def read_task(task: TextTask, folder: Path, with_test: bool) -> TaskData:
-    """Read and check a task's files.
+    """Read and check a task's files, with the test parts if ``with_test``.
 
-    Args:
-        task: the task.
-        folder: where they lie.
-        with_test: read the test parts, too.
-
-    Returns:
-        The rows.
-
-    Raises:
-        ValueError: naming file, line and column of what is wrong.
+    Raises ValueError, naming file, line and column of a fault.
     """
     train = _read(task.train, folder)
     dev = [_read(part, folder) for part in task.dev]
@@ -96,17 +87,9 @@ def read_task(task: TextTask, folder: Path, with_test: bool) -> TaskData:
 
 
 def custom_task(train: Path, dev: Path, test: Path | None, columns: Columns, regression: bool) -> TextTask:
-    """Describe other data than GLUE's.
+    """A task on other data than GLUE's, in TSV files; its classes are the labels of the training file.
 
-    Args:
-        train: TSV file to train on.
-        dev: TSV file to evaluate on.
-        test: TSV file to predict; its label column need not exist.
-        columns: where things stand in all of them.
-        regression: labels are numbers.
-
-    Returns:
-        The task; classes are the labels of the training file.
+    The column of the label need not exist in ``test``, the file to predict.
     """
     parts = () if test is None else (Part("custom", str(test.absolute()), columns._replace(label=None)),)
     return TextTask(
@@ -129,7 +112,7 @@ def _read_qqp(path: Path, columns: Columns) -> Table:
 
 
 def _read_mrpc(path: Path, columns: Columns) -> Table:
-    """Read a part of MRPC, from the original files where GLUE's download script has left nothing else.
+    """Read a part of MRPC, or take it from the original files if GLUE's download script left only these.
 
     The original has no development part: GLUE takes the training pairs whose ids its ``dev_ids.tsv`` lists.
     """
@@ -159,7 +142,7 @@ def _glue(
     number: str = "index",
     read: Reader = read_table,
 ) -> TextTask:
-    """Describe a task whose files have a header and whose parts are train, dev and test."""
+    """A task whose files have a header and whose parts are train, dev and test."""
     columns = Columns(texts, label)
     return TextTask(
         name,

@@ -1,4 +1,4 @@
-"""The fairseq-train command of a task, and what is shown while it runs."""
+"""The fairseq-train command of a task, and its progress."""
 
 import argparse
 import math
@@ -26,15 +26,7 @@ SHOWN = ("loss", "accuracy", "acc_and_f1", "mcc", "pearson_and_spearman")
 
 
 def count_updates(examples: int, arguments: argparse.Namespace) -> int:
-    """Compute how many updates a training has.
-
-    Args:
-        examples: training examples.
-        arguments: the command line, for batch size and epochs.
-
-    Returns:
-        Batches of all epochs, divided by the GPUs that share them.
-    """
+    """Updates of a training: batches of all epochs, divided by the GPUs that share them."""
     gpus = 1 if arguments.cpu else max(1, torch.cuda.device_count())
     return arguments.max_epoch * math.ceil(math.ceil(examples / arguments.batch_size) / gpus)
 
@@ -42,18 +34,7 @@ def count_updates(examples: int, arguments: argparse.Namespace) -> int:
 def make_command(
     task: TextTask, data_bin: Path, save_dir: Path, examples: int, arguments: argparse.Namespace
 ) -> list[str]:
-    """Put together the command.
-
-    Args:
-        task: the task.
-        data_bin: its data-bin folder.
-        save_dir: folder for checkpoints.
-        examples: training examples.
-        arguments: the command line.
-
-    Returns:
-        fairseq-train and its arguments.
-    """
+    """fairseq-train and its arguments, for so many training examples."""
     updates = count_updates(examples, arguments)
     report, best = REPORTS[task.metrics]
     command = [str(FAIRSEQ_TRAIN), str(data_bin), "--user-dir", str(ROOT / "bnb_fairseq")]
@@ -77,14 +58,7 @@ def make_command(
 
 
 def digest(line: str) -> str | None:
-    """Shorten a line of fairseq-train's log.
-
-    Args:
-        line: the line.
-
-    Returns:
-        What to show of it, or None.
-    """
+    """Short form of a line of fairseq-train's log for the user; None: do not show it."""
 
     def value(name: str) -> str | None:
         found = re.search(rf"(?<![\w-]){name}[= ]([^\s,]+)", line)
@@ -101,15 +75,7 @@ def digest(line: str) -> str | None:
 
 
 def run(command: list[str], log: Path) -> int:
-    """Run the command and show its progress.
-
-    Args:
-        command: from ``make_command``.
-        log: file that its output is appended to.
-
-    Returns:
-        Its exit status.
-    """
+    """Run the command, show its progress, append its output to ``log``, and return its exit status."""
     tail: list[str] = []
     with (
         log.open("a", encoding="utf-8") as file,
@@ -131,15 +97,15 @@ def run(command: list[str], log: Path) -> int:
 
 
 def train(command: list[str], log: Path, save_dir: Path) -> Path:
-    """Train, or go on with a training that was interrupted.
+    """Train, or resume an interrupted training.
 
     Args:
         command: from ``make_command``.
-        log: file that the whole log is appended to.
+        log: file to append the whole log to.
         save_dir: folder for checkpoints.
 
     Returns:
-        The best checkpoint; the last one where the metric was never defined.
+        The best checkpoint, or the last if the metric was undefined.
 
     Raises:
         RuntimeError: if fairseq-train fails or leaves no checkpoint.

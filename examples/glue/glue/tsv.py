@@ -1,4 +1,4 @@
-"""Reading TSV files without quotes: columns by name or by number, and labels that are checked."""
+"""TSV files without quotes: columns by name or by number, and checked labels."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ SHOWN_LABELS = 12
 
 
 class Columns(NamedTuple):
-    """Where things stand in a file.
+    """The columns to read.
 
     Attributes:
         texts: the text, or the two texts.
@@ -32,8 +32,8 @@ class Example(NamedTuple):
     Attributes:
         line: line in the file, from 1.
         texts: its texts, runs of white space as one space.
-        label: as it stands there; "" if the file has none.
-        number: number of the example, as it stands there.
+        label: as in the file; "" if it has none.
+        number: number of the example, as in the file.
     """
 
     line: int
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a file, and the lines that were left out because they have too few fields."""
+    """The rows of a file, and the numbers of skipped lines with too few fields."""
 
     path: Path
     columns: Columns
@@ -51,11 +51,11 @@ class Table(NamedTuple):
     damaged: list[int]
 
     def labels(self) -> list[str]:
-        """Return the label of each row."""
+        """Label of each row."""
         return [example.label for example in self.examples]
 
     def sha256(self) -> str:
-        """Return a hash of texts and labels, by which data are known."""
+        """Hash of texts and labels."""
         rows = ("\t".join([*example.texts, example.label]) for example in self.examples)
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
@@ -65,11 +65,11 @@ def read_table(path: Path, columns: Columns, skip_damaged: bool = False) -> Tabl
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
-        columns: where things stand in it.
-        skip_damaged: leave out rows with too few fields instead of refusing them.
+        columns: the columns to read.
+        skip_damaged: skip rows with too few fields instead of refusing them.
 
     Returns:
-        Its rows.
+        The rows.
 
     Raises:
         ValueError: naming file, line and column: if it is missing, not UTF-8 or empty, the header lacks a column, or a
@@ -102,15 +102,7 @@ def read_table(path: Path, columns: Columns, skip_damaged: bool = False) -> Tabl
 
 
 def check_classes(table: Table, labels: Collection[str]) -> None:
-    """See that every label is known.
-
-    Args:
-        table: the rows.
-        labels: what they may be.
-
-    Raises:
-        ValueError: naming file, line, column, what the label may be and what it is.
-    """
+    """Refuse rows whose label is not among ``labels``; a ValueError names file, line and column."""
     for example in table.examples:
         if example.label not in labels:
             known = ", ".join(list(labels)[:SHOWN_LABELS]) + (", ..." if len(labels) > SHOWN_LABELS else "")
@@ -118,16 +110,7 @@ def check_classes(table: Table, labels: Collection[str]) -> None:
 
 
 def check_numbers(table: Table, lowest: float, highest: float) -> None:
-    """See that every label is a number within bounds.
-
-    Args:
-        table: the rows.
-        lowest: lower bound.
-        highest: upper bound.
-
-    Raises:
-        ValueError: naming file, line, column, the bounds and the value.
-    """
+    """Refuse rows whose label is no number within bounds; a ValueError names file, line and column."""
     bounded = math.isfinite(lowest) and math.isfinite(highest)
     wanted = f"a number from {lowest:g} to {highest:g}" if bounded else "a finite number"
     for example in table.examples:
@@ -155,7 +138,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> dict[Column, int]:
-    """Find the place, from 0, of every column that is needed."""
+    """Index, from 0, of every column to read."""
     needed = [*columns.texts, *(column for column in (columns.label, columns.number) if column is not None)]
     if not columns.header:
         return {column: int(column) - 1 for column in needed}

@@ -1,1 +1,1 @@
-"""Question answering data in SQuAD's JSON: reading, checking, and finding the line of what is wrong."""
+"""Question answering data in SQuAD's JSON, read and checked."""

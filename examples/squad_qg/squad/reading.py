@@ -1,20 +1,19 @@
-"""Questions with their answers and contexts from SQuAD's JSON, everything in it checked."""
+"""Questions with their answers and contexts from SQuAD's JSON, fully checked."""
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from .places import Keys, find_place, name_path
-
+Keys = Sequence[str | int]  # the way to a value in JSON
 KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
     str: "a text",
-    int: "a whole number",
+    int: "an integer",
     float: "a number",
     bool: "true or false",
     type(None): "null",
@@ -22,7 +21,7 @@ KINDS: dict[type, str] = {
 
 
 class Item(NamedTuple):
-    """A question, white space made single spaces."""
+    """A question with runs of white space as one space."""
 
     answer: str
     context: str
@@ -30,13 +29,13 @@ class Item(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What files hold.
+    """Content of files.
 
     Attributes:
         items: the questions, in the order of the files.
-        counts: how many articles, paragraphs and questions there are, and how many questions are unanswerable,
-            without text, or have several answers.
-        titles: those of the articles that were read.
+        counts: articles, paragraphs and questions; and questions that are unanswerable, have no text, or have several
+            answers.
+        titles: of the articles that were read.
     """
 
     items: list[Item]
@@ -45,41 +44,30 @@ class Found(NamedTuple):
 
 
 class SquadFile:
-    """A JSON file in the layout of SQuAD 1.1 or 2.0, or the bare list of articles in it.
+    """A JSON file in the layout of SQuAD 1.1 or 2.0, or the bare list of its articles.
 
-    Args:
-        path: the file.
-
-    Raises:
-        ValueError: if it is not UTF-8 or not JSON, with the line.
+    Raises ValueError if it is not UTF-8 or not JSON, with the line.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         raw = path.read_bytes()
         try:
-            self._text = raw.decode("utf-8-sig")
+            text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
             raise ValueError(f"{path}, line {line}: must be UTF-8, but has byte {raw[error.start]:#04x}") from error
         try:
-            self._content = json.loads(self._text)
+            self._content = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"{path}, line {error.lineno}, column {error.colno}: must be JSON, but is not: {error.msg}"
             ) from error
 
     def read(self, titles: Collection[str] | None = None) -> Found:
-        """Read the questions.
+        """Read the questions of the articles in ``titles`` (see ``plain_title``), or of all if None.
 
-        Args:
-            titles: of the articles to read, as ``plain_title`` writes them; None: all.
-
-        Returns:
-            What there is.
-
-        Raises:
-            ValueError: if the file is not in SQuAD's layout, or an answer is not in its context; with the line.
+        Raises ValueError if the file is not in SQuAD's layout, or an answer is not in its context.
         """
         found = Found([], Counter(), set())
         for article, keys in self._articles():
@@ -124,13 +112,11 @@ class SquadFile:
         start: int = self._get(answer, keys, "answer_start", int)
         there = context[start : start + len(text)] if start >= 0 else ""
         if there != text:
-            raise self._error(
-                keys, f"{text!r} must stand in its context from character {start} on, but there stands {there!r}"
-            )
+            raise self._error(keys, f"{text!r} must begin at character {start} of its context, but {there!r} is there")
         return text
 
     def _members(self, owner: Any, keys: Keys, name: str) -> Iterator[tuple[Any, Keys]]:
-        """List the items of a member that must be a list of objects, each with the way to it."""
+        """Items of a member that must be a list of objects, each with the way to it."""
         for i, item in enumerate(self._get(owner, keys, name, list)):
             yield item, [*keys, name, i]
 
@@ -154,33 +140,25 @@ class SquadFile:
             raise self._error(keys, f"must be text, but has half a character, {half}") from error
 
     def _error(self, keys: Keys, fault: str) -> ValueError:
-        """Say what is wrong, and where: line and column, the way to it, and the id of the question around it."""
-        line, column = find_place(self._text, keys)
+        """The fault with the way to it and the id of the question around it."""
         value, number = self._content, ""
         for key in keys:
             value = value[key]
             if isinstance(value, dict) and "id" in value:
                 number = f" (id {value['id']})"
-        where = f"{name_path(keys) or 'the file'}{number}"
-        return ValueError(f"{self.path}, line {line}, column {column}: {where}: {fault}")
+        way = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+        return ValueError(f"{self.path}: {way or 'the file'}{number}: {fault}")
 
 
 def plain_title(title: str) -> str:
-    """Write a title in one way: some lists have ``%C3%A9`` for an é, which may also be two characters."""
+    """A title's canonical form: some lists write é as ``%C3%A9``, or as two characters."""
     return normalize("NFC", unquote(title.strip()))
 
 
 def read_titles(path: Path) -> dict[str, int]:
-    """Read a list of titles, one a line.
+    """Line of each title of a list, by ``plain_title``.
 
-    Args:
-        path: the file.
-
-    Returns:
-        The line of each title, as ``plain_title`` writes them.
-
-    Raises:
-        ValueError: if it is not UTF-8, or names no title.
+    Raises ValueError if it is not UTF-8, or names no title.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")

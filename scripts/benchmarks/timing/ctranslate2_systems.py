@@ -16,15 +16,7 @@ from .workload import Sample, Workload, plain_dictionary
 
 
 def convert(workload: Workload, folder: Path) -> BnbDictionary:
-    """Write fairseq's ``transformer``, the same model as the row of that name, in CTranslate2's form.
-
-    Args:
-        workload: the setting.
-        folder: receives the model in ``model``.
-
-    Returns:
-        Its dictionary.
-    """
+    """Convert the model of the ``transformer`` rows to the folder ``model`` in ``folder``; return its dictionary."""
     dictionary = plain_dictionary(workload.symbols)
     words = "".join(f"{symbol} 1\n" for symbol in dictionary.symbols[dictionary.nspecial :])
     for language in ("src", "tgt"):
@@ -40,15 +32,7 @@ def convert(workload: Workload, folder: Path) -> BnbDictionary:
 
 
 def ctranslate2_systems(workload: Workload, precision: str) -> Iterator[System]:
-    """Greedy and beam search.
-
-    Args:
-        workload: the setting.
-        precision: of the weights, ``float32`` or ``int8``.
-
-    Yields:
-        The systems.
-    """
+    """Greedy and beam search with weights in ``float32`` or ``int8``."""
     with tempfile.TemporaryDirectory() as name:
         dictionary = convert(workload, Path(name))
         translator = ctranslate2.Translator(

@@ -1,4 +1,4 @@
-"""Making a model write outputs of a given length, whatever its weights, so that all systems do the same work."""
+"""Outputs of a given length whatever the weights, so that all systems do the same work."""
 
 import torch
 from fairseq.models.nat import NATransformerModel

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .clock import Timing
+from bnb_fairseq.evaluation.clock import Timing
+
 from .systems import REFERENCE
 
 TIMED = (
@@ -22,13 +23,7 @@ MEMORY = "Peak memory: a process of its own that loads the system and translates
 
 
 class Row(NamedTuple):
-    """One system's figures.
-
-    Attributes:
-        system: its name.
-        timings: by column; None where it could not run.
-        memory: MB, None if not measured.
-    """
+    """A system's timings by column, None where it could not run; and its memory in MB, None if not measured."""
 
     system: str
     timings: dict[str, Timing | None]
@@ -36,13 +31,7 @@ class Row(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One size in one precision.
-
-    Attributes:
-        size: its name.
-        precision: of the weights.
-        rows: the systems.
-    """
+    """Figures of all systems of one size in one precision of the weights."""
 
     size: str
     precision: str
@@ -50,31 +39,15 @@ class Result(NamedTuple):
 
 
 def ratio(row: Row, reference: Row | None, column: str) -> float | None:
-    """How many times as many sentences per second a system translates as the reference.
-
-    Args:
-        row: the system.
-        reference: the reference's row.
-        column: batch size.
-
-    Returns:
-        The ratio: of the medians; None if either did not run.
-    """
+    """Return a system's median sentences/s over the reference's in a column; None if either did not run."""
     mine, other = row.timings.get(column), None if reference is None else reference.timings.get(column)
     if mine is None or other is None:
         return None
-    return (other.median() / other.batch) / (mine.median() / mine.batch)
+    return mine.speed() / other.speed()
 
 
 def table(result: Result) -> str:
-    """Lay out one size as a Markdown table.
-
-    Args:
-        result: its figures.
-
-    Returns:
-        The table: for each batch size milliseconds a sentence with their spread, sentences a second, and the ratio.
-    """
+    """Return a table in Markdown: for each batch size ms/sentence with the spread, sentences/s, and the ratio."""
     columns = list(result.rows[0].timings)
     head = ["system", "passes", "peak MB"]
     for column in columns:
@@ -94,22 +67,14 @@ def table(result: Result) -> str:
 def _cells(timing: Timing | None, times: float | None, column: str) -> list[str]:
     if timing is None:
         return ["-", "-", "-"]
-    size = "" if column == str(timing.batch) else f" ({timing.batch})"
-    each = 1000 * timing.median() / timing.batch
-    speed = timing.batch / timing.median()
-    return [f"{each:.1f} ±{100 * timing.spread():.0f}%{size}", f"{speed:.1f}", "-" if times is None else f"{times:.1f}"]
+    size = "" if column == str(timing.sentences) else f" ({timing.sentences})"
+    each = 1000 * timing.median() / timing.sentences
+    cells = [f"{each:.1f} ±{100 * timing.spread():.0f}%{size}", f"{timing.speed():.1f}"]
+    return [*cells, "-" if times is None else f"{times:.1f}"]
 
 
 def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
-    """Write everything down, every run's seconds too.
-
-    Args:
-        results: the sizes.
-        settings: hardware, versions and options.
-
-    Returns:
-        JSON text.
-    """
+    """Return JSON with every run's seconds; ``settings`` are hardware, versions and options."""
     records = [
         {
             "size": result.size,
@@ -117,7 +82,7 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
             "system": row.system,
             "peak_memory_mb": row.memory,
             "batches": {
-                column: timing and {"batch": timing.batch, "seconds": timing.seconds, **timing.outcome._asdict()}
+                column: timing and {"batch": timing.sentences, "seconds": timing.seconds, **timing.outcome._asdict()}
                 for column, timing in row.timings.items()
             },
         }

@@ -1,14 +1,12 @@
-"""This project's models when several texts compete: refinement under CTC, several canvases, prefix beam search.
+"""Searches of this project's models: refinement under CTC, several canvases, prefix beam search.
 
-Scores decide what is written, but hardly how long that takes: all passes are made, and a beam keeps as many texts, and
-reads as many symbols, under flat distributions as under peaked ones. Two things are peculiar to random weights. A model
-under CTC that is shown its own tokens no longer predicts the blank, so that refinement fills nearly the whole canvas.
-And how many n-grams are looked up depends on how alike the texts of a beam are.
+The time hardly depends on the scores: all passes are made, and a beam keeps as many texts and reads as many symbols
+under flat distributions as under peaked ones. Random weights differ in two ways: refinement under CTC fills nearly the
+whole canvas, and the number of n-grams looked up depends on how alike the texts of a beam are.
 """
 
 import math
 import tempfile
-from argparse import Namespace
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,14 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from bnb_fairseq.data.dictionary import BnbDictionary
-from bnb_fairseq.generation.build import build_nar_generator
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.kneser_ney import SPECIAL_WORDS, count, smooth, write_arpa
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 from bnb_fairseq.generation.options import GeneratorOptions
-from bnb_fairseq.tasks.config import TranslationBnbConfig
 
-from .systems import System, bnb_model, generate, make_task, ready
+from .systems import System, decode, generate, our_system
 from .workload import Workload, make_sample
 
 REFINEMENTS, CANVASES, BEAM = 4, 5, 10
@@ -32,71 +28,37 @@ TEXT_SENTENCES, TEXT_SEED = 4000, 2  # of what the n-gram model is counted on
 
 
 def ctc_search(workload: Workload) -> Iterator[System]:
-    """Refinement, several canvases and beam search under CTC, all with the model that refinement needs.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "ctc", refines=True), workload)
-    refining = Namespace(iter_decode_max_iter=REFINEMENTS, iter_decode_force_max_iter=True)
-    generator = task.build_generator([model], refining)
-    yield generate(f"bnb ctc, {REFINEMENTS} refinements", task, model, generator, workload, 1 + REFINEMENTS)
-    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
-    yield generate(f"bnb ctc, {CANVASES} canvases", task, model, generator, workload, 1)
-    config = TranslationBnbConfig(ctc_beam=BEAM)
-    generator = build_nar_generator([model], task.target_dictionary, Namespace(), config)
-    yield generate(f"bnb ctc, beam {BEAM}", task, model, generator, workload, 1)
+    """Refinement, several canvases and beam search under CTC, all with the model that refinement needs."""
+    task, model = our_system(workload, "ctc", refines=True)
+    refining = {"iter_decode_max_iter": REFINEMENTS, "iter_decode_force_max_iter": True}
+    yield decode(f"bnb ctc, {REFINEMENTS} refinements", task, model, workload, 1 + REFINEMENTS, **refining)
+    yield decode(f"bnb ctc, {CANVASES} canvases", task, model, workload, 1, iter_decode_with_beam=CANVASES)
+    yield decode(f"bnb ctc, beam {BEAM}", task, model, workload, 1, ctc_beam=BEAM)
     scorer = random_ngrams(task.target_dictionary, workload.target_tokens)
     generator = NarGenerator([model], task.target_dictionary, GeneratorOptions(ctc_beam=BEAM), scorer=scorer)
     yield generate(f"bnb ctc, beam {BEAM}, {ORDER}-gram", task, model, generator, workload, 1)
 
 
 def several_lengths(workload: Workload) -> Iterator[System]:
-    """Several canvases under length control.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The system.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "length", refines=False), workload)
-    generator = task.build_generator([model], Namespace(iter_decode_with_beam=CANVASES))
-    yield generate(f"bnb length, {CANVASES} lengths", task, model, generator, workload, 1)
+    """Several canvases under length control."""
+    task, model = our_system(workload, "length")
+    yield decode(f"bnb length, {CANVASES} lengths", task, model, workload, 1, iter_decode_with_beam=CANVASES)
 
 
 class ForgetfulScorer(NgramScorer):
-    """Looks up everything anew for each batch.
-
-    The benchmark translates the same sentences again and again, whose n-grams would otherwise all be known.
-    """
+    """Looks up every n-gram anew for each batch, since the benchmark translates the same sentences again and again."""
 
     def start(self) -> int:
-        """Return the state of the empty text; the search calls it once a batch."""
+        """Return the state of the empty text; called once a batch."""
         self.forget()
         return super().start()
 
 
 def random_ngrams(dictionary: BnbDictionary, tokens: int) -> ForgetfulScorer:
-    """Count an n-gram model on random sentences.
+    """Train an n-gram model on random sentences of so many tokens, special symbols counted.
 
-    Each token gets a bonus, as much as the model takes from a random word on average: otherwise the empty text would
-    be the best, and look-ups those of short texts.
-
-    Args:
-        dictionary: of their words.
-        tokens: of a sentence, its two special symbols counted.
-
-    Returns:
-        What judges texts by it.
-
-    Raises:
-        ModuleNotFoundError: if KenLM is not installed.
+    Each token gets the bonus that a random word loses on average; otherwise the empty text would be the best. Raises a
+    ModuleNotFoundError if KenLM is not installed.
     """
     import_module("kenlm")  # before anything is counted
     spelt = ngram_words(dictionary)

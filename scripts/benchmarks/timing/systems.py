@@ -1,4 +1,4 @@
-"""The systems that are compared, each as a function from a batch to outputs."""
+"""The compared systems, each a function from a batch to outputs."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ BALANCING = 8  # sentences that lengths are set with
 
 
 class Outcome(NamedTuple):
-    """What a batch came out as: mean output tokens and mean decoder passes (or steps) of a sentence."""
+    """Mean output tokens and mean decoder passes (or steps) of a sentence."""
 
     tokens: float
     passes: float
@@ -37,9 +37,9 @@ class System(NamedTuple):
 
     Attributes:
         name: for the report.
-        dictionary: of the sources that it reads.
-        translate: takes a batch on the CPU, returns when every output lies on the CPU as a list of ids (``floor``:
-            when the device has computed it).
+        dictionary: of the sources.
+        translate: takes a batch on the CPU, and returns when all outputs are lists of ids on the CPU (``floor``: when
+            the device has computed them).
     """
 
     name: str
@@ -59,16 +59,7 @@ def _on_device(sample: Sample, workload: Workload) -> Sample:
 
 
 def ready(model: BaseFairseqModel, workload: Workload, fast: bool = True) -> BaseFairseqModel:
-    """Move a model to where it runs and prepare it for inference.
-
-    Args:
-        model: on the CPU.
-        workload: where it runs.
-        fast: replace its layers by those for inference, as fairseq-generate does; else they stay.
-
-    Returns:
-        The model.
-    """
+    """Move a model to its device; ``fast``: replace its layers by those for inference, as fairseq-generate does."""
     model = model.eval().to(workload.device, workload.dtype)
     if fast:
         model.make_generation_fast_(beamable_mm_beam_size=None, need_attn=False)
@@ -83,19 +74,7 @@ def generate(
     workload: Workload,
     passes: float | None = None,
 ) -> System:
-    """Make a system of a model and a generator of fairseq's form.
-
-    Args:
-        name: for the report.
-        task: has the dictionary.
-        model: prepared for inference.
-        generator: of the model.
-        workload: where it runs.
-        passes: that the decoder makes; None: one for each token.
-
-    Returns:
-        The system.
-    """
+    """Make a system of a ready model and a generator; ``passes`` of the decoder are None where each token takes one."""
 
     def translate(sample: Sample) -> Outcome:
         moved = _on_device(sample, workload)
@@ -122,13 +101,13 @@ def _our_model(config: BertSeq2SeqConfig, task: TranslationBnbTask, workload: Wo
 
 
 def bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str, refines: bool) -> BnbTransformer:
-    """Build a non-autoregressive model that writes outputs of about the wanted length.
+    """Build a non-autoregressive model that writes about the wanted number of tokens.
 
     Args:
         workload: the setting.
         task: has the dictionaries.
         length_control: ``ctc`` or ``length``.
-        refines: its decoder reads the tokens of its canvas.
+        refines: True: the decoder reads the tokens on its canvas.
 
     Returns:
         The model, on the CPU.
@@ -146,17 +125,7 @@ def bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str,
 
 
 def floor(name: str, task: TranslationBnbTask, model: BnbTransformer, workload: Workload) -> System:
-    """The bare forward pass: encoder, decoder and head on a canvas that is there, and the argmax.
-
-    Args:
-        name: for the report.
-        task: has the dictionary.
-        model: prepared for inference.
-        workload: where it runs.
-
-    Returns:
-        The system; its outputs stay on the device.
-    """
+    """The bare forward pass: encoder, decoder and head on a prepared canvas, and the argmax, left on the device."""
     canvases: dict[int, Any] = {}
 
     @torch.no_grad()
@@ -173,88 +142,60 @@ def floor(name: str, task: TranslationBnbTask, model: BnbTransformer, workload: 
     return System(name, task.source_dictionary, translate)
 
 
-def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
-    """One pass under a length control, and its floor.
-
-    Args:
-        workload: the setting.
-        length_control: ``ctc`` or ``length``.
-
-    Yields:
-        The systems.
-    """
+def our_system(
+    workload: Workload, length_control: str, refines: bool = False, fast: bool = True
+) -> tuple[TranslationBnbTask, BnbTransformer]:
+    """Build a task and a non-autoregressive model, ready to translate; see ``bnb_model`` and ``ready``."""
     task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, length_control, refines=False), workload)
-    generator = task.build_generator([model], Namespace())
-    yield generate(f"bnb {length_control}, one pass", task, model, generator, workload, 1)
+    return task, ready(bnb_model(workload, task, length_control, refines), workload, fast)
+
+
+def decode(
+    name: str, task: TranslationBnbTask, model: BaseFairseqModel, workload: Workload, passes: int | None, **options: Any
+) -> System:
+    """Make a system that decodes with these options; ``passes`` as in ``generate``."""
+    return generate(name, task, model, task.build_generator([model], Namespace(**options)), workload, passes)
+
+
+def one_pass(workload: Workload, length_control: str) -> Iterator[System]:
+    """One pass under a length control, ``ctc`` or ``length``, and its floor."""
+    task, model = our_system(workload, length_control)
+    yield decode(f"bnb {length_control}, one pass", task, model, workload, 1)
     yield floor(f"floor of bnb {length_control}", task, model, workload)
 
 
 def one_pass_on_fairseq_layers(workload: Workload) -> Iterator[System]:
-    """One pass with the layers that training uses.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The system.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "ctc", refines=False), workload, fast=False)
-    yield generate("bnb ctc, fairseq's layers", task, model, task.build_generator([model], Namespace()), workload, 1)
+    """One pass with the layers that training uses."""
+    yield decode("bnb ctc, fairseq's layers", *our_system(workload, "ctc", fast=False), workload, 1)
 
 
 def refinement(workload: Workload) -> Iterator[System]:
-    """One and four refinement passes under length control.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
-    task = make_task(workload.dictionary(), workload)
-    model = ready(bnb_model(workload, task, "length", refines=True), workload)
-    for refinements in (1, 4):
-        options = Namespace(iter_decode_max_iter=refinements, iter_decode_force_max_iter=True)
-        name = f"bnb length, {refinements} refinement{'s'[: refinements > 1]}"
-        yield generate(name, task, model, task.build_generator([model], options), workload, 1 + refinements)
+    """One and four refinement passes under length control."""
+    task, model = our_system(workload, "length", refines=True)
+    for passes in (1, 4):
+        name = f"bnb length, {passes} refinement{'s'[: passes > 1]}"
+        options = {"iter_decode_max_iter": passes, "iter_decode_force_max_iter": True}
+        yield decode(name, task, model, workload, 1 + passes, **options)
 
 
-def _beam(task: TranslationBnbTask, model: BaseFairseqModel, beam: int, workload: Workload) -> Any:
+def _both_beams(name: str, task: TranslationBnbTask, model: BaseFairseqModel, workload: Workload) -> Iterator[System]:
+    """Greedy decoding and beam 5 of an autoregressive model, all outputs of one length."""
     steps = workload.target_tokens - 1  # without the end symbol
-    return task.build_generator([model], Namespace(beam=beam, min_len=steps, max_len_a=0.0, max_len_b=steps))
+    for search, beam in (("greedy", 1), ("beam 5", 5)):
+        options = {"beam": beam, "min_len": steps, "max_len_a": 0.0, "max_len_b": steps}
+        yield decode(f"{name}, {search}", task, model, workload, None, **options)
 
 
 def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, fast: bool = True) -> Iterator[System]:
-    """The autoregressive baseline, greedy and with a beam.
-
-    Args:
-        workload: the setting.
-        name: for the report.
-        decoder_layers: None: as many as the encoder has.
-        fast: with the layers for inference; else with those that training uses.
-
-    Yields:
-        The systems.
-    """
+    """The autoregressive baseline, greedy and with a beam; ``decoder_layers`` None: as many as the encoder has."""
     task = make_task(workload.dictionary(), workload)
     config = Bert2BertConfig(_name="bert2bert", decoder_layers=decoder_layers)
     model = ready(_our_model(config, task, workload), workload, fast)
-    yield generate(f"{name}, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield generate(f"{name}, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    yield from _both_beams(name, task, model, workload)
 
 
 def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
-    """Set the options of one of fairseq's own models to the sizes of the setting.
-
-    Args:
-        architecture: its name.
-        workload: the setting.
-
-    Returns:
-        The options, those that the setting leaves open as the architecture has them.
-    """
+    """Return the options of one of fairseq's architectures with the sizes of the setting, all others by default."""
     args = Namespace(
         arch=architecture,
         activation_fn="gelu",
@@ -271,45 +212,20 @@ def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
 
 
 def fairseq_model(args: Namespace, task: TranslationBnbTask) -> BaseFairseqModel:
-    """Build one of fairseq's own models with random weights.
-
-    Args:
-        args: from ``fairseq_arguments``.
-        task: has the dictionaries.
-
-    Returns:
-        The model, on the CPU.
-    """
+    """Build one of fairseq's own models with random weights on the CPU; ``args`` come from ``fairseq_arguments``."""
     torch.manual_seed(1)
     return ARCH_MODEL_REGISTRY[args.arch].build_model(args, task).eval()
 
 
 def transformer(workload: Workload) -> Iterator[System]:
-    """Run fairseq's autoregressive Transformer, greedy and with a beam.
-
-    Args:
-        workload: the setting.
-
-    Yields:
-        The systems.
-    """
+    """Build fairseq's autoregressive Transformer, greedy and with a beam."""
     task = make_task(plain_dictionary(workload.symbols), workload)
     model = ready(fairseq_model(fairseq_arguments("transformer", workload), task), workload)
-    yield generate("transformer, greedy", task, model, _beam(task, model, 1, workload), workload)
-    yield generate("transformer, beam 5", task, model, _beam(task, model, 5, workload), workload)
+    yield from _both_beams("transformer", task, model, workload)
 
 
 def fairseq_nat(workload: Workload, architecture: str, refinements: int) -> Iterator[System]:
-    """One of fairseq's own non-autoregressive models.
-
-    Args:
-        workload: the setting.
-        architecture: its name.
-        refinements: passes after the first.
-
-    Yields:
-        The system.
-    """
+    """One of fairseq's own non-autoregressive models, with so many passes after the first."""
     task = make_task(plain_dictionary(workload.symbols), workload)
     model = fairseq_model(fairseq_arguments(architecture, workload), task)
     sample = make_sample(task.source_dictionary, BALANCING, workload.source_tokens)

@@ -1,4 +1,4 @@
-"""What every system translates: sentences of one length, to outputs of one length, between vocabularies of one size."""
+"""The work of every system: sources of one length, outputs of one length, vocabularies of one size."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Workload(NamedTuple):
         sizes: layers, widths, heads and positions of encoder and decoder.
         bert: directory of the BERT to start from; None: random weights.
         symbols: vocabulary size.
-        source_tokens: tokens of a source, its two special symbols counted.
+        source_tokens: tokens of a source, two special symbols counted.
         target_tokens: tokens of an output, likewise.
         device: ``cpu`` or ``cuda``.
         precision: key of ``PRECISIONS``.
@@ -52,20 +52,9 @@ class Workload(NamedTuple):
 
 
 def make_workload(size: str, lengths: tuple[int, int], device: str, precision: str, threads: int) -> Workload:
-    """Look a size up.
+    """Make the setting of a size, ``bert-base`` or a directory of a BERT; a ValueError if it is neither.
 
-    Args:
-        size: ``bert-base``, or a directory that holds a BERT.
-        lengths: source and target tokens.
-        device: ``cpu`` or ``cuda``.
-        precision: key of ``PRECISIONS``.
-        threads: of the CPU.
-
-    Returns:
-        The setting.
-
-    Raises:
-        ValueError: if ``size`` is neither.
+    ``lengths`` are source and target tokens.
     """
     if size == "bert-base":
         return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, precision, threads)
@@ -77,14 +66,7 @@ def make_workload(size: str, lengths: tuple[int, int], device: str, precision: s
 
 
 def plain_dictionary(symbols: int) -> BnbDictionary:
-    """Make a dictionary of numbered words, the mask symbol last.
-
-    Args:
-        symbols: its size, special symbols counted.
-
-    Returns:
-        The dictionary.
-    """
+    """Make a dictionary of so many symbols: special symbols, numbered words, and the mask symbol last."""
     dictionary = BnbDictionary()
     for i in range(symbols - len(dictionary) - 1):
         dictionary.add_symbol(f"w{i}")
@@ -93,17 +75,7 @@ def plain_dictionary(symbols: int) -> BnbDictionary:
 
 
 def make_sample(dictionary: Dictionary, sentences: int, tokens: int, seed: int = 1) -> Sample:
-    """Draw a batch of random sentences.
-
-    Args:
-        dictionary: the source dictionary.
-        sentences: B.
-        tokens: S, first and last symbol counted.
-        seed: of the drawing.
-
-    Returns:
-        A fairseq sample on the CPU.
-    """
+    """Draw a batch of B random sentences of S tokens, first and last symbol counted: a fairseq sample on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     words = torch.randint(len(dictionary) // 10, len(dictionary) - 1, (sentences, tokens), generator=generator)
     words[:, 0], words[:, -1] = dictionary.bos(), dictionary.eos()

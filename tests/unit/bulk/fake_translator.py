@@ -76,7 +76,7 @@ def main() -> None:
     from bnb_fairseq.cli import translate
 
     try:
-        translate.main()
+        sys.exit(translate.main())
     finally:
         if peak := os.environ.get("PEAK_FILE"):
             status = Path("/proc/self/status").read_text(

@@ -168,7 +168,7 @@ def test_half_precision(mode: str, bert: Path) -> None:
 
 def test_heads(bert: Path) -> None:
     model = build(bert)
-    with pytest.raises(ValueError, match=f"--classification-head-name {HEAD}: the model has that head already"):
+    with pytest.raises(ValueError, match=f"--classification-head-name .* {HEAD}"):
         model.register_classification_head(HEAD, 2)
     with pytest.raises(ValueError, match=f"must be one of {HEAD}, but is other"):
         model(TOKENS, LENGTHS, classification_head_name="other")
@@ -177,7 +177,7 @@ def test_heads(bert: Path) -> None:
 def test_labels(bert: Path) -> None:
     model = build(bert)
     assert model.get_targets({"target": torch.tensor([1, 2])}, None).tolist() == [1, 2]
-    with pytest.raises(ValueError, match="has no labels"):
+    with pytest.raises(ValueError, match="need labels"):
         model.get_targets({"id": torch.tensor([1])}, None)
 
 
@@ -188,9 +188,9 @@ def test_labels(bert: Path) -> None:
         ({"dropout": -0.1}, r"--dropout must lie in \[0, 1\), but is -0.1"),
         (
             {"freeze": "head"},
-            "--freeze must name some of encoder-embeddings, encoder with --classify-with encoder, but",
+            "--freeze .* encoder-embeddings, encoder .*--classify-with encoder.*head",
         ),
-        ({"freeze": "decoder-embeddings", "pooler_dropout": 2}, "--pooler-dropout must.*; --freeze must name some of"),
+        ({"freeze": "decoder-embeddings", "pooler_dropout": 2}, "--pooler-dropout .*; --freeze .*decoder-embeddings"),
         ({"bert_decoder": "BERT"}, "--bert-decoder needs --classify-with decoder"),
         ({"classify_with": "decoder", "latent_size": -1}, "--latent-size must not be negative"),
     ],

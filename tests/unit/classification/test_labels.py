@@ -40,8 +40,8 @@ def test_classes_follow_the_dictionary(tmp_path: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ([UNKNOWN, EOS], "the label of item 1 is none of the 2 in"),
-        ([YES + 1, EOS], "the label of item 1 is none of the 2 in"),  # the mask symbol
+        ([UNKNOWN, EOS], "the label of item 1 must be one of the 2 in"),
+        ([YES + 1, EOS], "the label of item 1 must be one of the 2 in"),  # the mask symbol
         ([NO, YES, EOS], "the label of item 1 must be one symbol, but is 2"),
         ([EOS], "the label of item 1 must be one symbol, but is 0"),
     ],

@@ -77,14 +77,14 @@ def test_shortened_items_keep_every_special_symbol() -> None:
 
 def test_a_text_and_a_token_of_each_must_fit() -> None:
     assert [item.tolist() for item in Segments(texts([5, 6]), texts([7, 8]), CLS, longest=5)] == [[CLS, 5, SEP, 7, SEP]]
-    with pytest.raises(ValueError, match=r"room for 3 special symbols and a token of each text.*allow 4 tokens"):
+    with pytest.raises(ValueError, match=r"3 special symbols .* 4 tokens"):
         Segments(texts([5, 6]), texts([7, 8]), CLS, longest=4)
-    with pytest.raises(ValueError, match=r"room for 2 special symbols and a token of each text.*allow 2 tokens"):
+    with pytest.raises(ValueError, match=r"2 special symbols .* 2 tokens"):
         Segments(texts([5, 6]), None, CLS, longest=2)
 
 
 def test_both_sides_need_the_same_number() -> None:
-    with pytest.raises(ValueError, match="input0 has 2 items, input1 1"):
+    with pytest.raises(ValueError, match=r"input0 .*input1 .* 2 and 1"):
         Segments(texts([5], [6]), texts([7]), CLS)
 
 

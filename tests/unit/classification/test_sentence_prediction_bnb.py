@@ -159,10 +159,7 @@ def test_shortening(make_task: MakeTask, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_too_long_items_are_refused(make_task: MakeTask) -> None:
-    message = (
-        "valid: 2 of 3 items are too long: item 0 has 8 tokens, but --max-positions and the model's positions allow 7; "
-        "--shorten-method truncate cuts them"
-    )
+    message = r"^valid: 2 of 3 items .* item 0 has 8 tokens.*--max-positions .* 7; .*--shorten-method truncate$"
     with pytest.raises(ValueError, match=message):
         make_task("--max-positions", "7").load_dataset("valid")
     chosen = make_task("--max-positions=7", "--shorten-method=truncate", "--shorten-data-split-list=train")
@@ -241,10 +238,10 @@ def test_a_checkpoint_knows_its_dictionaries(data_bin: Path, make_task: MakeTask
     [
         (["--num-classes", "3"], "--num-classes must be 2, as .*label/dict.txt has, but is 3"),
         (["--num-classes", "3", "--regression-target"], "--num-classes must be 1 with --regression-target, but is 3"),
-        (["--init-token", "0"], "--init-token must stay None"),
+        (["--init-token", "0"], "--init-token must be None"),
         (
             ["--separator-token", "2", "--add-prev-output-tokens"],
-            "--separator-token must stay.*--add-prev-output-tokens",
+            "--separator-token must be.*--add-prev-output-tokens",
         ),
         (["--shorten-method", "random_crop"], "--shorten-method must be none or truncate, but is random_crop"),
     ],
@@ -261,9 +258,9 @@ def test_number_of_classes_may_be_given(make_task: MakeTask) -> None:
 @pytest.mark.parametrize(
     ("arguments", "labels", "message"),
     [
-        (["--report-mcc"], ["no", "yes"], "--report-mcc needs labels that are whole numbers, but they are no, yes"),
+        (["--report-mcc"], ["no", "yes"], "--report-mcc needs integer labels.* no, yes"),
         (["--report-acc-and-f1"], ["1", "2"], "--report-acc-and-f1 needs the labels 0 and 1, but they are 1, 2"),
-        (["--report-mcc", "--regression-target"], [], "--report-mcc is for classes"),
+        (["--report-mcc", "--regression-target"], [], "--report-mcc .*--regression-target"),
         (["--report-acc-and-f1"], ["1", "0"], None),
         (["--report-mcc"], ["-1", "2", "7"], None),
         (["--report-pearson-and-spearman", "--regression-target"], [], None),
@@ -292,7 +289,7 @@ def test_another_criterion_or_model(data_bin: Path, make_task: MakeTask) -> None
         task.build_criterion(cfg.criterion)
     line = [str(data_bin), "--task", "sentence_prediction_bnb", "--criterion", "sentence_prediction"]
     parsed = options.parse_args_and_arch(options.get_training_parser(), [*line, "--arch", "bnb_transformer_tiny"])
-    with pytest.raises(ValueError, match=r"--arch must be a model with classification heads.*not bnb_transformer"):
+    with pytest.raises(ValueError, match=r"--arch must be a model with classification heads.*but is bnb_transformer"):
         make_task().build_model(convert_namespace_to_omegaconf(parsed).model)
 
 

@@ -50,7 +50,7 @@ def average() -> Callable[..., dict[str, Any]]:
     """Average checkpoints; what the command wrote."""
 
     def run(*arguments: object) -> dict[str, Any]:
-        command.run(command.parse_arguments([str(argument) for argument in arguments]))
+        command.COMMAND.execute([str(argument) for argument in arguments])
         return dict(torch.load(str(arguments[-1])))
 
     return run
@@ -61,6 +61,7 @@ def folder(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Pat
     """Data, texts, a good and a bad checkpoint, and a fairseq-generate that needs no model; the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "dict.en.txt", ["x 1"])
     (tmp_path / "plugin").mkdir()
     write(tmp_path / "data" / "test.en-de.en.bin", ["binary"])
     write(tmp_path / "data" / "train.en-de.en.bin", ["binary"])

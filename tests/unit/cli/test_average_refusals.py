@@ -90,10 +90,10 @@ def test_values_without_an_average(average: Average, tmp_path: Path) -> None:
         save(tmp_path / f"{i}.pt", {"w": tensor(float(i))}, i, criterion=each) for i, each in enumerate(criterions)
     ]
     problems = [
-        f"{paths[1]}: criterion.n has other whole numbers",
-        f"{paths[1]}: criterion.flag has other whole numbers",
-        f"{paths[1]}: criterion.m holds values that are not numbers",
-        f"{paths[0]}: criterion.flag has other whole numbers",
+        f"{paths[1]}: criterion.n has other integers",
+        f"{paths[1]}: criterion.flag has other integers",
+        f"{paths[1]}: criterion.m holds NaN",
+        f"{paths[0]}: criterion.flag has other integers",
     ]
     message = f"all checkpoints must fit {paths[2]}, but {'; '.join(problems)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -111,7 +111,7 @@ def test_what_may_be_overwritten(average: Average, tmp_path: Path) -> None:
 
     def refused(path: Path, *sources: Path) -> None:
         before = path.read_bytes() if path.is_file() else b""
-        message = f"{path} must be a new file or an earlier average, but is another that would be lost"
+        message = f"{path} must be a new file or an earlier average, but is another file"
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             average("--checkpoints", *sources, path)
         assert path.is_dir() or path.read_bytes() == before

@@ -19,8 +19,11 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from bnb_fairseq.cli import distill
 from bnb_fairseq.distillation import run as run_module
+from bnb_fairseq.distillation import teacher as teacher_module
 from bnb_fairseq.distillation.output import DataBin, Shard, Translations
 from bnb_fairseq.distillation.run import Progress
+
+from ...facts import says
 
 SENTENCES = [[5, 2], [6, 6, 2], [2], [7, 2], [8, 8, 2]]
 
@@ -47,7 +50,7 @@ def parse(data_bin: Path) -> Callable[..., Namespace]:
         teacher = data_bin.parent / "teacher.pt"
         teacher.write_text("weights")
         given = [data_bin, "--teacher", teacher, "--output", data_bin.parent / "out", *options]
-        arguments: Namespace = distill.parse_arguments(list(map(str, given)))
+        arguments: Namespace = distill.COMMAND.parse(list(map(str, given)))
         return arguments
 
     return parsed
@@ -65,28 +68,24 @@ def test_defaults_are_those_of_fairseq_generate(parse: Callable[..., Namespace])
         "max_len_b": 200,
         "lenpen": 1.0,
         "iter_decode_max_iter": 0,
-        "max_tokens": 12000,
+        "max_tokens": None,
         "batch_size": None,
         "max_source_positions": None,
         "float32_matmul_precision": "highest",
         "cpu": False,
     }
-    assert parse("--batch-size", 8).max_tokens is None
-    assert parse("--batch-size", 8, "--max-tokens", 90).max_tokens == 90
 
 
 def test_good_arguments_pass(parse: Callable[..., Namespace], data_bin: Path) -> None:
-    distill.check(parse())
-    distill.check(parse("--subset", "valid", "--shard-size", 1, "--max-len-b", 1, "--max-source-positions", 2))
-    distill.check(parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:{data_bin.parent / 'teacher.pt'}"))
+    least = parse("--subset", "valid", "--shard-size", 1, "--max-len-b", 1, "--max-source-positions", 2)
+    two = parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:{data_bin.parent / 'teacher.pt'}")
+    assert [distill.find_faults(arguments) for arguments in (parse(), least, two)] == [[], [], []]
     (data_bin.parent / "out").mkdir()
-    distill.check(parse())
+    assert distill.find_faults(parse()) == []
 
 
 def message(arguments: Namespace) -> str:
-    with pytest.raises(ValueError) as caught:
-        distill.check(arguments)
-    return str(caught.value)
+    return "; ".join(distill.find_faults(arguments))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def message(arguments: Namespace) -> str:
     ],
 )
 def test_numbers_out_of_range(option: str, value: str, least: int, parse: Callable[..., Namespace]) -> None:
-    assert message(parse(f"--{option}", value)) == f"--{option} must be at least {least}, but is {value}"
+    assert says(message(parse(f"--{option}", value)), f"--{option} ... at least {least} ... {value}")
 
 
 def test_every_number_has_a_range(parse: Callable[..., Namespace]) -> None:
@@ -117,17 +116,17 @@ def test_every_number_has_a_range(parse: Callable[..., Namespace]) -> None:
 
 def test_files_that_are_not_there(parse: Callable[..., Namespace], data_bin: Path) -> None:
     found = message(parse("--teacher", f"{data_bin.parent / 'teacher.pt'}:gone.pt"))
-    assert found == "--teacher must name checkpoints, but there is no file 'gone.pt'"
-    assert message(parse("--teacher", "")) == "--teacher must name checkpoints, but there is no file ''"
+    assert says(found, "--teacher ... checkpoints ... file 'gone.pt'")
+    assert says(message(parse("--teacher", "")), "--teacher ... checkpoints ... file ''")
     found = message(parse("--subset", "test"))
-    assert found == f"--subset must be a part of {data_bin} (train, valid), but is test"
+    assert says(found, f"--subset ... a part of {data_bin} (train, valid) ... test")
     found = message(parse("--output", data_bin / "dict.en.txt"))
-    assert found == f"--output must be a folder, but {data_bin / 'dict.en.txt'} is none"
+    assert says(found, f"--output ... a folder ... {data_bin / 'dict.en.txt'}")
     shutil.rmtree(data_bin)
-    expected = f"DATA_BIN must be a folder made by fairseq-preprocess, but is {data_bin}"
-    assert message(parse()) == expected
+    expected = f"DATA_BIN ... a folder made by fairseq-preprocess ... {data_bin}"
+    assert says(message(parse()), expected)
     data_bin.mkdir()
-    assert message(parse()) == expected
+    assert says(message(parse()), expected)
 
 
 def test_all_problems_at_once(parse: Callable[..., Namespace]) -> None:
@@ -233,16 +232,12 @@ def run(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[t
         monkeypatch.setattr(run_module, "translate", translate)
         given = [data_bin, "--teacher", data_bin.parent / "teacher.pt", "--output", data_bin.parent / "out", *options]
         monkeypatch.setattr(sys, "argv", ["bnb-distill", "--shard-size", "2", *map(str, given)])
-        if killed_after < 99:
-            with pytest.raises(KeyboardInterrupt):
-                distill.main()
-        else:
-            distill.main()
+        assert distill.main() == (130 if killed_after < 99 else 0)
         return translated
 
     (data_bin.parent / "teacher.pt").write_text("weights")
-    monkeypatch.setattr(distill, "load_teacher", load)
-    monkeypatch.setattr(distill, "open_corpus", open_corpus)
+    monkeypatch.setattr(teacher_module, "load_teacher", load)
+    monkeypatch.setattr(teacher_module, "open_corpus", open_corpus)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return command
 
@@ -280,11 +275,11 @@ def test_main_goes_on_where_it_was(
 
 def test_main_refuses_before_it_loads(run: Callable[..., list[tuple[int, int]]], data_bin: Path) -> None:
     out = data_bin.parent / "out"
-    with pytest.raises(SystemExit, match=r"^bnb-distill: --shard-size must be at least 1, but is 0$"):
+    with pytest.raises(SystemExit, match=r"^bnb-distill: --shard-size.*at least 1.*0$"):
         run("--shard-size", 0)
     assert not out.exists()
     run(killed_after=1)
-    with pytest.raises(SystemExit, match=f"^bnb-distill: --output must be another .*{out}: --beam is 4 here, 5 there$"):
+    with pytest.raises(SystemExit, match=f"^bnb-distill: --output.*another .*{out}: --beam is 4 here, 5 there$"):
         run("--beam", 4)
     (data_bin.parent / "teacher.pt").write_text("other weights")
     with pytest.raises(SystemExit, match=r"--teacher is [0-9a-f]{32} here, [0-9a-f]{32} there$"):
@@ -297,8 +292,8 @@ def test_main_shows_what_the_teacher_refuses(
     def refuse(*_: object) -> None:
         raise ValueError("--iter-decode-max-iter must be 0")
 
-    monkeypatch.setattr(distill, "load_teacher", refuse)
-    with pytest.raises(SystemExit, match=r"^bnb-distill: --iter-decode-max-iter must be 0$"):
+    monkeypatch.setattr(teacher_module, "load_teacher", refuse)
+    with pytest.raises(SystemExit, match=r"^bnb-distill: --iter-decode-max-iter.*0$"):
         run()
 
 
@@ -309,7 +304,7 @@ def test_options_reach_the_teacher(run: Callable[..., object], data_bin: Path, m
         seen.extend(arguments)
         raise ValueError("seen")
 
-    monkeypatch.setattr(distill, "load_teacher", refuse)
+    monkeypatch.setattr(teacher_module, "load_teacher", refuse)
     generation = {"beam": 3, "max_len_a": 1.5, "max_len_b": 16, "lenpen": 0.8, "iter_decode_max_iter": 2}
     options = [word for name, value in generation.items() for word in (f"--{name.replace('_', '-')}", value)]
     checkpoints = [data_bin / "dict.en.txt", data_bin / "dict.de.txt"]

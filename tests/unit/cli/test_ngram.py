@@ -14,6 +14,7 @@ from bnb_fairseq.cli import ngram
 from bnb_fairseq.data.dictionary import BnbDictionary, load_data_bin
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 
+from ...facts import says
 from ..generation.slow_ngram import SlowNgrams
 
 TEXT = ["▁the ▁cat ▁sat", "▁the ▁dog ▁sat ▁down", "", "▁the ▁cat ▁sa w <unk>", "▁a ▁cat"]
@@ -53,7 +54,7 @@ def data_bin(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> None:
-    ngram.run(ngram.parse_arguments([str(argument) for argument in arguments]))
+    ngram.COMMAND.execute([str(argument) for argument in arguments])
 
 
 def test_text(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,20 +136,19 @@ def test_options_that_cannot_be(text: Path, data_bin: Path, tmp_path: Path) -> N
         return str(caught.value)
 
     message = error(text, "--order", 7, "--min-count", 0, "--output", tmp_path / "no" / "x.arpa")
-    assert message == (
-        "--order must be from 1 to 6, but is 7; --min-count must be at least 1, but is 0; "
-        f"--output must be a file in a folder that exists, but is {tmp_path / 'no' / 'x.arpa'}"
+    faults = (
+        "--order ... from 1 to 6 ... 7; --min-count ... at least 1 ... 0; "
+        f"--output ... a folder that exists ... {tmp_path / 'no'}"
     )
-    folder = f"must be a part of {data_bin} (dev, train), but is"
-    assert error(data_bin, "--subset", "test", "--valid", "x", "--output", output) == (
-        f"--subset {folder} test; --valid {folder} x"
-    )
+    assert says(message, faults)
+    folder = f"... a part of {data_bin} (dev, train) ..."
+    found = error(data_bin, "--subset", "test", "--valid", "x", "--output", output)
+    assert says(found, f"--subset {folder} test; --valid {folder} x")
     missing = tmp_path / "missing"
-    assert error(missing, "--output", output) == (
-        f"DATA must be a folder made by fairseq-preprocess or a text file, but there is no {missing}"
-    )
-    assert error(text, "--output", text) == f"--output must not be DATA, but both are {text}"
-    assert error(text, "--valid", missing, "--output", output).startswith("--valid must be a text file as DATA is, but")
+    found = error(missing, "--output", output)
+    assert says(found, f"DATA ... a folder made by fairseq-preprocess or a text file ... {missing}")
+    assert says(error(text, "--output", text), f"--output ... DATA ... {text}")
+    assert says(error(text, "--valid", missing, "--output", output), f"--valid ... a text file ... {missing}")
     assert error(data_bin, "--target-lang", "fr", "--output", output).endswith("was it made for another language pair?")
     assert not output.exists()
 
@@ -156,7 +156,7 @@ def test_options_that_cannot_be(text: Path, data_bin: Path, tmp_path: Path) -> N
 def test_without_kenlm(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the perplexity needs it."""
     monkeypatch.setitem(sys.modules, "kenlm", None)
-    with pytest.raises(ValueError, match=r"^--valid needs KenLM \(pip install kenlm\), but it is not installed$"):
+    with pytest.raises(ValueError, match=r"^--valid needs KenLM.*pip install kenlm"):
         run(text, "--valid", text, "--output", text.with_name("x.arpa"))
     assert not text.with_name("x.arpa").exists()
     run(text, "--output", text.with_name("x.arpa"))
@@ -166,11 +166,11 @@ def test_without_kenlm(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"DATA must contain symbols, but .* has none"),
-        (b"\n\n", r"DATA must contain symbols, but .* has none"),
-        (b"a b\na </s> b\n", r"train\.txt, line 2: must not contain <s> or </s>"),
-        (b"a b\n<s> b\n", r"train\.txt, line 2: must not contain <s> or </s>"),
-        (b"\xff\xfe\n", r"train\.txt must be a text file in UTF-8, but is none"),
+        (b"", r"DATA .* symbols"),
+        (b"\n\n", r"DATA .* symbols"),
+        (b"a b\na </s> b\n", r"train\.txt, line 2: .* <s> or </s>"),
+        (b"a b\n<s> b\n", r"train\.txt, line 2: .* <s> or </s>"),
+        (b"\xff\xfe\n", r"train\.txt .* UTF-8"),
     ],
 )
 def test_text_that_cannot_be(text: Path, content: bytes, message: str) -> None:
@@ -182,5 +182,5 @@ def test_text_that_cannot_be(text: Path, content: bytes, message: str) -> None:
 
 def test_an_error_is_one_line(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["bnb-ngram", str(text), "--order", "0", "--output", str(text) + ".arpa"])
-    with pytest.raises(SystemExit, match=r"^bnb-ngram: --order must be from 1 to 6, but is 0$"):
+    with pytest.raises(SystemExit, match=r"^bnb-ngram: --order.*from 1 to 6.*0$"):
         ngram.main()

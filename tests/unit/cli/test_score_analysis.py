@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ...facts import check_faults, says
 from .conftest import Main, Refused, Write
 
 Analyse = Callable[..., str]
@@ -138,32 +139,32 @@ def test_folder_of_a_comparison(main: Main, folder: Path, run_score: Main) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["right"], "argument SYSTEM: must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is 'right'"),
-        (["=right"], "must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is '=right'"),
-        (["reference=right"], "NAME must not be 'source copied' or 'reference', but is 'reference'"),
-        (["x="], "must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is 'x='"),
-        (["."], "must be one that bnb-score checkpoints has filled, but quality.json has no runs (FileNotFoundError("),
-        (["old"], "a folder must be one that bnb-score checkpoints has filled, but old/quality.json has no runs (KeyE"),
-        (["x=right", "x=other"], "SYSTEM: every NAME must be given once, but 'x' is given 2 times"),
-        (["x=right", "--baseline", "y"], "--baseline must be one of ['x'], but is 'y'"),
-        (["x=no"], "SYSTEM: OUTPUT of x must be a file, but is no"),
-        (["lost"], "SYSTEM: OUTPUT of a b must be a file, but is lost/a-b.txt"),
-        (["x=right", "--source", "old"], "--source must be a file, but is old"),
-        (["x=right", "--train-text", "no"], "--train-text must be a file, but is no"),
-        (["x=right", "--buckets", "0"], "--buckets: must be a whole number of at least 1, but is '0'"),
+        (["right"], "argument SYSTEM: ... NAME=OUTPUT or a folder of bnb-score checkpoints ... 'right'"),
+        (["=right"], "... NAME=OUTPUT or a folder of bnb-score checkpoints ... '=right'"),
+        (["reference=right"], "NAME ... 'source copied' or 'reference' ... 'reference'"),
+        (["x="], "... NAME=OUTPUT or a folder of bnb-score checkpoints ... 'x='"),
+        (["."], "must be one that bnb-score checkpoints has filled ... quality.json has no runs (FileNotFoundError("),
+        (["old"], "a folder ... one that bnb-score checkpoints has filled ... old/quality.json has no runs (KeyE"),
+        (["x=right", "x=other"], "SYSTEM: every NAME ... given once ... 'x' is given 2 times"),
+        (["x=right", "--baseline", "y"], "--baseline ... one of ['x'] ... 'y'"),
+        (["x=no"], "SYSTEM: OUTPUT of x ... a file ... no"),
+        (["lost"], "SYSTEM: OUTPUT of a b ... a file ... lost/a-b.txt"),
+        (["x=right", "--source", "old"], "--source ... a file ... old"),
+        (["x=right", "--train-text", "no"], "--train-text ... a file ... no"),
+        (["x=right", "--buckets", "0"], "--buckets ... at least 1 ... 0"),
         (["x=right", "--length-of", "target"], "--length-of: invalid choice: 'target'"),
         (
             ["x=right", "--source", "train"],
-            "--source and --reference must have the same number of lines, but --source train has 1,115, "
+            "--source and --reference ... the same number of lines ... --source train has 1,115, "
             "--reference reference has 4",
         ),
         (
             ["x=right", "y=part"],
-            "SYSTEM: y must have a translation of every line of --reference reference (4), but part holds 2 "
+            "SYSTEM: y ... a translation of every line of --reference reference (4) ... part holds 2 "
             "translations, not 4; first missing: [0, 2]",
         ),
-        (["x=right", "--reference", "latin"], "--reference must be text in UTF-8, but latin is not: 'utf-8' c"),
-        (["x=right", "--train-text", "latin"], "--train-text must be text in UTF-8, but latin is not: 'utf-8'"),
+        (["x=right", "--reference", "latin"], "--reference ... text in UTF-8 ... latin is not: 'utf-8' c"),
+        (["x=right", "--train-text", "latin"], "--train-text ... text in UTF-8 ... latin is not: 'utf-8'"),
     ],
 )
 def test_refused(arguments: list[str], message: str, analyse: Analyse, refused: Refused, texts: Path) -> None:
@@ -172,12 +173,13 @@ def test_refused(arguments: list[str], message: str, analyse: Analyse, refused: 
         (texts / name / "quality.json").write_text(content, encoding="utf-8")
     (texts / "latin").write_bytes("fünf\n".encode("latin-1"))
     (texts / "part").write_text("D-1\t-1\tx\nD-3\t-1\ty\n", encoding="utf-8")
-    assert message in refused(analyse, *arguments)
+    assert says(refused(analyse, *arguments), message)
 
 
 def test_all_faults_at_once(analyse: Analyse, refused: Refused) -> None:
-    assert refused(analyse, "x=no", "--baseline", "y", "--train-text", "none").split("; ") == [
-        "--train-text must be a file, but is none",
-        "SYSTEM: OUTPUT of x must be a file, but is no",
-        "--baseline must be one of ['x'], but is 'y'",
+    faults = [
+        "--train-text ... a file ... none",
+        "SYSTEM: OUTPUT of x ... a file ... no",
+        "--baseline ... one of ['x'] ... 'y'",
     ]
+    check_faults(refused(analyse, "x=no", "--baseline", "y", "--train-text", "none"), faults)

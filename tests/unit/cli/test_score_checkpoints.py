@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.cli import score
+from bnb_fairseq.cli import score_runs
 from bnb_fairseq.evaluation import runs
 from bnb_fairseq.evaluation.systems import parse_system
 
 from ...conftest import ROOT
+from ...facts import check_faults, says
 from .conftest import REFERENCES, Main, Refused, Write, calls
 
 
@@ -112,9 +113,9 @@ def test_what_makes_a_command_another_one(main: Main, folder: Path) -> None:
 
 
 def test_machines_are_told_apart(main: Main, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
+    monkeypatch.setattr(score_runs, "describe_machine", lambda device, packages: {"CPU": "first", "threads": 2})
     main("bad=bad.pt")
-    monkeypatch.setattr(score, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
+    monkeypatch.setattr(score_runs, "describe_machine", lambda device, packages: {"CPU": "second", "threads": 1})
     assert "CPU first, threads 2\n\nCPU second, threads 1\n\n" in main("bad=bad.pt", "good=good.pt")
     content = json.loads((folder / "out" / "quality.json").read_text(encoding="utf-8"))
     assert [content["runs"][name]["threads"] for name in ("bad", "good")] == [2, 1]
@@ -158,37 +159,34 @@ def test_sentences_left_out(main: Main, folder: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good.pt"], "argument SYSTEM: must be NAME=CHECKPOINT [OPTIONS], but is 'good.pt'"),
-        (["x="], "must be NAME=CHECKPOINT [OPTIONS], but is 'x='"),
-        (["=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is '=good.pt'"),
-        (["..=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is '..=good.pt'"),
-        (["a\nb=good.pt"], "must be NAME=CHECKPOINT [OPTIONS], but is 'a\\nb=good.pt'"),
-        (["x=good.pt --beam '5"], 'must be NAME=CHECKPOINT [OPTIONS], but is "x=good.pt --beam \'5"'),
-        (["x=good.pt bad.pt"], "options must follow the checkpoint, but 'bad.pt' does in 'x=good.pt bad.pt'"),
-        (["x=good.pt --path=y --quiet"], "--path, --quiet must be left to this command, but is in 'x=good.pt --path=y"),
+        (["good.pt"], "argument SYSTEM: ... NAME=CHECKPOINT [OPTIONS] ... 'good.pt'"),
+        (["x="], "... NAME=CHECKPOINT [OPTIONS] ... 'x='"),
+        (["=good.pt"], "... NAME=CHECKPOINT [OPTIONS] ... '=good.pt'"),
+        (["..=good.pt"], "... NAME=CHECKPOINT [OPTIONS] ... '..=good.pt'"),
+        (["a\nb=good.pt"], "... NAME=CHECKPOINT [OPTIONS] ... 'a\\nb=good.pt'"),
+        (["x=good.pt --beam '5"], '... NAME=CHECKPOINT [OPTIONS] ... "x=good.pt --beam \'5"'),
+        (["x=good.pt bad.pt"], "options ... follow the checkpoint ... 'bad.pt' does in 'x=good.pt bad.pt'"),
+        (["x=good.pt --path=y --quiet"], "--path, --quiet ... left to this command ... in 'x=good.pt --path=y"),
         (
             ["reference=good.pt"],
-            "NAME must not be 'source copied' or 'reference', but is 'reference'",
+            "NAME ... 'source copied' or 'reference' ... 'reference'",
         ),
         (
             ["x=a.pt", "y=good.pt", "z=b.pt:good.pt"],
-            "every checkpoint must be a file, but these are missing: a.pt, b.pt",
+            "every checkpoint ... a file ... these are missing: a.pt, b.pt",
         ),
-        (["x=good.pt", "x=bad.pt"], "every NAME needs an output file of its own, but ['x', 'x'] would share x.txt"),
-        (["a b=good.pt", "A: b=bad.pt"], "of its own, but ['a b', 'A: b'] would share a-b.txt"),
-        (["x=good.pt", "--baseline", "y"], "--baseline must be one of ['x'], but is 'y'"),
-        (["x=good.pt", "--source", "no.en"], "--source must be a file, but is no.en"),
-        (["x=good.pt", "--output", "good.pt"], "--output must be a folder, but is good.pt"),
-        (["x=good.pt", "--user-dir", "no"], "--user-dir must be a folder, but is no"),
-        (["x=good.pt", "--bootstrap", "0"], "--bootstrap: must be a whole number of at least 1, but is '0'"),
-        (
-            ["x=good.pt", "--bootstrap-seed", "-1"],
-            "--bootstrap-seed: must be a whole number of at least 1, but is '-1'",
-        ),
-        (["x=good.pt", "--batch-size", "1.5"], "--batch-size: must be a whole number of at least 1, but is '1.5'"),
+        (["x=good.pt", "x=bad.pt"], "every NAME needs an output file of its own ... ['x', 'x'] would share x.txt"),
+        (["a b=good.pt", "A: b=bad.pt"], "of its own ... ['a b', 'A: b'] would share a-b.txt"),
+        (["x=good.pt", "--baseline", "y"], "--baseline ... one of ['x'] ... 'y'"),
+        (["x=good.pt", "--source", "no.en"], "--source ... a file ... no.en"),
+        (["x=good.pt", "--output", "good.pt"], "--output ... a folder ... good.pt"),
+        (["x=good.pt", "--user-dir", "no"], "--user-dir ... a folder ... no"),
+        (["x=good.pt", "--bootstrap", "0"], "--bootstrap ... at least 1 ... 0"),
+        (["x=good.pt", "--bootstrap-seed", "-1"], "--bootstrap-seed ... at least 1 ... -1"),
+        (["x=good.pt", "--batch-size", "1.5"], "--batch-size: invalid int value: '1.5'"),
         (
             ["x=good.pt", "--source", "short.en"],
-            "--source and --reference must have the same number of lines, but --source short.en has 1, --reference t",
+            "--source and --reference ... the same number of lines ... --source short.en has 1, --reference t",
         ),
     ],
 )
@@ -196,7 +194,7 @@ def test_refused_before_anything_runs(
     arguments: list[str], message: str, main: Main, refused: Refused, folder: Path, write: Write
 ) -> None:
     write(folder / "short.en", ["one"])
-    assert message in refused(main, *arguments)
+    assert says(refused(main, *arguments), message)
     assert calls(folder) == []
     assert not (folder / "out").exists()
 
@@ -205,14 +203,15 @@ def test_all_faults_at_once(main: Main, refused: Refused, folder: Path, monkeypa
     (folder / "text.de").unlink()
     (folder / "data").rename(folder / "moved")
     monkeypatch.setattr(runs, "GENERATE", Path("bin/fairseq-generate"))
-    assert refused(main, "x=a.pt", "--baseline", "y", "--picture", "x.txt").split("; ") == [
-        "DATA_BIN must be a folder, but is data",
-        "SYSTEM: every checkpoint must be a file, but these are missing: a.pt",
-        "fairseq must be installed for the Python that runs this, but there is no bin/fairseq-generate",
-        "--reference must be a file, but is text.de",
-        "--baseline must be one of ['x'], but is 'y'",
-        "--picture must end in .png, .pdf, .svg, but is x.txt",
+    faults = [
+        "DATA_BIN ... a folder made by fairseq-preprocess ... data",
+        "SYSTEM: every checkpoint ... a file ... these are missing: a.pt",
+        "fairseq ... installed for the Python that runs this ... bin/fairseq-generate",
+        "--reference ... a file ... text.de",
+        "--baseline ... one of ['x'] ... 'y'",
+        "--picture ... end in .png, .pdf, .svg ... x.txt",
     ]
+    check_faults(refused(main, "x=a.pt", "--baseline", "y", "--picture", "x.txt"), faults)
 
 
 def test_systems_of_the_command_line() -> None:

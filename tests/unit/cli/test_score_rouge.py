@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 
 from bnb_fairseq.evaluation.bootstrap import compare_means
 
+from ...facts import says
 from .conftest import REFERENCES, Main, Refused, Write, calls
 
 FEW = ("--bootstrap", "20")
@@ -127,21 +128,21 @@ def test_what_the_picture_draws(metrics: list[str], label: str, main: Main, fold
         (["--metrics"], "argument --metrics: expected at least one argument"),
         (
             ["--metrics", "chrf", "--picture", "x.png"],
-            "--picture needs bleu or rouge or meteor among --metrics, but they are chrf",
+            "--picture needs bleu or rouge or meteor among --metrics ... they are chrf",
         ),
     ],
 )
 def test_refused_before_anything_runs(
     arguments: list[str], message: str, main: Main, refused: Refused, folder: Path
 ) -> None:
-    assert refused(main, "good=good.pt", *arguments).startswith(message)
+    assert says(refused(main, "good=good.pt", *arguments), message)
     assert calls(folder) == []
 
 
 def test_without_the_library(main: Main, refused: Refused, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only ROUGE needs it."""
     monkeypatch.setitem(sys.modules, "rouge_score", None)
-    message = "--metrics rouge needs rouge-score, but it is not installed; pip install rouge-score"
-    assert refused(main, "good=good.pt", "--metrics", "rouge") == message
+    message = "--metrics rouge needs rouge-score ... it is not installed; pip install rouge-score"
+    assert says(refused(main, "good=good.pt", "--metrics", "rouge"), message)
     assert calls(folder) == []
     assert main("good=good.pt", *FEW).startswith("| system |")

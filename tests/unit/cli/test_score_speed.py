@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REFERENCES, Main, Write, calls
+from ...facts import says
+from .conftest import REFERENCES, Main, Refused, Write, calls
 
 GOOD, BAD = "good=good.pt --speeds 40/10/26", "bad=bad.pt --speeds 5/5.5/5.2"
 THREE = ("--speed-rounds", "3", "--bootstrap", "10")
@@ -104,8 +105,6 @@ def test_outputs_without_a_speed(main: Main, folder: Path, write: Write) -> None
     assert fine[-2:] == ["1,034.6 ±0%", "-"], "there is nothing to compare it with"
 
 
-def test_number_of_rounds(main: Main, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(GOOD, "--speed-rounds", "0")
-    assert "--speed-rounds: must be a whole number of at least 1, but is '0'" in capsys.readouterr().err
+def test_number_of_rounds(main: Main, refused: Refused, folder: Path) -> None:
+    assert says(refused(main, GOOD, "--speed-rounds", "0"), "--speed-rounds ... at least 1 ... 0")
     assert calls(folder) == []

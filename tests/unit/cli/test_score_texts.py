@@ -1,12 +1,12 @@
 """Samples and scores of what fairseq-generate wrote."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from matplotlib import image
 
+from ...facts import says
 from .conftest import Main, Refused, Write
 
 LINES = [f"die Zelle Nummer {i} ist leer" for i in range(5)]
@@ -82,27 +82,43 @@ def test_folder_of_a_comparison(main: Main, run_score: Main, folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x=part"], "SYSTEM: x must have a translation of every line of --reference reference (5), but part holds 2"),
-        (["x=good", "a=none"], "SYSTEM: OUTPUT of a must be a file, but is none"),
-        (["x=good", "x=good"], "SYSTEM: every NAME must be given once, but 'x' is given 2 times"),
-        (["good"], "argument SYSTEM: must be NAME=OUTPUT or a folder of bnb-score checkpoints, but is 'good'"),
+        (["x=part"], "SYSTEM: x ... a translation of every line of --reference reference (5) ... part holds 2"),
+        (["x=good", "a=none"], "SYSTEM: OUTPUT of a ... a file ... none"),
+        (["x=good", "x=good"], "SYSTEM: every NAME ... given once ... 'x' is given 2 times"),
+        (["good"], "argument SYSTEM: ... NAME=OUTPUT or a folder of bnb-score checkpoints ... 'good'"),
         (
             ["x=good", "--source", "part"],
-            "--source and --reference must have the same number of lines, but --source part has 2, --reference",
+            "--source and --reference ... the same number of lines ... --source part has 2, --reference",
         ),
         (
             ["x=good", "--source", "no", "--reference", ".", "--baseline", "y", "--picture", "x.txt"],
-            "--source must be a file, but is no; --reference must be a file, but is .; --baseline must be one of "
-            "['x'], but is 'y'; --picture must end in .png, .pdf, .svg, but is x.txt",
+            "--source ... a file ... no; --reference ... a file ... .; --baseline ... one of "
+            "['x'] ... 'y'; --picture ... end in .png, .pdf, .svg ... x.txt",
         ),
-        (["x=good", "--picture", "no/x.png"], "--picture must lie in a folder that exists, but no is none"),
+        (["x=good", "--picture", "no/x.png"], "--picture ... a folder that exists ... no is none"),
         (
             ["x=latin"],
-            "SYSTEM: x must have a translation of every line of --reference reference (5), but 'utf-8' codec",
+            "SYSTEM: x ... a translation of every line of --reference reference (5) ... 'utf-8' codec",
         ),
     ],
 )
 def test_refused(arguments: list[str], message: str, report: Main, refused: Refused, texts: Path, write: Write) -> None:
     write(texts / "part", ["D-1\t-1\tx", "D-3\t-1\ty"])
     (texts / "latin").write_bytes("D-0\t-1\tfünf\n".encode("latin-1"))
-    assert re.match(re.escape(message), refused(report, *arguments))
+    assert says(refused(report, *arguments), message)
+
+
+def test_the_card_of_a_model_folder_gets_the_table(report: Main, texts: Path) -> None:
+    (texts / "plain").write_text("\n".join(LINES), encoding="utf-8")
+    (texts / "model").mkdir()
+    card = texts / "model" / "README.md"
+    card.write_text("# m\n\n## Scores\n\nNone yet.\n", encoding="utf-8")
+    for _ in range(2):
+        printed = report("--samples", "0", "--card", "model", "plain=plain")
+        before, _, scores = card.read_text(encoding="utf-8").partition("## Scores\n\n")
+        assert before == "# m\n\n" and scores.startswith(printed.rstrip()) and "| plain | 100.0 |" in scores
+        assert scores.endswith("```\n") and "None yet" not in scores
+
+
+def test_a_folder_without_a_card(report: Main, texts: Path, refused: Refused) -> None:
+    assert "--card must be a model folder with a README.md, but is" in refused(report, "--card", "nowhere", "good=good")

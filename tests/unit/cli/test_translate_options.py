@@ -40,8 +40,10 @@ def test_options_of_the_search() -> None:
 
 def test_forms() -> None:
     assert settings("--nbest", 3) == Settings("nbest", 3)
-    assert settings("--nbest", 3, "--jsonl", "--flush") == Settings("jsonl", 3, window=1)
-    assert settings("--jsonl", "--too-long", "copy", "--window", 7) == Settings("jsonl", 1, "copy", 7)
+    assert settings("--nbest", 3, "--jsonl", "--flush") == Settings("jsonl", 3, window=1, options={"alignment": True})
+    assert settings("--jsonl", "--too-long", "copy", "--window", 7) == Settings(
+        "jsonl", 1, "copy", 7, {"alignment": True}
+    )
 
 
 def test_glossary(tmp_path: Path) -> None:

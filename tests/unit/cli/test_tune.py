@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.cli.tune import make_settings, parse_arguments
+from bnb_fairseq.cli.tune import COMMAND, make_settings
 from bnb_fairseq.evaluation.tuning import Outcome, Setting, table
+
+from ...facts import check_faults
 
 
 def test_every_combination_once(tmp_path: Path) -> None:
     line = [str(tmp_path), "--path", "x.pt", "--ctc-beam", "4", "2", "--ctc-lm-path", "lm", "--ctc-token-bonus", "1"]
-    settings = make_settings(parse_arguments([*line, "--ctc-lm-weight", "0", "0.5", "0.5"]))
+    settings = make_settings(COMMAND.parse([*line, "--ctc-lm-weight", "0", "0.5", "0.5"]))
     assert settings == [
         *(Setting(4, None, 0.0, 1.0), Setting(4, "lm", 0.5, 1.0)),
         *(Setting(2, None, 0.0, 1.0), Setting(2, "lm", 0.5, 1.0)),
@@ -20,13 +22,14 @@ def test_every_combination_once(tmp_path: Path) -> None:
 def test_all_faults_at_once(tmp_path: Path) -> None:
     line = [str(tmp_path / "no"), "--path", "x.pt", "--batch-size", "0", "--ctc-beam", "3", "0", "--ctc-lm-path", "lm"]
     with pytest.raises(ValueError) as caught:
-        make_settings(parse_arguments(line))
-    assert str(caught.value).split("; ") == [
-        f"DATA_BIN must be a folder made by fairseq-preprocess, but is {tmp_path}/no",
-        "--batch-size must be at least 1, but is 0",
-        "--ctc-beam must be at least 1, but is 0",
-        "--ctc-lm-path and --ctc-lm-weight must be given together, but are lm and None",
+        COMMAND.execute(line)
+    faults = [
+        f"DATA_BIN ... a folder made by fairseq-preprocess ... {tmp_path}/no",
+        "--batch-size ... at least 1 ... 0",
+        "--ctc-beam ... at least 1 ... 0",
+        "--ctc-lm-path and --ctc-lm-weight ... given together ... lm and None",
     ]
+    check_faults(caught.value, faults)
 
 
 def test_the_best_comes_first_with_its_options() -> None:

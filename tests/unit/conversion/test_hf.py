@@ -22,6 +22,7 @@ from bnb_fairseq.data.subword import SentencePiece
 from bnb_fairseq.start.bert_checkpoint import open_bert
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
@@ -195,7 +196,7 @@ def check_refused(message: str, monkeypatch: pytest.MonkeyPatch, *arguments: obj
     monkeypatch.setattr(sys, "argv", ["bnb-convert", *map(str, arguments)])
     with pytest.raises(SystemExit) as refusal:
         convert.main()
-    assert re.fullmatch(re.escape(f"bnb-convert: {message}").replace("ANYTHING", ".*"), str(refusal.value.code))
+    assert re.match(naming(*f"bnb-convert: {message}".split("; ")), str(refusal.value.code))
 
 
 def test_dictionaries_that_are_no_wordpiece(
@@ -225,17 +226,17 @@ def test_dictionaries_are_looked_for_and_compared(
 ) -> None:
     checkpoint, output = make_checkpoint("bnb_transformer"), tmp_path / "hf"
     (tmp_path / "data").rename(tmp_path / "moved")
-    message = f"--data must be a folder with dict.xx.txt and dict.yy.txt, but {tmp_path} or {tmp_path}/data is not one"
+    message = f"--data ... dict.xx.txt and dict.yy.txt ... {tmp_path} or {tmp_path}/data"
     check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output)
-    message = f"--data must be a folder with dict.xx.txt and dict.yy.txt, but {SEED} is not one"
+    message = f"--data ... dict.xx.txt and dict.yy.txt ... {SEED}"
     check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output, "--data", SEED)
     hf.fairseq_to_hf(checkpoint, tmp_path / "from-moved", tmp_path / "moved")
     for path in (tmp_path / "moved").iterdir():
         path.rename(tmp_path / path.name)  # beside the checkpoint
     hf.fairseq_to_hf(checkpoint, tmp_path / "from-beside", None)
     vocabulary("other", "one", "two").save(str(tmp_path / "dict.yy.txt"))
-    mine = f"the target dictionary of the data, {tmp_path}/dict.yy.txt (ANYTHING)"
-    message = f"{mine}, is not the one that the checkpoint was trained with, ANYTHING"
+    mine = f"the target dictionary of the data, {tmp_path}/dict.yy.txt (...)"
+    message = f"{mine}, is not ... checkpoint ...; ..."
     check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, output)
 
 
@@ -246,13 +247,13 @@ def test_what_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         check_refused(f"{start} there is no such file", monkeypatch, command, path, output)
     for content, end in (
         ({"module": nn.Linear(1, 1)}, "names torch.nn.modules.linear.Linear, which is not loaded"),
-        ({"a": torch.ones(1)}, "lacks its entries (ANYTHING)"),
+        ({"a": torch.ones(1)}, "lacks its entries (...)"),
         ([1], "holds a list"),
     ):
         torch.save(content, path)
         check_refused(f"{start} {end}", monkeypatch, "fairseq-to-hf", path, output)
     path.write_bytes(b"x")
-    check_refused(f"{start} cannot be read (ANYTHING)", monkeypatch, "fairseq-to-hf", path, output)
+    check_refused(f"{start} cannot be read (...)", monkeypatch, "fairseq-to-hf", path, output)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
 
@@ -260,10 +261,7 @@ def test_what_the_original_cannot_express(
     make_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, output = make_checkpoint("bnb_transformer", "--latent-size", "0"), tmp_path / "out"
-    message = (
-        "a seed checkpoint cannot hold this model: --ctc-blank must be pad, but is new; --ctc-canvas-length must be "
-        "at least 1, but is 0; --latent-size must be at least 1, but is 0"
-    )
+    message = "... --ctc-blank ... pad ... new; --ctc-canvas-length ... 1 ... 0; --latent-size ... 1 ... 0"
     check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, output)
     (tmp_path / "data").rename(tmp_path / "moved")  # and without the dictionaries
     check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, output)
@@ -278,7 +276,7 @@ def test_an_output_layer_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkpoint = make_checkpoint(arch, "--untie-output")
-    message = f"{checkpoint}: --untie-output must be off: a BERT's output layer is its token embeddings"
+    message = f"{checkpoint}: --untie-output must be off, ..."
     check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -287,10 +285,10 @@ def test_another_architecture(
     make_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = make_checkpoint("bert2bert")
-    message = "a seed checkpoint cannot hold this model: --arch must be bnb_transformer, but is bert2bert"
+    message = "... --arch ... bnb_transformer ... bert2bert"
     check_refused(message, monkeypatch, "fairseq-to-seed", checkpoint, tmp_path / "out")
     state = torch.load(checkpoint)
     state["cfg"]["model"]["_name"] = "transformer"
     torch.save(state, checkpoint)
-    message = f"{checkpoint}: its --arch must be bnb_transformer or bert2bert, but is transformer"
+    message = f"{checkpoint}: ... --arch ... bnb_transformer or bert2bert ... transformer"
     check_refused(message, monkeypatch, "fairseq-to-hf", checkpoint, tmp_path / "out")

@@ -1,6 +1,5 @@
 """A seed checkpoint's tensors: complete or refused, and back bit for bit."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ from bnb_fairseq.conversion.seed_config import model_options
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.models.config import BnbTransformerConfig
+
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 POOLER = ["encoder.pooler.dense.weight", "encoder.pooler.dense.bias"]
@@ -162,8 +163,7 @@ def test_a_model_that_was_trained_here_gets_zeros(template: Template) -> None:
 
 
 def check_refused(folder: Path, tensors: Tensors, template: Tensors, problems: list[str]) -> None:
-    message = f"{folder}: its tensors do not fit its config.json: {'; '.join(problems)}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(f"{folder}: ... {problems[0]}", *problems[1:])):
         from_seed(open_seed(write_seed(folder, tensors)), template)
 
 
@@ -179,30 +179,27 @@ def test_missing_unknown_and_misshapen_tensors_are_in_one_error(tmp_path: Path, 
     problems = [
         "encoder.encoder.layer.1.intermediate.dense.bias is missing",
         "encoder.pooler.dense.weight is missing",
-        "final_logits_bias is not a tensor known here",
-        "encoder.encoder.layer.2.output.dense.bias is not a tensor known here",
-        "decoder.linear.bias must hold floating point numbers, but holds torch.int64",
-        "encoder.linear.weight has shape (8, 32), but must have (16, 32)",
+        "final_logits_bias is an unknown tensor",
+        "encoder.encoder.layer.2.output.dense.bias is an unknown tensor",
+        "encoder.linear.weight ... (8, 32) ... (16, 32)",
+        "decoder.linear.bias ... torch.int64",
     ]
-    message = f"^{re.escape(f'{tmp_path}: its tensors do not fit its config.json: ')}"
-    with pytest.raises(ValueError, match=message) as refusal:
-        from_seed(open_seed(write_seed(tmp_path, tensors)), template())
-    assert sorted(re.sub(message, "", str(refusal.value)).split("; ")) == sorted(problems)
+    check_refused(tmp_path, tensors, template(), problems)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [
-        (TIED[0], lambda t: t + 1e-6, f"{TIED[0]} must equal decoder.bert.embeddings.word_embeddings.weight, to which"),
+        (TIED[0], lambda t: t + 1e-6, f"{TIED[0]} ... decoder.bert.embeddings.word_embeddings.weight"),
         (
             TIED[0],
             lambda t: t.double(),
-            f"{TIED[0]} must equal decoder.bert.embeddings.word_embeddings.weight, to which",
+            f"{TIED[0]} ... decoder.bert.embeddings.word_embeddings.weight",
         ),
-        (TIED[1], lambda t: t * 2, f"{TIED[1]} must equal decoder.cls.predictions.bias, to which"),
-        (POSITION_IDS[0], lambda t: t.flip(1), f"{POSITION_IDS[0]} must hold 0 to 63 as int64"),
-        (POSITION_IDS[1], lambda t: t.int(), f"{POSITION_IDS[1]} must hold 0 to 63 as int64"),
-        (POSITION_IDS[1], lambda t: t[:, 1:], f"{POSITION_IDS[1]} has shape (1, 63), but must have (1, 64)"),
+        (TIED[1], lambda t: t * 2, f"{TIED[1]} ... decoder.cls.predictions.bias"),
+        (POSITION_IDS[0], lambda t: t.flip(1), f"{POSITION_IDS[0]} ... 0 to 63 as int64"),
+        (POSITION_IDS[1], lambda t: t.int(), f"{POSITION_IDS[1]} ... 0 to 63 as int64"),
+        (POSITION_IDS[1], lambda t: t[:, 1:], f"{POSITION_IDS[1]} ... (1, 63) ... (1, 64)"),
     ],
 )
 def test_what_repeats_another_must_repeat_it(
@@ -210,8 +207,7 @@ def test_what_repeats_another_must_repeat_it(
 ) -> None:
     tensors = fixture_tensors()
     tensors[name] = change(tensors[name].clone())
-    end = " it is tied" if problem.endswith("which") else ""
-    check_refused(tmp_path, tensors, template(), [problem + end])
+    check_refused(tmp_path, tensors, template(), [problem])
 
 
 def test_no_tensors(tmp_path: Path) -> None:

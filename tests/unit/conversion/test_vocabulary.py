@@ -1,7 +1,6 @@
 """Vocabularies of seed checkpoints."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import torch
 from bnb_fairseq.conversion import vocabulary
 from bnb_fairseq.conversion.seed_config import SpecialIds
 from bnb_fairseq.data.dictionary import SubwordDictionary, load_dictionary
+
+from ...facts import naming
 
 SEED = Path(__file__).resolve().parents[2] / "fixtures" / "seed-checkpoint"
 CONFIG = json.loads((SEED / "config.json").read_text())
@@ -106,18 +107,17 @@ def test_the_seeds_own_vocabulary_or_numbers(tmp_path: Path, caplog: pytest.LogC
 def test_all_that_does_not_fit_a_vocabulary_is_in_one_error(tmp_path: Path) -> None:
     source = write_vocabulary(tmp_path / "source", 91, ("x", "[PAD]", "[UNK]", "[CLS]", "[SEP]"))
     target = write_vocabulary(tmp_path / "target", 1234, ("[PAD]", "[UNK]", "[SEP]", "[CLS]"))
-    message = (
-        f"--source-vocab must have the checkpoint's 90 symbols, but {source} has 91; "
-        f"--source-vocab must have [PAD] at id 0, but {source} has it at 1; "
-        f"--target-vocab must have the checkpoint's 110 symbols, but {target} has 1,234; "
-        f"--target-vocab must have [CLS] at id 2, but {target} has it at 3; "
-        f"--target-vocab must have [SEP] at id 3, but {target} has it at 2"
+    problems = (
+        f"--source-vocab ... 90 ... {source} ... 91",
+        f"--source-vocab ... [PAD] ... 0 ... {source} ... 1",
+        f"--target-vocab ... 110 ... {target} ... 1,234",
+        f"--target-vocab ... [CLS] ... 2 ... {target} ... 3",
+        f"--target-vocab ... [SEP] ... 3 ... {target} ... 2",
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(*problems)):
         vocabulary.choose_dictionaries(CONFIG, SEED, str(source), str(target))
 
 
 def test_no_vocabulary(tmp_path: Path) -> None:
-    message = f"--source-vocab must name a BERT vocabulary, but is {tmp_path}: {tmp_path}: the directory holds neither"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+    with pytest.raises(ValueError, match=naming(f"--source-vocab ... {tmp_path}: {tmp_path}: ... neither")):
         vocabulary.choose_dictionaries(CONFIG, SEED, str(tmp_path), None)

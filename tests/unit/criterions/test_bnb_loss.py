@@ -174,16 +174,16 @@ def network(control: str, canvas_tokens: bool = False, layers: int = 6) -> Netwo
 
 def test_a_criterion_that_does_not_fit_the_model() -> None:
     for kind in ("axe", "oaxe"):
-        message = f"^--token-loss {kind} needs --length-control length, but the model has ctc, whose loss sums over all"
+        message = f"^--token-loss {kind} .*--length-control length.*ctc"
         with pytest.raises(ValueError, match=message):
             check_fits_model(criterion(token_loss=kind), "bnb_loss", network("ctc"))
         check_fits_model(criterion(token_loss=kind), "bnb_loss", network("length"))
     check_fits_model(criterion(), "bnb_loss", network("ctc", layers=1))
     for control in ("ctc", "length"):
-        with pytest.raises(ValueError, match=r"^--glancing needs --canvas-tokens, by which the decoder reads"):
+        with pytest.raises(ValueError, match=r"^--glancing .*--canvas-tokens"):
             check_fits_model(criterion(glancing="0.5"), "bnb_loss", network(control))
         check_fits_model(criterion(glancing="0.5"), "bnb_loss", network(control, canvas_tokens=True))
-        one_layer = r"^--deep-supervision needs a decoder of several layers, but --decoder-layers is 1$"
+        one_layer = "^--deep-supervision .*--decoder-layers.* 1$"
         with pytest.raises(ValueError, match=one_layer):
             check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", network(control, layers=1))
         check_fits_model(criterion(deep_supervision=0.5), "bnb_loss", network(control, layers=2))

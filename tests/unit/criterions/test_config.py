@@ -1,7 +1,5 @@
 """The KL schedule by hand, and options of the criterion that are refused."""
 
-import re
-
 import pytest
 
 from bnb_fairseq.criterions.config import BnbLossConfig, KlSchedule, check_options, kl_schedule
@@ -59,33 +57,33 @@ def test_shares_at_their_limits(zero: float, increase: float) -> None:
     [
         (
             {"kl_schedule": "cyclic", "kl_total_updates": 10, "kl_zero_share": 0.6, "kl_increase_share": 0.5},
-            "--kl-zero-share and --kl-increase-share must not be negative nor exceed 1 together, but is 0.6 and 0.5",
+            r"--kl-zero-share .*--kl-increase-share .*1.*0\.6.*0\.5",
         ),
         (
             {"kl_schedule": "cyclic", "kl_total_updates": 10, "kl_zero_share": -0.1},
-            "--kl-zero-share and --kl-increase-share must not be negative nor exceed 1 together, but is -0.1 and 0.5",
+            r"--kl-zero-share .*--kl-increase-share .*-0\.1.*0\.5",
         ),
-        ({"kl_schedule": "cyclic", "kl_total_updates": 9, "kl_cycles": 0}, "--kl-cycles must be at least 1, but is 0"),
+        ({"kl_schedule": "cyclic", "kl_total_updates": 9, "kl_cycles": 0}, "--kl-cycles .*1.* 0"),
         (
             {"kl_schedule": "cyclic"},
-            "--kl-total-updates or --max-update must be at least --kl-cycles, but is 0",
+            "--kl-total-updates .*--max-update .*--kl-cycles.* 0",
         ),
         (
             {"kl_schedule": "cyclic", "max_update": 100, "kl_total_updates": 3},
-            "--kl-total-updates or --max-update must be at least --kl-cycles, but is 3",
+            "--kl-total-updates .*--max-update .*--kl-cycles.* 3",
         ),
-        ({"kl_factor": -1.0}, "--kl-factor must be finite and not negative, but is -1.0"),
-        ({"kl_factor": float("inf")}, "--kl-factor must be finite and not negative, but is inf"),
-        ({"axe_skip_target": -1.0}, "--axe-skip-target must be finite and not negative, but is -1.0"),
-        ({"oaxe_margin": 1.0}, "--oaxe-margin must lie in [0, 1), but is 1.0"),
-        ({"oaxe_warmup_updates": -5}, "--oaxe-warmup-updates must be finite and not negative, but is -5"),
-        ({"length_loss_factor": -3.0}, "--length-loss-factor must be finite and not negative, but is -3.0"),
-        ({"label_smoothing": float("nan")}, "--label-smoothing must lie in [0, 1), but is nan"),
-        ({"label_smoothing": 1.0}, "--label-smoothing must lie in [0, 1), but is 1.0"),
+        ({"kl_factor": -1.0}, r"--kl-factor .*negative.* \-1\.0"),
+        ({"kl_factor": float("inf")}, r"--kl-factor .*negative.* inf"),
+        ({"axe_skip_target": -1.0}, r"--axe-skip-target .*negative.* \-1\.0"),
+        ({"oaxe_margin": 1.0}, r"--oaxe-margin .*\[0, 1\).* 1\.0"),
+        ({"oaxe_warmup_updates": -5}, r"--oaxe-warmup-updates .*negative.* \-5"),
+        ({"length_loss_factor": -3.0}, r"--length-loss-factor .*negative.* \-3\.0"),
+        ({"label_smoothing": float("nan")}, r"--label-smoothing .*\[0, 1\).* nan"),
+        ({"label_smoothing": 1.0}, r"--label-smoothing .*\[0, 1\).* 1\.0"),
     ],
 )
 def test_refused(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^bnb_loss: {re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^bnb_loss: {message}$"):
         check_options(options(**changes))
 
 

@@ -1,5 +1,6 @@
 """What is shown in training: the schedule, the number of positions, and the truth on the canvas."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnb_fairseq.criterions.glancing import GlancingSchedule, Teacher, glancing_schedule
+from bnb_fairseq.criterions.glancing import (
+    GlancingSchedule,
+    Teacher,
+    choose,
+    glanced_count,
+    glancing_schedule,
+    uniform_count,
+)
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.modules.canvas import Canvas, padding_mask
 from bnb_fairseq.modules.lazy_logits import LazyLogits
@@ -39,7 +47,7 @@ def test_schedules(text: str, schedule: GlancingSchedule) -> None:
     "text", ["", "half", "1.5", "-0.5", "0.5:0.1", "0.5@100", "0.5:0.1@", "0.5:2@100", "0.5:0.1@1g"]
 )
 def test_bad_schedules(text: str) -> None:
-    message = r"^--glancing must be a share from 0 to 1 or FROM:TO@UPDATES, such as 0.5:0.1@200k, but is '"
+    message = rf"^--glancing .* 0 to 1 .* FROM:TO@UPDATES.*{re.escape(repr(text))}"
     with pytest.raises(ValueError, match=message):
         glancing_schedule(text)
     with pytest.raises(ValueError, match=message):
@@ -212,3 +220,52 @@ def test_training_sees_the_schedule(control: str, make_model: MakeModel) -> None
     _, _, log = loss_of(model.eval(), sample)
     assert "revealed_sum" not in log
     assert float(log["nll_sum"]) == pytest.approx(nll[0], rel=1e-5)
+
+
+def test_choose_takes_candidates_only_and_as_many_as_asked() -> None:
+    torch.manual_seed(1)
+    candidates = torch.tensor([[True, False, True, True, False], [False, True, False, False, True]]).repeat(500, 1)
+    counts = torch.tensor([2, 1]).repeat(500)
+    chosen = choose(counts, candidates)
+    assert chosen.dtype == torch.bool
+    assert not (chosen & ~candidates).any()
+    assert torch.equal(chosen.sum(dim=1), counts)
+    assert choose(torch.tensor([0, 2]), candidates[:2]).tolist() == [[False] * 5, candidates[1].tolist()]
+
+
+def test_every_set_is_equally_likely() -> None:
+    """Bounds are 5 standard errors."""
+    torch.manual_seed(1)
+    draws = 20_000
+    candidates = torch.tensor([True, False, True, True, True, True]).expand(draws, -1)
+    sets = torch.bincount(choose(torch.full((draws,), 2), candidates).long() @ torch.tensor([1, 2, 4, 8, 16, 32]))
+    sets = sets[sets > 0].double()
+    assert len(sets) == 10
+    assert float((sets / draws - 0.1).abs().max()) < 5 * (0.1 * 0.9 / draws) ** 0.5
+
+
+def test_each_sentence_is_drawn_for_itself() -> None:
+    torch.manual_seed(1)
+    rows = choose(torch.full((50,), 6), torch.ones(50, 12, dtype=torch.bool)).tolist()
+    assert len({tuple(row) for row in rows}) > 40
+
+
+def test_uniform_count() -> None:
+    torch.manual_seed(1)
+    draws = 60_000
+    for size in (1, 5):
+        counts = torch.bincount(uniform_count(torch.full((draws,), size)), minlength=size + 1)
+        assert counts[0] == 0
+        assert len(counts) == size + 1
+        error = (counts[1:].double() / draws - 1 / size).abs().max()
+        assert float(error) <= 5 * (1 / size * (1 - 1 / size) / draws) ** 0.5
+    assert uniform_count(torch.tensor([0, 0])).tolist() == [0, 0]
+
+
+def test_glanced_count_by_hand() -> None:
+    """Three and four of the positions inside the canvas are wrong."""
+    truth = torch.tensor([[1, 2, 3, 4, 5], [1, 1, 1, 1, 9]])
+    guess = torch.tensor([[1, 0, 0, 0, 5], [0, 0, 0, 0, 0]])
+    inside = torch.tensor([[True] * 5, [True] * 4 + [False]])
+    counts = [glanced_count(guess, truth, inside, share).tolist() for share in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    assert counts == [[0, 0], [0, 1], [1, 2], [2, 2], [3, 4]]

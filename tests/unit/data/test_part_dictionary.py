@@ -7,6 +7,8 @@ import pytest
 from bnb_fairseq.data.digest import DictionaryDigest
 from bnb_fairseq.data.part_dictionary import begin_parts, check_part
 
+from ...facts import names
+
 OLD, NEW = DictionaryDigest(9, "a" * 64, "", "", "old"), DictionaryDigest(9, "b" * 64, "", "", "new")
 
 
@@ -30,9 +32,7 @@ def test_what_is_removed_and_noted(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {*kept, *(f"{name}.dict.json" for name in noted)}
     for name in noted[:2]:
         check_part(str(tmp_path / name), lambda: OLD)
-        with pytest.raises(
-            ValueError, match=rf"{name}: its ids are of the dictionary old .*, but its folder now has new"
-        ):
+        with pytest.raises(ValueError, match=names(name, "old", "new")):
             check_part(str(tmp_path / name), lambda: NEW)
     check_part(str(tmp_path / noted[2]), lambda: NEW)
     check_part(str(tmp_path / "train.en-de.de"), lambda: NEW)  # of an older version, and of another dictionary
@@ -52,19 +52,19 @@ def test_an_older_dictionary_that_is_damaged(tmp_path: Path) -> None:
     make(tmp_path, "dict.txt", "valid.idx")
     begin_parts(tmp_path / "dict.txt", [], NEW, fail)
     for found in (OLD, NEW):
-        with pytest.raises(ValueError, match="they have other symbols; preprocess it again"):
+        with pytest.raises(ValueError, match=names("symbols")):
             check_part(str(tmp_path / "valid"), lambda found=found: found)  # type: ignore[misc]
 
 
 def test_tokenizer_and_spaces(tmp_path: Path) -> None:
     begin_parts(tmp_path / "dict.txt", [tmp_path / "train"], OLD, read_old)
     check_part(str(tmp_path / "train"), lambda: OLD._replace(spaces="other"))
-    with pytest.raises(ValueError, match="their tokenizers split text in other ways"):
+    with pytest.raises(ValueError, match=names("tokenizers")):
         check_part(str(tmp_path / "train"), lambda: OLD._replace(tokenizer="other"))
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"size": 3}', "\udcff"])
 def test_a_damaged_note(content: str, tmp_path: Path) -> None:
     (tmp_path / "train.dict.json").write_bytes(content.encode("utf-8", errors="surrogateescape"))
-    with pytest.raises(ValueError, match=r"train\.dict\.json must hold the digest of a dictionary, but is damaged"):
+    with pytest.raises(ValueError, match=names("train.dict.json", "damaged")):
         check_part(str(tmp_path / "train"), lambda: OLD)

@@ -18,6 +18,8 @@ from bnb_fairseq.distillation import output as output_module
 from bnb_fairseq.distillation.output import DataBin, Shard, Translations, open_output, shards_of
 from bnb_fairseq.distillation.output import digest as folder_digest
 
+from ...facts import says
+
 OPTIONS: dict[str, str | int | float | None] = {"--beam": 5, "--lenpen": 1.0, "--teacher": "12ab", "--batch-size": None}
 TARGETS = [[7, 8, 4], [4], [9, 9, 9, 4], [5, 4], [6, 7, 8, 9, 4]]
 TEXTS = ["g h", "", "i i\u2028i", "Größe", "f g h i"]
@@ -250,13 +252,13 @@ def test_other_options_are_refused(tmp_path: Path) -> None:
     with open_output(tmp_path / "out", OPTIONS):
         pass
     before = contents(tmp_path / "out")
-    begin = f"--output must be another folder for a run with other options; {tmp_path / 'out'}: "
+    begin = f"--output ... another folder for a run with other options; {tmp_path / 'out'}: "
     changed = {**OPTIONS, "--beam": 4}
-    assert refused(tmp_path / "out", changed) == f"{begin}--beam is 4 here, 5 there"
+    assert says(refused(tmp_path / "out", changed), f"{begin}--beam is 4 here, 5 there")
     changed |= {"--teacher": "34cd", "--batch-size": 8}
     expected = "--beam is 4 here, 5 there, --teacher is 34cd here, 12ab there, --batch-size is 8 here, None there"
-    assert refused(tmp_path / "out", changed) == begin + expected
-    assert refused(tmp_path / "out", {**OPTIONS, "--new": 1}) == f"{begin}--new is 1 here, None there"
+    assert says(refused(tmp_path / "out", changed), begin + expected)
+    assert says(refused(tmp_path / "out", {**OPTIONS, "--new": 1}), f"{begin}--new is 1 here, None there")
     assert refused(tmp_path / "out", {"--beam": 5, "--lenpen": 1.0, "--batch-size": None}).endswith("12ab there")
     assert contents(tmp_path / "out") == before
     with open_output(tmp_path / "out", OPTIONS):
@@ -265,12 +267,12 @@ def test_other_options_are_refused(tmp_path: Path) -> None:
 
 def test_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("do not touch")
-    (tmp_path / "run.json.partial").write_text("{")
+    (tmp_path / ".partial-killed").mkdir()
+    (tmp_path / ".partial-killed" / "run.json").write_text("{")
     expected = (
-        f"--output must be a new or empty folder, or one of an earlier run, but {tmp_path} holds thesis.tex and no "
-        f"run.json"
+        f"--output ... a new or empty folder, or one of an earlier run ... {tmp_path} holds thesis.tex and no run.json"
     )
-    assert refused(tmp_path, OPTIONS) == expected
+    assert says(refused(tmp_path, OPTIONS), expected)
     (tmp_path / "thesis.tex").unlink()
     with open_output(tmp_path, OPTIONS):  # what a killed process left is nothing to keep
         assert contents(tmp_path).keys() == {"run.json"}
@@ -278,8 +280,8 @@ def test_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 def test_two_processes_are_refused(tmp_path: Path) -> None:
     with open_output(tmp_path, OPTIONS):
-        message = f"--output must be filled by one process, but another one is at {tmp_path}"
-        assert refused(tmp_path, OPTIONS) == message
+        message = f"--output ... filled by one process ... another one is at {tmp_path}"
+        assert says(refused(tmp_path, OPTIONS), message)
     with open_output(tmp_path, OPTIONS):
         pass
 
@@ -295,9 +297,7 @@ def test_no_room_for_a_shard(data: Any, tmp_path: Path, monkeypatch: pytest.Monk
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(Path, "write_text", fill_disk)
-        message = (
-            rf"^--output: {tmp_path}/out/shards/000000002 cannot be written: \[Errno 28\] No space left on device$"
-        )
+        message = rf"^{tmp_path}/out/shards cannot be written: \[Errno 28\] No space left on device$"
         with pytest.raises(OSError, match=message):
             output.write_shard(shards[1], translations(shards[1]), data)
         assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["000000000"]

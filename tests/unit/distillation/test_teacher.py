@@ -162,9 +162,9 @@ def test_source_that_fits_no_batch(teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, "train.en-de.en", SOURCES)
     write_part(tmp_path, "train.en-de.de", OWN)
     open_part(teacher, tmp_path, max_tokens=5)  # the longest that is translated
-    with pytest.raises(ValueError, match=r"^--max-tokens must be at least 5, the longest source, but is 4$"):
+    with pytest.raises(ValueError, match=r"^--max-tokens.*at least 5, the longest source.*4$"):
         open_part(teacher, tmp_path, max_tokens=4)
-    with pytest.raises(ValueError, match=r"^--max-tokens must be at least 8, the longest source, but is 7$"):
+    with pytest.raises(ValueError, match=r"^--max-tokens.*at least 8, the longest source.*7$"):
         open_part(teacher._replace(longest=8), tmp_path, max_tokens=7)
     open_part(teacher._replace(longest=8), tmp_path, max_tokens=None)
 
@@ -258,6 +258,6 @@ def test_longest_source(given: int | None, longest: int, load: Callable[..., Any
 
 
 def test_teacher_of_another_task(load: Callable[..., Any]) -> None:
-    expected = "^--teacher must have been trained with --task translation_bnb, but has SimpleNamespace$"
+    expected = "^--teacher .* translation_bnb.* SimpleNamespace$"
     with pytest.raises(ValueError, match=expected):
         load([Model((200, 100))], SimpleNamespace())

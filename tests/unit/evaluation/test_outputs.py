@@ -50,6 +50,13 @@ def test_other_sentences_than_the_references_are_refused(sentences: int, faults:
     assert str(caught.value) == f"{output} holds 4 translations, not {sentences}; {faults}"
 
 
+def test_a_text_has_a_translation_in_each_line(tmp_path: Path) -> None:
+    output = write(tmp_path / "out.txt", "D-Link\n\nP-3 x\n")
+    assert read_translations(output, 3) == ["D-Link", "", "P-3 x"]
+    with pytest.raises(ValueError, match="holds 0 translations, not 4"):
+        read_translations(output, 4)
+
+
 def test_speed(tmp_path: Path) -> None:
     assert find_speed(write(tmp_path / "out.txt", OUTPUT)) == 1612.51
     assert find_speed(write(tmp_path / "out.txt", "D-0\t-1\tx\n")) is None

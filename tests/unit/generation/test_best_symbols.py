@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from bnb_fairseq.generation import prediction
-from bnb_fairseq.generation.best_symbols import BestSymbols, best_symbols
+from bnb_fairseq.generation.best_symbols import AskedSymbols, BestSymbols, best_symbols
+
+from ...facts import names
 
 POSITIONS, WIDTH, SYMBOLS = 23, 6, 11
 
@@ -86,5 +88,39 @@ def test_no_states(table: Tensor) -> None:
 
 
 def test_k_must_be_positive(states: Tensor) -> None:
-    with pytest.raises(ValueError, match="must be at least 1, but is 0"):
+    with pytest.raises(ValueError, match=names("1", "0")):
         best_symbols(lambda x: x, states, WIDTH, 0, 0)
+
+
+@pytest.mark.parametrize("block", [1, 5 * SYMBOLS + 1, 1000 * SYMBOLS])
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_asked_symbols_stand_behind_the_best(
+    states: Tensor, table: Tensor, count: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those asked for come in order, unless they are among the best, the blank, missing or below the floor."""
+    monkeypatch.setattr(prediction, "CPU_BLOCK", block)
+    logits, blank, k = states @ table.T, 3, 2
+    drawn = torch.Generator().manual_seed(5)
+    ids = torch.stack([torch.randperm(SYMBOLS, generator=drawn)[:4] for _ in range(POSITIONS)])
+    ids[::3, 1] = -1
+    log_probs = logits.double().log_softmax(dim=1)
+    floor = float(log_probs.gather(1, ids.clamp(min=0)).median())
+    plain = best_symbols(torch.clone, logits, SYMBOLS, blank, k)
+    found = best_symbols(torch.clone, logits, SYMBOLS, blank, k, AskedSymbols(ids, count, floor))
+    assert torch.equal(found.scores[:, :k], plain.scores)
+    assert torch.equal(found.tokens[:, :k], plain.tokens)
+    added = 0
+    for i, row in enumerate(log_probs):
+        wanted = [t for t in ids[i].tolist() if t >= 0 and t != blank and t not in plain.tokens[i].tolist()]
+        expected = sorted((t for t in wanted if row[t] >= floor), key=lambda t: -float(row[t]))[:count]
+        there = found.scores[i, k:].isfinite()
+        assert found.tokens[i, k:][there].tolist() == expected
+        assert torch.allclose(found.scores[i, k:][there].double(), row[expected], rtol=0, atol=2e-6)
+        added += len(expected)
+    assert 0 < added < POSITIONS * min(count, 4)
+
+
+def test_asked_symbols_of_sentences_on_positions() -> None:
+    positions = torch.tensor([[True, True], [False, True]])
+    asked = AskedSymbols(torch.tensor([[4, 5], [6, -1]]), 2, -9.0)
+    assert asked.on_positions(positions).tokens.tolist() == [[4, 5], [4, 5], [6, -1]]

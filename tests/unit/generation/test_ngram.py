@@ -3,7 +3,6 @@
 import gzip
 import math
 import pickle
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from bnb_fairseq.generation import ngram
 from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols, ctc_beam_search
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 
+from ...facts import names
 from .slow_ctc import PAD, Text, assert_same, best_of, listed, random_log_probs, sentence_of, slow_search
 from .slow_ngram import SlowNgrams
 
@@ -178,7 +178,7 @@ def test_words_of_a_dictionary() -> None:
 
 def test_without_kenlm(arpa: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kenlm", None)
-    with pytest.raises(ImportError, match="--ctc-lm-path needs KenLM: pip install kenlm"):
+    with pytest.raises(ImportError, match=names("--ctc-lm-path", "KenLM")):
         NgramScorer(str(arpa), WORDS, 1.0)
 
 
@@ -186,33 +186,32 @@ def test_without_kenlm(arpa: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_file(arpa: Path, broken: str) -> None:
     pytest.importorskip("kenlm")
     arpa.write_text(broken, encoding="utf-8")
-    message = f"--ctc-lm-path must be an ARPA file or KenLM's binary file, but {arpa} is none: "
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+    with pytest.raises(ValueError, match=names("--ctc-lm-path", arpa)):
         NgramScorer(str(arpa), WORDS, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "wanted"),
+    ("old", "new", "facts"),
     [
-        ("ngram 1=6", "ngram 1=-6", "whole numbers from 0, but has 'ngram 1=-6'"),
-        ("ngram 3=3", "ngram 3=-3", "whole numbers from 0, but has 'ngram 3=-3'"),
-        ("ngram 2=5", "ngram 2=1000000000000", "bytes and cannot hold as many n-grams as 'ngram 2=1000000000000' says"),
+        ("ngram 1=6", "ngram 1=-6", ["ngram 1=-6"]),
+        ("ngram 3=3", "ngram 3=-3", ["ngram 3=-3"]),
+        ("ngram 2=5", "ngram 2=1000000000000", ["ngram 2=1000000000000"]),
     ],
 )
 @pytest.mark.parametrize("opener", [open, gzip.open])
-def test_counts_that_cannot_be_true(old: str, new: str, wanted: str, opener: Any, tmp_path: Path) -> None:
+def test_counts_that_cannot_be_true(old: str, new: str, facts: list[str], opener: Any, tmp_path: Path) -> None:
     """KenLM would end the process, or ask for as much memory."""
     path = tmp_path / "x.arpa"
     with opener(path, "wt", encoding="utf-8") as file:
         file.write(ARPA.replace(old, new))
-    with pytest.raises(ValueError, match=f"^--ctc-lm-path must be .*{re.escape(wanted)}$"):
+    with pytest.raises(ValueError, match=names("--ctc-lm-path", *facts)):
         NgramScorer(str(path), WORDS, 1.0)
 
 
 def test_a_pickle_by_that_name(tmp_path: Path) -> None:
     path = tmp_path / "x.arpa"
     path.write_bytes(pickle.dumps({"ngram": 1}))
-    with pytest.raises(ValueError, match=r"^--ctc-lm-path must be .* but \S+ is none: it does not begin with"):
+    with pytest.raises(ValueError, match=names("--ctc-lm-path", path)):
         NgramScorer(str(path), WORDS, 1.0)
 
 
@@ -225,21 +224,19 @@ def test_a_compressed_file_is_the_same_model(arpa: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["missing.arpa", "."])
 def test_missing_file(tmp_path: Path, name: str) -> None:
     pytest.importorskip("kenlm")
-    with pytest.raises(FileNotFoundError, match=r"--ctc-lm-path must be an ARPA file .* there is no file '.*"):
+    with pytest.raises(FileNotFoundError, match=names("--ctc-lm-path", tmp_path / name)):
         NgramScorer(str(tmp_path / name), WORDS, 1.0)
 
 
 def test_model_of_other_words(arpa: Path) -> None:
     pytest.importorskip("kenlm")
-    with pytest.raises(
-        ValueError, match=r"--ctc-lm-path must be .* 3 symbols of the target dictionary, but .* none of them"
-    ):
+    with pytest.raises(ValueError, match=names("--ctc-lm-path", "3")):
         NgramScorer(str(arpa), ["<unk>", "x", "y"], 1.0)
 
 
 @pytest.mark.parametrize(("weight", "bonus"), [(math.nan, 0.0), (1.0, math.inf)])
 def test_weights_must_be_finite(arpa: Path, weight: float, bonus: float) -> None:
-    with pytest.raises(ValueError, match="--ctc-lm-weight and the token bonus must be finite"):
+    with pytest.raises(ValueError, match=names("--ctc-lm-weight", "finite")):
         NgramScorer(str(arpa), WORDS, weight, bonus)
 
 

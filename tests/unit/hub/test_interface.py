@@ -17,6 +17,7 @@ from bnb_fairseq.generation import ngram
 from bnb_fairseq.hub import interface
 from bnb_fairseq.hub.interface import BnbHubInterface
 
+from ...facts import names
 from .conftest import LIMIT, SENTENCES, Load
 
 Batches = Callable[[BnbHubInterface], list[list[int]]]
@@ -70,7 +71,7 @@ def test_limits_of_a_batch(ctc: BnbHubInterface, batches: Batches) -> None:
     ctc.translate(SENTENCES, max_tokens=3)  # no shorter than the longest sentence
     assert found == [[1, 3, 2, 0, 4], [1, 3], [2, 0], [4], *[[1, 3], [2], [0], [4]] * 2]
     for name in ("batch_size", "max_tokens"):
-        with pytest.raises(ValueError, match=rf"^{name} must be at least 1, but is 0$"):
+        with pytest.raises(ValueError, match=names(name, "1", "0")):
             ctc.translate(SENTENCES, **{name: 0})  # type: ignore[arg-type]
 
 
@@ -93,7 +94,7 @@ def test_n_best_lists(ctc: BnbHubInterface, autoregressive: BnbHubInterface, loa
     tokens = [autoregressive.encode(sentence) for sentence in SENTENCES]
     assert [len(hypotheses) for hypotheses in autoregressive.generate(tokens, beam=4)] == [4] * len(SENTENCES)
     assert [len(hypotheses) for hypotheses in autoregressive.generate(tokens, beam=4, nbest=3)] == [3] * len(SENTENCES)
-    with pytest.raises(ValueError, match=r"--nbest must be from 1 to --beam 4, but is 5$"):
+    with pytest.raises(ValueError, match=names("--nbest", "1", "--beam", "4", "5")):
         autoregressive.translate(SENTENCES, beam=4, nbest=5)
 
 
@@ -103,11 +104,11 @@ def test_the_beam_of_an_autoregressive_model(autoregressive: BnbHubInterface, lo
     assert autoregressive.translate(SENTENCES) == beams[5]
     assert autoregressive.sample(SENTENCES) == beams[1]
     assert load("autoregressive", max_len_b=8, beam=2).translate(SENTENCES) == beams[2]
-    with pytest.raises(ValueError, match="--beam must be at least 1, but is 0"):
+    with pytest.raises(ValueError, match=names("--beam", "1", "0")):
         autoregressive.translate(SENTENCES, 0)
     details = {"sampling_topk": 3, "sampling_topp": 0.5, "diverse_beam_strength": 0.2}
     for name, value in details.items():
-        with pytest.raises(ValueError, match=rf"--{name.replace('_', '-')} must stand beside .* but is {value}"):
+        with pytest.raises(ValueError, match=rf"--{name.replace('_', '-')} (must stand beside|needs) .*but is {value}"):
             autoregressive.translate(SENTENCES, **{name: value})  # type: ignore[arg-type]
 
 
@@ -115,24 +116,24 @@ def test_the_beam_of_an_autoregressive_model(autoregressive: BnbHubInterface, lo
 def test_options_that_do_not_exist_or_have_no_effect(
     method: str, ctc: BnbHubInterface, autoregressive: BnbHubInterface
 ) -> None:
-    for options, message in (
-        ({"ctc_beem": 5}, "no option ctc_beem; did you mean ctc_beam"),
-        ({"batch": 5}, "no option batch; did you mean batch_size"),
-        ({"truncate_source": True}, "truncate_source is an option of from_pretrained"),
-        ({"beam": 5}, "beam=5 would have no effect"),
-        ({"temperature": 0.5}, "temperature=0.5 would have no effect"),
-        ({"ctc_beam": "5"}, "ctc_beam must be an integer, but is '5'"),
-        ({"ctc_beam_symbols": 3}, "--ctc-beam-symbols must stand beside --ctc-beam, but is 3"),
+    for options, facts in (
+        ({"ctc_beem": 5}, ["ctc_beem", "ctc_beam"]),
+        ({"batch": 5}, ["batch", "batch_size"]),
+        ({"truncate_source": True}, ["truncate_source", "from_pretrained"]),
+        ({"beam": 5}, ["beam=5"]),
+        ({"temperature": 0.5}, ["temperature=0.5"]),
+        ({"ctc_beam": "5"}, ["ctc_beam", "integer", "5"]),
+        ({"ctc_beam_symbols": 3}, ["--ctc-beam-symbols", "--ctc-beam", "3"]),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=names(*facts)):
             getattr(ctc, method)([], **options)
-    with pytest.raises(ValueError, match="ctc_beam=5 would have no effect"):
+    with pytest.raises(ValueError, match=names("ctc_beam=5")):
         getattr(autoregressive, method)([], ctc_beam=5)
 
 
 def test_options_that_show_in_hypotheses_alone(load: Load) -> None:
     hub = load("refining", iter_decode_max_iter=2)
-    with pytest.raises(ValueError, match="retain_iter_history has no effect on texts"):
+    with pytest.raises(ValueError, match=names("retain_iter_history")):
         hub.translate(SENTENCES, retain_iter_history=True)
     assert len(hub.generate(hub.encode("the cell"), retain_iter_history=True)[0]["history"]) > 1
 
@@ -142,14 +143,14 @@ def test_options_for_all_calls(load: Load, ctc: BnbHubInterface) -> None:
     expected = ctc.translate(SENTENCES, ctc_beam=4, ctc_token_bonus=3.0)
     assert hub.translate(SENTENCES) == expected != ctc.translate(SENTENCES)
     assert hub.translate(SENTENCES, ctc_beam=0, ctc_token_bonus=0) == ctc.translate(SENTENCES)
-    for options, message in (
-        ({"truncate_sorce": True}, r"no option truncate_sorce; did you mean truncate_source\?"),
-        ({"fp16": True}, "no option fp16"),
-        ({"beam": 4}, "beam=4 would have no effect"),
-        ({"truncate_source": "yes"}, "truncate_source must be True or False, but is 'yes'"),
-        ({"batch_size": 0}, "batch_size must be at least 1, but is 0"),
+    for options, facts in (
+        ({"truncate_sorce": True}, ["truncate_sorce", "truncate_source"]),
+        ({"fp16": True}, ["fp16"]),
+        ({"beam": 4}, ["beam=4"]),
+        ({"truncate_source": "yes"}, ["truncate_source", "True", "False", "yes"]),
+        ({"batch_size": 0}, ["batch_size", "1", "0"]),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=names(*facts)):
             load("ctc", **options)
 
 
@@ -157,7 +158,7 @@ def test_what_the_training_was_told_about_decoding_does_not_stick(load: Load, ct
     """The options are ``fairseq-interactive``'s: those of its own command line."""
     hub = load("sticky")
     assert hub.translate(SENTENCES) == ctc.translate(SENTENCES)  # the same parameters
-    with pytest.raises(ValueError, match=rf"sentences\[0\].* has {LIMIT + 1} tokens.* allow {LIMIT};"):
+    with pytest.raises(ValueError, match=names("sentences[0]", LIMIT + 1, LIMIT)):
         hub.translate(TOO_LONG)
     cut = load("sticky", truncate_source=True, max_source_positions=5).translate(SENTENCES[4])
     assert cut == ctc.translate("cell opens opens")
@@ -168,9 +169,9 @@ def test_too_long(ctc: BnbHubInterface, batches: Batches) -> None:
     three, tokens = [SENTENCES[0], TOO_LONG, SENTENCES[1]], len(ctc.encode(TOO_LONG))
     assert tokens == LIMIT  # without [CLS]
     found = batches(ctc)
-    message = rf"^1 of 3 .*sentences\[1\], 'cell cell.* has {LIMIT + 1} tokens.* allow {LIMIT}; skip_invalid_size"
+    facts = ("1", "3", "sentences[1]", LIMIT + 1, LIMIT, "skip_invalid_size_inputs")
     for call in (ctc.translate, lambda texts: ctc.generate([ctc.encode(text) for text in texts])):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=names(*facts)):
             call(three)
     assert found == []  # nothing was translated in vain
     assert ctc.translate(three, skip_invalid_size_inputs=True) == [ends[0], None, ends[1]]
@@ -181,21 +182,21 @@ def test_too_long(ctc: BnbHubInterface, batches: Batches) -> None:
 
 
 def test_what_is_no_text(ctc: BnbHubInterface) -> None:
-    with pytest.raises(TypeError, match=r"sentences\[1\] must be a string, but is int"):
+    with pytest.raises(TypeError, match=names("sentences[1]", "int")):
         ctc.translate(["cell", 3])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="sentence must be a string, but is list"):
+    with pytest.raises(TypeError, match=names("sentence", "list")):
         ctc.encode(["cell"])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"sentences\[0\] must be one line, but has a newline at character 4"):
+    with pytest.raises(ValueError, match=names("sentences[0]", "4")):
         ctc.encode("cell\ncell")
-    with pytest.raises(ValueError, match=r"tokenized_sentences\[0\] must be a tensor of ids"):
+    with pytest.raises(ValueError, match=names("tokenized_sentences[0]")):
         ctc.generate(["cell"])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match=r"^score is for language models"):
+    with pytest.raises(ValueError, match=names("score")):
         ctc.score(["cell"])
 
 
 def test_a_fault_that_the_task_finds(ctc: BnbHubInterface, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctc.task, "find_fault", lambda line: "must be short" if len(line) > 4 else None)
-    with pytest.raises(ValueError, match=r"^sentences\[1\] must be short: 'the cell'$"):
+    with pytest.raises(ValueError, match=names("sentences[1]", "the cell")):
         ctc.translate(["cell", "the cell"])
 
 
@@ -324,12 +325,12 @@ def test_pieces_of_a_plain_dictionary_are_joined(load: Load) -> None:
 def test_several_parallel_models(trained: dict[str, Path], load: Load) -> None:
     from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
-    with pytest.raises(ValueError, match=r"^checkpoint_file must name one non-autoregressive checkpoint, but names 2"):
+    with pytest.raises(ValueError, match=names("checkpoint_file", "2")):
         BnbTransformer.from_pretrained(f"{trained['ctc']}:{trained['ctc']}")
     pair = BnbTransformer.from_pretrained(f"{trained['refining']}:{trained['autoregressive']}")
     found = pair.translate(SENTENCES, iter_decode_with_beam=3, iter_decode_with_external_reranker=True)
     assert len(found) == len(SENTENCES)
-    with pytest.raises(ValueError, match="--iter-decode-with-external-reranker"):
+    with pytest.raises(ValueError, match=names("--iter-decode-with-external-reranker")):
         pair.translate(SENTENCES)
     two = BnbTransformer.from_pretrained(f"{trained['autoregressive']}:{trained['autoregressive']}", max_len_b=8)
     assert two.double().translate(SENTENCES) == load("autoregressive", max_len_b=8).double().translate(SENTENCES)

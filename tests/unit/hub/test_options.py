@@ -9,6 +9,8 @@ from fairseq.dataclass.configs import GenerationConfig
 from bnb_fairseq.generation.options import SEARCH_OPTIONS, UNUSED_OPTIONS
 from bnb_fairseq.hub.options import AUTOREGRESSIVE, DEFAULTS, PARALLEL, batch_limits, generation_options, unknown_option
 
+from ...facts import names
+
 OTHER_VALUES: dict[type, Any] = {bool: True, int: 7, float: 0.25}
 ACCEPTED = {
     "nbest": 3,
@@ -49,7 +51,7 @@ def test_every_other_option_of_fairseq_is_refused(parallel: bool) -> None:
     assert ("beam" in useless) == parallel
     for name in useless:
         value = another_value(name)
-        with pytest.raises(ValueError, match=rf"^{name}={value!r} would have no effect: the model is"):
+        with pytest.raises(ValueError, match=names(f"{name}={value!r}")):
             generation_options({name: value}, parallel)
 
 
@@ -60,16 +62,16 @@ def test_what_the_generator_refuses_is_refused_here() -> None:
 def test_values_that_ask_for_nothing_pass() -> None:
     given = {"beam": 1, "sampling": False, "lenpen": 1, "replace_unk": None}
     assert generation_options(given, parallel=True) == given
-    with pytest.raises(ValueError, match=r"^beam=5 would have no effect"):  # fairseq's default, but asked for
+    with pytest.raises(ValueError, match=names("beam=5")):  # fairseq's default, but asked for
         generation_options({"beam": 5}, parallel=True)
 
 
 def test_unknown_names_and_close_ones() -> None:
-    with pytest.raises(ValueError, match=r"no option ctc_beem; did you mean ctc_beam\?.*no option n-best; .*nbest"):
+    with pytest.raises(ValueError, match=names("ctc_beem", "ctc_beam", "n-best", "nbest")):
         generation_options({"ctc_beem": 5, "n-best": 2}, parallel=True)
-    with pytest.raises(ValueError, match=r"no option batchsize; did you mean batch_size\?$"):
+    with pytest.raises(ValueError, match=names("batchsize", "batch_size")):
         generation_options({"batchsize": 5}, True, ("batch_size",))
-    with pytest.raises(ValueError, match=r"^truncate_source is an option of from_pretrained$"):
+    with pytest.raises(ValueError, match=names("truncate_source", "from_pretrained")):
         generation_options({"truncate_source": True}, True, (), ("truncate_source",))
 
 
@@ -79,19 +81,19 @@ def test_a_name_that_is_like_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "rule"),
+    ("name", "value", "facts"),
     [
-        ("ctc_beam", "5", "an integer"),
-        ("ctc_beam", 2.5, "an integer"),
-        ("ctc_beam", True, "an integer"),
-        ("nbest", None, "an integer"),
-        ("ctc_lm_weight", "0.4", "a number"),
-        ("iter_decode_force_max_iter", 1, "True or False"),
-        ("ctc_lm_path", 3, "text or None"),
+        ("ctc_beam", "5", ["integer"]),
+        ("ctc_beam", 2.5, ["integer"]),
+        ("ctc_beam", True, ["integer"]),
+        ("nbest", None, ["integer"]),
+        ("ctc_lm_weight", "0.4", ["number"]),
+        ("iter_decode_force_max_iter", 1, ["True", "False"]),
+        ("ctc_lm_path", 3, ["text", "None"]),
     ],
 )
-def test_values_of_another_type(name: str, value: object, rule: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} must be {rule}, but is {value!r}$"):
+def test_values_of_another_type(name: str, value: object, facts: list[str]) -> None:
+    with pytest.raises(ValueError, match=names(name, *facts, value)):
         generation_options({name: value}, parallel=True)
 
 
@@ -108,7 +110,7 @@ def test_limits_of_a_batch() -> None:
     assert batch_limits({"batch_size": None, "max_tokens": 9}, trained) == {"batch_size": None, "max_tokens": 9}
     assert batch_limits({}, {}) == {"batch_size": 1, "max_tokens": None}
     for name in trained:
-        with pytest.raises(ValueError, match=rf"^{name} must be at least 1, but is 0$"):
+        with pytest.raises(ValueError, match=names(name, "1", "0")):
             batch_limits({name: 0}, trained)
-        with pytest.raises(ValueError, match=rf"^{name} must be an integer, but is '2'$"):
+        with pytest.raises(ValueError, match=names(name, "2")):
             batch_limits({name: "2"}, trained)  # type: ignore[dict-item]

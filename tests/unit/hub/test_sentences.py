@@ -9,6 +9,8 @@ import torch
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.hub.sentences import check_tokens, listed
 
+from ...facts import names
+
 MakeDictionary = Callable[[int], BnbDictionary]
 
 
@@ -18,31 +20,31 @@ def test_texts_are_stripped_and_stay_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sentences", "message"),
+    ("sentences", "facts"),
     [
-        (None, "sentences must be a string or a list of strings, but is NoneType"),
-        (3, "sentences must be .* but is int"),
-        (b"abc", "sentences must be .* but is bytes"),
-        (["a", None], r"sentences\[1\] must be a string, but is NoneType"),
-        (["a", "b", b"c"], r"sentences\[2\] must be a string, but is bytes"),
-        ([["a"]], r"sentences\[0\] must be a string, but is list"),
+        (None, ["sentences", "NoneType"]),
+        (3, ["sentences", "int"]),
+        (b"abc", ["sentences", "bytes"]),
+        (["a", None], ["sentences[1]", "NoneType"]),
+        (["a", "b", b"c"], ["sentences[2]", "bytes"]),
+        ([["a"]], ["sentences[0]", "list"]),
     ],
 )
-def test_what_is_no_text(sentences: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=f"^{message}$"):
+def test_what_is_no_text(sentences: Any, facts: list[str]) -> None:
+    with pytest.raises(TypeError, match=names(*facts)):
         listed(sentences)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "facts"),
     [
-        (" a\nb", "must be one line, but has a newline at character 1"),
-        ("ab\rc", "must be one line, but has a carriage return at character 2"),
-        ("x\udc80", "must be valid Unicode, but has a lone surrogate at character 1"),
+        (" a\nb", ["newline", "1"]),
+        ("ab\rc", ["carriage return", "2"]),
+        ("x\udc80", ["surrogate", "1"]),
     ],
 )
-def test_texts_that_are_no_line(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"^sentences\[1\] {message}: '"):
+def test_texts_that_are_no_line(text: str, facts: list[str]) -> None:
+    with pytest.raises(ValueError, match=names("sentences[1]", *facts)):
         listed(["fine", text])
 
 
@@ -55,8 +57,8 @@ def test_tokens(make_dictionary: MakeDictionary) -> None:
     assert found.dtype == torch.int64
     good = torch.tensor([4, 2])
     for bad in ("text", [4, 2], good.float(), good.unsqueeze(0), torch.tensor([4, 5]), good[:0]):
-        with pytest.raises(ValueError, match=r"^tokenized_sentences\[1\] must be a tensor of ids that ends in 2"):
+        with pytest.raises(ValueError, match=names("tokenized_sentences[1]", "2")):
             check_tokens([good, bad], dictionary)
     for bad, value in ((torch.tensor([9, 2]), 9), (torch.tensor([-1, 2]), -1)):
-        with pytest.raises(ValueError, match=rf"^tokenized_sentences\[0\] must have ids from 0 to 8.* has {value}$"):
+        with pytest.raises(ValueError, match=names("tokenized_sentences[0]", "0", "8", value)):
             check_tokens([bad], dictionary)

@@ -89,7 +89,7 @@ def test_without_wordnet(no_wordnet: Path, caplog: pytest.LogCaptureFixture) -> 
 def test_with_a_part_of_wordnet(no_wordnet: Path) -> None:
     write_wordnet(no_wordnet, SYNSETS)
     (no_wordnet / "corpora" / "wordnet" / "index.noun").unlink()
-    with pytest.raises(WordNetMissingError, match=rf"\(it is not whole: .*index\.noun.*\)\. {INSTALL}$"):
+    with pytest.raises(WordNetMissingError, match=rf"\(incomplete: .*index\.noun.*\)\. {INSTALL}$"):
         Meteor()
 
 

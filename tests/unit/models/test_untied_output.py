@@ -42,7 +42,7 @@ def test_words_are_scored_by_the_matrix_alone(kind: str, tmp_path: Path, write_b
     before = logits_of(model)
     model.decoder.embeddings.tokens.weight[15] += 1  # a word that the decoder does not read
     assert torch.equal(logits_of(model), before)
-    model.decoder.head.weight[15] *= 2
+    model.get_parameter(OUTPUT)[15] *= 2
     changed = (logits_of(model) - before).abs().amax(dim=tuple(range(before.dim() - 1)))
     assert changed.nonzero().flatten().tolist() == [15]
 
@@ -62,7 +62,7 @@ def test_each_matrix_has_its_own_gradient(kind: str, tmp_path: Path, write_bert:
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_for_inference_use_the_matrix(kind: str, tmp_path: Path, write_bert: WriteBert) -> None:
     model = start(write_bert(tmp_path), kind, untie_output=True).eval()
-    model.decoder.head.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    model.get_parameter(OUTPUT).normal_(std=0.3, generator=torch.Generator().manual_seed(1))
     fast = copy.deepcopy(model)
     fast.make_generation_fast_()
     ours, expected = logits_of(fast), logits_of(model)

@@ -176,8 +176,7 @@ def test_a_checkpoint_of_other_parameters(tmp_path: Path, write_bert: WriteBert)
     bert = write_bert(tmp_path)
     saved = build(start(bert).parameters()).state_dict()
     frozen = [p for p in start(bert, freeze="encoder-embeddings").parameters() if p.requires_grad]
-    message = r"^the checkpoint was trained with other parameters \(new, encoder.embeddings, .*--reset-optimizer$"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"\(new, encoder.embeddings, .*--reset-optimizer$"):
         build(frozen).load_state_dict(saved)
 
 
@@ -210,7 +209,7 @@ def test_half_precision(wrapper: str, flags: tuple[str, ...], dtype: torch.dtype
 @pytest.mark.parametrize(
     ("more", "problems"),
     [
-        (("--bert-lr-factor", "0"), ["--bert-lr-factor must be positive (to leave parts as they are: --freeze)"]),
+        (("--bert-lr-factor", "0"), ["--bert-lr-factor must be positive"]),
         (("--layer-lr-decay", "1.5"), ["--layer-lr-decay must lie in (0, 1], but is 1.5"]),
         (
             ("--layer-lr-decay", "0", "--bert-lr-factor=-1"),
@@ -231,7 +230,7 @@ def test_rates_that_nothing_would_read(make_model: Callable[..., nn.Module]) -> 
     vector = nn.Parameter(torch.zeros(5))
     for parameters in (list(make_model().parameters()), [{0: vector}]):
         for option, value in (("--bert-lr-factor", "0.5"), ("--layer-lr-decay", "0.9")):
-            message = rf"^bnb_adam: {option} must be 1 where no parameter starts .*, but is {value}$"
+            message = rf"^bnb_adam: {option} must be 1 .*--fp16.* {value}$"
             with pytest.raises(ValueError, match=message):
                 optim.build_optimizer(training(option, value).optimizer, parameters)
         assert isinstance(optim.build_optimizer(training().optimizer, parameters), BnbAdam)

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from bnb_fairseq.start.bert_checkpoint import CONFIG_KEYS, open_bert, read_tensors
 
+from ...facts import naming
+
 WriteBert = Callable[..., Path]
 Requests = list[tuple[str, str]]
 
@@ -59,11 +61,8 @@ def test_pytorch_model_bin_runs_no_code(tmp_path: Path, write_bert: WriteBert) -
     directory = write_bert(tmp_path)
     (directory / "model.safetensors").unlink()
     torch.save({"module": torch.nn.Linear(2, 2)}, directory / "pytorch_model.bin")
-    message = (
-        f"--bert-encoder {directory}: {directory}/pytorch_model.bin: must be a file of tensors, but names "
-        "torch.nn.modules.linear.Linear, which is not loaded"
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    message = f"--bert-encoder {directory}: {directory}/pytorch_model.bin: ... torch.nn.modules.linear.Linear"
+    with pytest.raises(ValueError, match=naming(message)):
         _ = open_bert(str(directory), "--bert-encoder").tensors
 
 
@@ -81,8 +80,7 @@ class MakeFolder:
 def test_a_file_with_code_is_refused_and_does_not_run(zipped: bool, tmp_path: Path) -> None:
     file, made = tmp_path / "x.bin", tmp_path / "made"
     torch.save({"a": torch.ones(2), "b": MakeFolder(made)}, file, _use_new_zipfile_serialization=zipped)
-    message = f"{file}: must be a file of tensors, but names {os.mkdir.__module__}.mkdir, which is not loaded"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(f"{file}: ... {os.mkdir.__module__}.mkdir")):
         read_tensors(file)
     assert not made.exists()
 
@@ -90,17 +88,17 @@ def test_a_file_with_code_is_refused_and_does_not_run(zipped: bool, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.ones(1), "b": 3, "c": "x"}, "must hold nothing but tensors, but holds b (int), c (str)"),
-        ({"a": torch.ones(1), "n": np.ones(2)}, "must hold nothing but tensors, but holds n (ndarray)"),
-        ({"model": {"a": torch.ones(1)}}, "must hold nothing but tensors, but holds model (dict)"),
-        ({1: torch.ones(1)}, "must hold tensors by name, but holds another dict"),
-        ([torch.ones(1)], "must hold tensors by name, but holds another list"),
-        (torch.ones(1), "must hold tensors by name, but holds another Tensor"),
+        ({"a": torch.ones(1), "b": 3, "c": "x"}, "b (int), c (str)"),
+        ({"a": torch.ones(1), "n": np.ones(2)}, "n (ndarray)"),
+        ({"model": {"a": torch.ones(1)}}, "model (dict)"),
+        ({1: torch.ones(1)}, "dict"),
+        ([torch.ones(1)], "list"),
+        (torch.ones(1), "Tensor"),
     ],
 )
 def test_a_file_that_holds_other_things_is_refused(content: object, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x.bin")
-    with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}/x.bin: {message}')}$"):
+    with pytest.raises(ValueError, match=naming(f"{tmp_path}/x.bin: ... {message}")):
         read_tensors(tmp_path / "x.bin")
 
 
@@ -114,8 +112,7 @@ def test_a_file_that_holds_other_things_is_refused(content: object, message: str
 )
 def test_a_damaged_file_is_named(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    message = f"{tmp_path}/{name}: must be a file of tensors, but cannot be read ({reason})"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(f"{tmp_path}/{name}: ... ({reason})")):
         read_tensors(tmp_path / name)
 
 
@@ -157,19 +154,19 @@ def test_directory_without_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problems"),
     [
-        ({"model_type": "roberta"}, ["model_type must be 'bert', but is 'roberta'"]),
-        ({"model_type": None}, ["model_type must be 'bert', but is None"]),
-        ({"hidden_act": "relu"}, ["hidden_act must be 'gelu', but is 'relu'"]),
+        ({"model_type": "roberta"}, ["model_type ... 'bert' ... 'roberta'"]),
+        ({"model_type": None}, ["model_type ... 'bert' ... None"]),
+        ({"hidden_act": "relu"}, ["hidden_act ... 'gelu' ... 'relu'"]),
         (
             {"position_embedding_type": "relative_key"},
-            ["position_embedding_type must be 'absolute', but is 'relative_key'"],
+            ["position_embedding_type ... 'absolute' ... 'relative_key'"],
         ),
         ({"hidden_size": None}, ["hidden_size is missing"]),
         (
             {"model_type": "roberta", "hidden_act": "gelu_new", "num_hidden_layers": None, "intermediate_size": None},
             [
-                "model_type must be 'bert', but is 'roberta'",
-                "hidden_act must be 'gelu', but is 'gelu_new'",
+                "model_type ... 'bert' ... 'roberta'",
+                "hidden_act ... 'gelu' ... 'gelu_new'",
                 "num_hidden_layers is missing",
                 "intermediate_size is missing",
             ],
@@ -185,8 +182,7 @@ def test_what_is_not_a_bert(
 ) -> None:
     directory = write_bert(tmp_path)
     edit_config(directory, **changes)
-    message = f"--bert-encoder {directory}: not a BERT that can be used here: {'; '.join(problems)}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(f"--bert-encoder {directory}: ... {problems[0]}", *problems[1:])):
         open_bert(str(directory), "--bert-encoder")
 
 

@@ -161,8 +161,8 @@ def test_missing_unknown_and_misshapen_tensors_are_in_one_error(
         "nothing for layers.2.self_attn.v_proj.bias",
         "nothing for embeddings.layer_norm.weight",
         "bert.encoder.layer.1.intermediate.dense.weight has shape (47, 32), layers.1.fc1.weight (48, 32)",
-        "bert.encoder.layer.0.adapter.weight is not a BERT tensor known here",
-        "classifier.weight is not a BERT tensor known here",
+        "bert.encoder.layer.0.adapter.weight is an unknown BERT tensor",
+        "classifier.weight is an unknown BERT tensor",
     ]
     check_refused(tmp_path, sizes, expected)
 

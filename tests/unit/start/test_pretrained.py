@@ -1,7 +1,6 @@
 """Starting a model from a checkpoint whose dictionaries may be others: every tensor is accounted for."""
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from bnb_fairseq.start.pretrained import load_pretrained, open_pretrained, resol
 from bnb_fairseq.start.row_matching import symbol_state
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 20}
@@ -163,16 +163,17 @@ def test_frozen_parts_come_from_the_checkpoint(make_checkpoint: MakeCheckpoint) 
 def test_all_contradicting_sizes_are_in_one_error(make_checkpoint: MakeCheckpoint) -> None:
     checkpoint = make_checkpoint()
     config = BnbTransformerConfig(pretrained_checkpoint=str(checkpoint), encoder_layers=1, decoder_positions=512)
-    message = (
-        f"--pretrained-checkpoint {checkpoint}: --encoder-layers must be 2, but is 1; --decoder-positions must be 20"
+    problems = (
+        f"--pretrained-checkpoint {checkpoint}: --encoder-layers ... 2 ... 1",
+        "--decoder-positions ... 20 ... 512",
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}, but is 512$"):
+    with pytest.raises(ValueError, match=naming(*problems)):
         resolve_pretrained(config)
 
 
 def test_tensors_of_another_shape(make_checkpoint: MakeCheckpoint) -> None:
     checkpoint = make_checkpoint("--latent-size", "3")
-    with pytest.raises(ValueError, match=r"cannot start this model: .*latent.* has shape \(3, 16\), but \(4, 16\) is"):
+    with pytest.raises(ValueError, match=r"cannot start this model: .*latent.* has shape \(3, 16\), but .*\(4, 16\)"):
         started(checkpoint, latent_size=4)
 
 
@@ -190,9 +191,7 @@ def test_an_old_checkpoint_serves_its_own_dictionaries(make_checkpoint: MakeChec
     checkpoint = make_checkpoint(task_state={"dictionaries": task_state["dictionaries"]})
     ours, theirs = started(checkpoint)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if name in theirs)
-    with pytest.raises(
-        ValueError, match="must hold the symbols of its source dictionary, which differs from the data's"
-    ):
+    with pytest.raises(ValueError, match="must hold the symbols of its source dictionary"):
         started(checkpoint, source=words("he"))
 
 
@@ -200,9 +199,7 @@ def test_an_old_checkpoint_serves_its_own_dictionaries(make_checkpoint: MakeChec
 def test_either_a_checkpoint_or_berts(option: str, make_checkpoint: MakeCheckpoint) -> None:
     config = BnbTransformerConfig(pretrained_checkpoint=str(make_checkpoint()))
     setattr(config, option, "some-bert")
-    with pytest.raises(
-        ValueError, match="takes the place of --bert-encoder and --bert-decoder, but they name some-bert"
-    ):
+    with pytest.raises(ValueError, match=r"--bert-encoder and --bert-decoder.* some-bert$"):
         resolve_pretrained(config)
 
 

@@ -13,6 +13,7 @@ from bnb_fairseq.classification.sentence_prediction_config import classification
 from bnb_fairseq.criterions.validation_metrics import ALWAYS, check_best_metric, logged_metrics
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import names
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE
 
 Config = Callable[..., DictConfig]
@@ -66,10 +67,8 @@ def test_others_are_refused(arguments: list[str], metric: str, listed: str, conf
     cfg = config(*arguments, "--best-checkpoint-metric", metric)
     task = TranslationBnbTask.setup_task(cfg.task)
     task.build_model(cfg.model)
-    with pytest.raises(ValueError, match=r"^--best-checkpoint-metric must be a metric") as error:
+    with pytest.raises(ValueError, match=names("--best-checkpoint-metric", listed, metric)):
         task.build_criterion(cfg.criterion)
-    assert listed in str(error.value)
-    assert str(error.value).endswith(f"but is {metric}")
     saved = TranslationBnbTask.setup_task(cfg.task)
     saved.build_model(cfg.model, from_checkpoint=True)
     saved.build_criterion(cfg.criterion)  # nothing is trained
@@ -91,7 +90,7 @@ def test_classification() -> None:
     expected = {"nll_loss", "accuracy", "mcc", "pearson_and_spearman", "pearson", "spearman"}
     assert classification_metrics(cfg, regression=False) == expected
     assert classification_metrics(cfg, regression=True) == expected - {"accuracy"}
-    with pytest.raises(ValueError, match=r"one of accuracy, bsz, .* but is f1$"):
+    with pytest.raises(ValueError, match=names("accuracy", "bsz", "f1")):
         check_best_metric("f1", True, ALWAYS, {"accuracy"})
 
 

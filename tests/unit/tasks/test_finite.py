@@ -13,6 +13,7 @@ from torch import nn
 from bnb_fairseq.tasks.finite import check_loss, check_parameters
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import names
 from .conftest import BERT2BERT, NON_AUTOREGRESSIVE
 
 Config = Callable[..., DictConfig]
@@ -45,7 +46,7 @@ def test_a_loss_that_is_nan_names_the_update_and_the_batch(step: Step) -> None:
     step()
     with torch.no_grad():
         step.model.decoder.layers[0].fc1.weight[0, 0] = torch.nan
-    with pytest.raises(FloatingPointError, match="update 7: the loss is nan for the batch of 2 items 0, 1;"):
+    with pytest.raises(FloatingPointError, match=names("7", "nan", "2", "0", "1")):
         step()
     step.optimizer.scaler = object()  # in half precision fairseq repeats such a step at another scale
     step()
@@ -56,7 +57,7 @@ def test_nothing_is_saved_of_a_model_that_is_not_finite(step: Step) -> None:
     assert step.task.get_checkpoint_dict().keys() == {"TranslationBnbTask"}
     with torch.no_grad():
         step.model.decoder.layers[0].fc1.bias[2] = torch.inf
-    with pytest.raises(FloatingPointError, match=r"decoder.layers.0.fc1.bias is not finite after update 7\b"):
+    with pytest.raises(FloatingPointError, match=names("decoder.layers.0.fc1.bias", "finite", "7")):
         step.task.get_checkpoint_dict()
 
 
@@ -65,7 +66,7 @@ def test_a_gradient_that_is_nan_where_the_loss_is_not(step: Step) -> None:
     from fairseq.nan_detector import NanDetector
 
     with (
-        pytest.raises(FloatingPointError, match=r"update 7: the loss is finite, .* not, for the batch of 2 items 0, 1"),
+        pytest.raises(FloatingPointError, match=names("7", "finite", "2", "0", "1")),
         NanDetector(step.model),
     ):
         step()
@@ -74,7 +75,7 @@ def test_a_gradient_that_is_nan_where_the_loss_is_not(step: Step) -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_check_loss(value: float) -> None:
     batch = {"id": torch.arange(7)}
-    with pytest.raises(FloatingPointError, match=rf"update 3: the loss is {value} .* 7 items 0, 1, 2, 3, 4, \.\.\.;"):
+    with pytest.raises(FloatingPointError, match=names("3", value, "7", "0", "1", "2", "3", "4")):
         check_loss(torch.tensor(value), batch, 3)
     check_loss(torch.tensor(3e38), batch, 3)
 
@@ -84,5 +85,5 @@ def test_check_parameters_names_the_first() -> None:
     model = nn.Sequential(nn.Linear(2, 2), last)
     check_parameters(model)
     nn.init.constant_(last.bias, torch.nan)
-    with pytest.raises(FloatingPointError, match=r"^1\.bias is not finite, so no checkpoint is written"):
+    with pytest.raises(FloatingPointError, match=names("1.bias", "finite")):
         check_parameters(model)

@@ -19,6 +19,7 @@ from bnb_fairseq.tasks.pretraining_bnb import PretrainingBnbTask
 from bnb_fairseq.tasks.pretraining_config import PretrainingBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import names
 from .conftest import NON_AUTOREGRESSIVE, SOURCES, write_data_bin
 from .test_pretraining_bnb import write_part
 
@@ -48,7 +49,7 @@ def test_a_sample_of_many(monkeypatch: pytest.MonkeyPatch, make_config: MakeConf
     monkeypatch.setattr(length_fit, "SAMPLE", 5)
     dataset = pairs(range(9), [[5]] * 9)
     assert measure(dataset, FAR).source.tolist() == [2, 4, 6, 8, 10]
-    with pytest.raises(ValueError, match=r"60\.0% of 5 training pairs, evenly spaced among 9, differ"):
+    with pytest.raises(ValueError, match=names("60.0%", "5", "9")):
         check_lengths("train", dataset, make_config(length_control="length", length_range=1), FAR)
 
 
@@ -71,20 +72,19 @@ def test_a_ratio_is_enough_only_above_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "facts"),
     [
-        ({"ctc_upsample": 0.5}, "--ctc-upsample must be at least 1.34, but is 0.5: 100.0% of 4 training pairs need"),
-        ({"ctc_upsample": 1.2}, "--ctc-upsample must be at least 1.34, but is 1.2: 75.0% of 4"),
-        ({"ctc_canvas_length": 4}, "--ctc-canvas-length must be at least 5, but is 4: 75.0% of 4"),
-        ({"length_control": "length", "length_range": 1}, "--length-range must be at least 2, but is 1: 75.0% of 4"),
+        ({"ctc_upsample": 0.5}, ["--ctc-upsample", "1.34", "0.5", "100.0%", "4"]),
+        ({"ctc_upsample": 1.2}, ["--ctc-upsample", "1.34", "1.2", "75.0%", "4"]),
+        ({"ctc_canvas_length": 4}, ["--ctc-canvas-length", "5", "4", "75.0%", "4"]),
+        ({"length_control": "length", "length_range": 1}, ["--length-range", "2", "1", "75.0%", "4"]),
     ],
 )
-def test_most_do_not_fit(options: dict[str, Any], message: str, make_config: MakeConfig) -> None:
+def test_most_do_not_fit(options: dict[str, Any], facts: list[str], make_config: MakeConfig) -> None:
     """Sources of 3 tokens, targets of 5, 5, 5 and 3."""
     dataset = pairs([1] * 4, [[5, 6, 7]] * 3 + [[5]])
-    with pytest.raises(ValueError, match="train: ") as error:
+    with pytest.raises(ValueError, match=names("train", *facts)):
         check_lengths("train", dataset, make_config(**options), FAR)
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(("bad", "warned"), [(0, False), (1, False), (2, True), (50, True)])
@@ -94,7 +94,7 @@ def test_few_do_not_fit(bad: int, warned: bool, make_config: MakeConfig, caplog:
         check_lengths("train", dataset, make_config(ctc_upsample=1.0), FAR)
     expected = f"train: with --ctc-upsample 1, {bad}.0% of 100 training pairs need more positions"
     assert (expected in caplog.text) == warned
-    assert ("with --ctc-upsample 2.67, at most 1% do" in caplog.text) == warned
+    assert ("with --ctc-upsample 2.67, at most 1% would" in caplog.text) == warned
 
 
 def train(config: Callable[..., DictConfig], data: str, *options: str, from_checkpoint: bool = False) -> None:
@@ -116,10 +116,10 @@ def test_every_folder_is_checked_before_a_training(
     for suffix in ("bin", "idx"):
         (second / f"train1.en-de.en.{suffix}").write_bytes((second / f"valid.en-de.en.{suffix}").read_bytes())
         (second / f"train1.en-de.de.{suffix}").write_bytes((second / f"valid.en-de.de.{suffix}").read_bytes())
-    with pytest.raises(ValueError, match=r"train: --ctc-upsample must be at least .* 100\.0% of 2 training") as error:
+    with pytest.raises(ValueError, match=names("train", "--ctc-upsample", "100.0%", "2")) as error:
         train(config, f"{data_bin}:{second}", "--ctc-upsample", "0.5")
     assert f"{data_bin}/train" in str(error.value)
-    with pytest.raises(ValueError, match=r"100\.0% of 4 training pairs"):
+    with pytest.raises(ValueError, match=names("100.0%", "4")):
         train(config, f"{second}:{data_bin}", "--ctc-upsample", "0.5")
     train(config, str(second), "--ctc-upsample", "0.5", from_checkpoint=True)
     assert len(SOURCES) == 2

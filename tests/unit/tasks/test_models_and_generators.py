@@ -1,7 +1,6 @@
 """Which criterion and generator go with which architecture, and the generator of a validation."""
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.tasks.config import TranslationBnbConfig, eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import naming
 from ..checkpoint_files import save_checkpoint
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE, TARGETS, Echo
 
@@ -49,14 +49,14 @@ def test_criterion_that_fits(architecture: str, config: Config) -> None:
 @pytest.mark.parametrize(
     ("architecture", "other", "message"),
     [
-        ("bnb_transformer", AUTOREGRESSIVE, "must be bnb_loss, but is label_smoothed_cross_entropy"),
-        ("transformer", NON_AUTOREGRESSIVE, "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
-        ("bert2bert", NON_AUTOREGRESSIVE, "must be one for autoregressive models, not bnb_loss, but is bnb_loss"),
+        ("bnb_transformer", AUTOREGRESSIVE, "bnb_loss ... label_smoothed_cross_entropy"),
+        ("transformer", NON_AUTOREGRESSIVE, "autoregressive ... but is bnb_loss"),
+        ("bert2bert", NON_AUTOREGRESSIVE, "autoregressive ... but is bnb_loss"),
     ],
 )
 def test_criterion_of_the_other_kind(architecture: str, other: list[str], message: str, config: Config) -> None:
     task, _, _ = build(config, ARCHITECTURES[architecture])
-    with pytest.raises(ValueError, match=f"^--criterion for this architecture {message}$"):
+    with pytest.raises(ValueError, match=naming(f"--criterion ... {message}")):
         task.build_criterion(config(*other).criterion)
 
 
@@ -75,7 +75,7 @@ def test_fairseqs_own_task(architecture: str, usual: str, config: Config) -> Non
     task = tasks.setup_task(cfg.task)
     with pytest.raises(
         ValueError,
-        match=f"^--task must be {usual} or another task of bnb_fairseq for --arch {architecture}, but is translation$",
+        match=naming(f"--task ... {usual} ... --arch {architecture} ... translation"),
     ):
         task.build_model(cfg.model)
     assert cfg.model.encoder_layers is None
@@ -105,8 +105,7 @@ def test_generator(architecture: str, kind: type, config: Config) -> None:
 def test_what_a_parallel_pass_has_no_use_for(name: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES["bnb_transformer"])
     cfg.generation.iter_decode_max_iter = 0
-    message = f"{name} must be None for a non-autoregressive model, but is <built-in function len>"
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    with pytest.raises(ValueError, match=naming(f"{name} ... None ... len")):
         task.build_generator([model], cfg.generation, **{name: len})  # type: ignore[arg-type]
 
 
@@ -125,9 +124,7 @@ def test_data_suits_the_architecture(architecture: str, config: Config) -> None:
 def test_bert2bert_has_no_attention_weights_to_print(config: Config) -> None:
     task, cfg, model = build(config, ["--arch", "bert2bert_tiny", "--criterion", "cross_entropy"])
     cfg.generation.print_alignment = "hard"
-    with pytest.raises(
-        ValueError, match=r"^bert2bert keeps no attention weights and cannot use --print-alignment hard$"
-    ):
+    with pytest.raises(ValueError, match=r"^bert2bert .*--print-alignment hard$"):
         task.build_generator([model], cfg.generation)
 
 
@@ -146,23 +143,22 @@ def test_options_of_the_ctc_search_without_ctc(architecture: str, config: Config
     named = [name for name in TranslationBnbConfig.__dataclass_fields__ if name.startswith("ctc_")]
     assert set(named) == set(CHANGED_OPTIONS)
     words = [f"--{name.replace('_', '-')} {CHANGED_OPTIONS[name]}" for name in named]
-    message = "an autoregressive model writes word by word and cannot use {}"
     for name, word in zip(named, words, strict=True):
         before, task.cfg[name] = task.cfg[name], CHANGED_OPTIONS[name]
-        with pytest.raises(ValueError, match=f"^{re.escape(message.format(word))}$"):
+        with pytest.raises(ValueError, match=naming(word)):
             task.build_generator([model], cfg.generation)
         task.cfg[name] = before
     task.build_generator([model], cfg.generation)
     task.cfg.update(CHANGED_OPTIONS)
     cfg.generation.iter_decode_with_external_reranker = True
     words.append("--iter-decode-with-external-reranker True")
-    with pytest.raises(ValueError, match=f"^{re.escape(message.format(', '.join(words)))}$"):
+    with pytest.raises(ValueError, match=naming(", ".join(words))):
         task.build_generator([model, model], cfg.generation)
 
 
 def test_options_of_the_ctc_search_in_a_validation(config: Config) -> None:
     searching = ["--eval-bleu", "--ctc-beam", "2"]
-    with pytest.raises(ValueError, match=r"^an autoregressive model writes word by word and cannot use --ctc-beam 2$"):
+    with pytest.raises(ValueError, match=r"autoregressive .*--ctc-beam 2$"):
         build(config, BERT2BERT, *searching)
     reranking = ["--eval-bleu", "--eval-bleu-args", '{"iter_decode_with_external_reranker": true}']
     with pytest.raises(ValueError, match=r"cannot use --iter-decode-with-external-reranker True$"):
@@ -181,19 +177,15 @@ def test_an_autoregressive_model_reranks_what_the_ctc_search_finds(config: Confi
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ("bnb_transformer", "a non-autoregressive model decodes in parallel and cannot use --replace-unk @@ "),
-        ("bert2bert", "bert2bert keeps no attention weights and cannot use --replace-unk @@ "),
-        (
-            "transformer",
-            "--replace-unk must not be set with --task translation_bnb, whose data hold ids and no words to copy, but "
-            "is '@@ '",
-        ),
+        ("bnb_transformer", "^a non-autoregressive model .*--replace-unk @@ $"),
+        ("bert2bert", "^bert2bert .*--replace-unk @@ $"),
+        ("transformer", r"^--replace-unk must not .* --task translation_bnb.* '@@ '$"),
     ],
 )
 def test_no_words_to_replace_unknown_ones_with(architecture: str, message: str, config: Config) -> None:
     task, cfg, model = build(config, ARCHITECTURES[architecture])
     cfg.generation.iter_decode_max_iter, cfg.generation.replace_unk = 0, "@@ "
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=message):
         task.build_generator([model], cfg.generation)
 
 

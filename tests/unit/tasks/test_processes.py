@@ -58,7 +58,7 @@ def set_joined(monkeypatch: pytest.MonkeyPatch, processes: int, rank: int = 0) -
         (0, [TRAIN, *WORLD, "--distributed-no-spawn", "--distributed-port", "1"], "train .* is 2; use torchrun"),
         (4, [TRAIN, "data", "--cpu"], "train with --cpu, .* is 4 by default, the number of GPUs; use torchrun"),
         (1, [TRAIN, "--cpu", "--distributed-world-size=3", *METHOD], "train .* is 3; use .*nproc_per_node 3"),
-        (0, [VALIDATE, "data", *WORLD, *METHOD], "validate without GPUs, .* is 2; leave it out"),
+        (0, [VALIDATE, "data", *WORLD, *METHOD], "validate without GPUs, .* is 2; omit it"),
     ],
 )
 def test_command_lines_for_which_fairseq_starts_no_process(
@@ -142,7 +142,9 @@ def test_torchrun_sets_the_options(joined: Callable[..., Any], monkeypatch: pyte
 
 def test_options_that_contradict_torchrun(joined: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     set_torchrun(monkeypatch, 2)
-    with pytest.raises(ValueError, match=r"--distributed-world-size must be left .* 2, but is 3; --distributed-init"):
+    with pytest.raises(
+        ValueError, match=r"--distributed-world-size must be omitted .* 2, but is 3; --distributed-init"
+    ):
         joined("--distributed-world-size", "3", *METHOD)
     set_gpus(monkeypatch, 1)
     with pytest.raises(ValueError, match="--nproc_per_node must be at most 1, the number of GPUs, but is 2"):

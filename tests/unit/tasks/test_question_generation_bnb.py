@@ -18,6 +18,7 @@ from bnb_fairseq.network import bert_encoder
 from bnb_fairseq.tasks.question_generation_bnb import QuestionGenerationBnbTask
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
+from ...facts import names
 from .conftest import NON_AUTOREGRESSIVE, configure
 
 LINES = ["house\tthe house runs .", "a b\tc the houses , a b c running .", "the house\trun , the house runs"]
@@ -151,10 +152,9 @@ def test_only_the_context_is_cut(setup: Callable[..., Any], caplog: pytest.LogCa
     assert symbols[0] == ["[CLS]", "house", "[SEP]", "the", "house", "run", "[SEP]"]
     assert "test: 3 of 3 sources (100.0%) cut to 7 tokens" in caplog.messages
     task, _ = setup("--truncate-source", "--max-source-positions", "5")
-    message = r"^test: 2 of 3 sources cannot be cut .* source 1 has an answer of 2 tokens, .* allow 5: at most 1 for an"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=names("test", "2", "3", "1", "2", "5", "1")):
         task.load_dataset("test")
-    with pytest.raises(ValueError, match=r"^input: 1 of 1 sources cannot be cut .* source 0 has an answer of 2 tokens"):
+    with pytest.raises(ValueError, match=names("input", "1", "1", "0", "2")):
         typed_batch(task, LINES[1:2])
     assert typed_batch(task, LINES[:1])["net_input"]["src_tokens"].shape == (1, 5)
 
@@ -176,11 +176,10 @@ def test_numbered_parts_are_checked_one_by_one(setup: Callable[..., Any], folder
     task.load_dataset("valid", combine=True)
     assert len(task.dataset("valid")) == 4
     add_part("house\trun", "a b c a b\tthe house runs")
-    message = r"^valid1: 1 of 2 sources cannot be cut .* source 1 has an answer of 5 tokens"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=names("valid1", "1", "2", "1", "5")):
         task.load_dataset("valid", combine=True)
     add_part("house run")
-    with pytest.raises(ValueError, match=r"^valid1: sources must be an answer and a context, but the first is one te"):
+    with pytest.raises(ValueError, match=names("valid1", "answer", "context")):
         task.load_dataset("valid", combine=True)
 
 
@@ -192,9 +191,9 @@ def test_faults_of_lines(setup: Callable[..., Any]) -> None:
 
 def test_typed_lines_that_are_refused(setup: Callable[..., Any]) -> None:
     task, _ = setup()
-    with pytest.raises(ValueError, match=r"^--input: line 2 must be an answer, one tab and the context"):
+    with pytest.raises(ValueError, match=names("--input", "2", "tab")):
         typed_batch(task, [LINES[0], "the house runs"])
-    with pytest.raises(ValueError, match=r"^--input: line 1 is not valid UTF-8"):
+    with pytest.raises(ValueError, match=names("--input", "1", "UTF-8")):
         typed_batch(task, ["a\t\udcff"])
 
 
@@ -223,5 +222,5 @@ def test_dictionaries_read_segments_in_this_task_alone(bert: Path, folder: Path,
 def test_data_of_another_task(data_bin: Path) -> None:
     cfg = deepcopy(configure(data_bin, "--task", "question_generation_bnb", *NON_AUTOREGRESSIVE))
     task = QuestionGenerationBnbTask.setup_task(cfg.task)
-    with pytest.raises(ValueError, match=r"^valid: sources must be an answer and a context, but the first is one text"):
+    with pytest.raises(ValueError, match=names("valid", "answer", "context")):
         task.load_dataset("valid")

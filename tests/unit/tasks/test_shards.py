@@ -82,7 +82,7 @@ def test_no_effect_on_typed_lines_and_in_training(make_task: MakeTask) -> None:
     ("sentences", "options", "message"),
     [
         (0, (), "test is empty"),
-        (SENTENCES, ("--num-shards", "9", "--shard-id", "8"), "test: no batch .*--shard-id 8 of --num-shards 9"),
+        (SENTENCES, ("--num-shards", "9", "--shard-id", "8"), "test: .*no batch .*--shard-id 8 of --num-shards 9"),
     ],
 )
 def test_nothing_left(
@@ -103,5 +103,5 @@ def test_nothing_left(
 def test_everything_left_out(make_task: MakeTask) -> None:
     task = make_task()
     dataset = with_part(task)
-    with pytest.raises(ValueError, match="test: all 7 sentences are left out"):
+    with pytest.raises(ValueError, match="test: all 7 sentences"):
         ids(task, dataset, max_positions=(1, 1), ignore_invalid_inputs=True)

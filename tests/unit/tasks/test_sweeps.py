@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 def refusal(run: Run, *overrides: str) -> str:
     with pytest.raises(ValueError) as caught:
         run(*overrides)
-    assert str(caught.value).startswith("checkpoint.save_dir must be a folder of its own for each run of a sweep")
+    assert str(caught.value).startswith("checkpoint.save_dir must differ")
     return str(caught.value)
 
 

@@ -15,6 +15,7 @@ from bnb_fairseq.tasks.pretraining_config import PretrainingBnbConfig
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 from bnb_fairseq.tasks.unused_options import Effect, described, merged, unused_of_model, without_effect
 
+from ...facts import names
 from .conftest import AUTOREGRESSIVE, BERT2BERT, NON_AUTOREGRESSIVE
 
 Config = Callable[..., DictConfig]
@@ -58,10 +59,9 @@ def build(config: Config, *arguments: str) -> TranslationBnbTask:
     ],
 )
 def test_each_option(arguments: list[str], option: str, needs: str, config: Config) -> None:
-    with pytest.raises(ValueError, match="has no effect") as error:
+    with pytest.raises(ValueError, match=names(option, needs)) as error:
         build(config, *NON_AUTOREGRESSIVE, *arguments)
-    assert str(error.value).startswith(f"{option} has no effect: it needs {needs}")
-    assert str(error.value).count("has no effect") == 1
+    assert ";" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_what_has_an_effect(arguments: list[str], config: Config) -> None:
 
 def test_all_at_once_and_before_a_training_only(config: Config) -> None:
     given = ["--length-range", "64", "--kl-factor", "2", "--eval-bleu-print-samples", "--glancing", "0.5"]
-    with pytest.raises(ValueError, match="has no effect") as error:
+    with pytest.raises(ValueError, match=names("--length-range")) as error:
         build(config, *NON_AUTOREGRESSIVE, *given)
-    for option in ("--length-range 64", "--kl-factor 2.0", "--eval-bleu-print-samples", "--glancing needs"):
+    for option in ("--length-range 64", "--kl-factor 2.0", "--eval-bleu-print-samples", "--glancing"):
         assert option in str(error.value)
     cfg = config(*NON_AUTOREGRESSIVE, *given[:-2])
     task = TranslationBnbTask.setup_task(cfg.task)
@@ -96,7 +96,7 @@ def test_all_at_once_and_before_a_training_only(config: Config) -> None:
 @pytest.mark.parametrize("arguments", [AUTOREGRESSIVE, BERT2BERT])
 def test_autoregressive_models(arguments: list[str], config: Config) -> None:
     build(config, *arguments)
-    with pytest.raises(ValueError, match=r"^--ctc-beam 3 has no effect: it needs --arch bnb_transformer"):
+    with pytest.raises(ValueError, match=names("--ctc-beam", "3", "--arch", "bnb_transformer")):
         build(config, *arguments, "--ctc-beam", "3")
 
 

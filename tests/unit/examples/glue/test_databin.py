@@ -68,7 +68,7 @@ def test_labels_with_another_meaning(label: str, part: Part, tmp_path: Path, wri
     task = tasks.custom_task(file, file, None, tsv.Columns((1,), 2, header=False), regression=False)
     data = tasks.read_task(task, tmp_path, with_test=False)
     dictionary = load_dictionary(str(write(tmp_path / "vocab.txt", WORDS)))
-    with pytest.raises(ValueError, match=f"the label {label!r} has a meaning in fairseq's dictionaries"):
+    with pytest.raises(ValueError, match=f"the label {label!r} .*fairseq's dictionaries"):
         part("databin").write_data_bin(tmp_path / "bin", task, data, dictionary, 1)
 
 

@@ -98,7 +98,7 @@ def test_what_goes_to_fairseq(run_glue: ModuleType) -> None:
         ),
         (
             [*CUSTOM, *COLUMNS, "--pretrained-checkpoint", "x"],
-            "--pretrained-checkpoint takes the place of --bert-encoder",
+            "--pretrained-checkpoint replaces --bert-encoder",
         ),
         ([*CUSTOM, *COLUMNS, "--max-epoch", "0"], "--max-epoch must be at least 1, but is 0"),
         ([*CUSTOM, *COLUMNS, "--warmup-share", "1"], "--warmup-share must lie in [0, 1), but is 1.0"),

@@ -85,7 +85,7 @@ def test_a_result_is_used_again(run: Run, trainings: list[list[str]], capsys: py
     first = run("RTE", valid=["entailment"])
     assert "trained before" not in capsys.readouterr().err
     assert run("RTE") == first
-    assert "trained before, the result is used again" in capsys.readouterr().err
+    assert "trained before" in capsys.readouterr().err
     assert len(trainings) == 1
 
 
@@ -142,7 +142,7 @@ def test_damaged_rows_are_told(run: Run, glue: Path, capsys: pytest.CaptureFixtu
     run("QQP", valid=["0"])
     said = capsys.readouterr().err
     assert "examples: train 2, QQP 1; 2 labels" in said
-    assert "QQP/train.tsv: 1 rows lack fields and are left out (lines 4)" in said
+    assert "QQP/train.tsv: 1 rows lack fields and are skipped (lines 4)" in said
 
 
 def test_options_are_told(part: Part) -> None:

@@ -1,10 +1,10 @@
 """The TSV reader: what it reads, and what it says of broken files."""
 
-import re
 from pathlib import Path
 
 import pytest
 
+from ....facts import naming
 from .conftest import Part, Write
 
 NAMED = {"texts": ("text",), "label": "label"}
@@ -57,19 +57,19 @@ def test_a_hash_of_texts_and_labels(part: Part, file: Path, write: Write) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id\ttext\n1\ta\n", ", line 1: the header must name 'label', but has id, text"),
-        ("1\ta\tyes\n2\tb\tno\n", ", line 1: the header must name 'text', 'label', but has 1, a, yes"),
-        ("text\tlabel\na\tyes\nb\n", ", line 3: must have 'label' (field 2), but has 1 field(s): 'b'"),
-        ("label\tid\ttext\nyes\n", ", line 2: must have 'text' (field 3), but has 1 field(s): 'yes'"),
-        ("text\tlabel\na\tyes\n\nb\tno\n", ", line 3: must have 'label' (field 2), but has 1 field(s): ''"),
-        ("text\tlabel\n", ": must hold examples, but has none"),
-        ("", ": must hold examples, but has none"),
+        ("id\ttext\n1\ta\n", ", line 1: ... header ... 'label' ... id, text"),
+        ("1\ta\tyes\n2\tb\tno\n", ", line 1: ... header ... 'text', 'label' ... 1, a, yes"),
+        ("text\tlabel\na\tyes\nb\n", ", line 3: ... 'label' (field 2) ... 1 field(s): 'b'"),
+        ("label\tid\ttext\nyes\n", ", line 2: ... 'text' (field 3) ... 1 field(s): 'yes'"),
+        ("text\tlabel\na\tyes\n\nb\tno\n", ", line 3: ... 'label' (field 2) ... 1 field(s): ''"),
+        ("text\tlabel\n", ": ... examples ... none"),
+        ("", ": ... examples ... none"),
     ],
 )
 def test_broken_files(content: str, message: str, part: Part, tmp_path: Path) -> None:
     tsv = part("tsv")
     (tmp_path / "x.tsv").write_text(content)
-    with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}/x.tsv{message}')}$"):
+    with pytest.raises(ValueError, match=naming(f"{tmp_path}/x.tsv{message}")):
         tsv.read_table(tmp_path / "x.tsv", tsv.Columns(("text",), "label"))
 
 
@@ -94,10 +94,9 @@ def test_unknown_label(part: Part, file: Path) -> None:
     tsv = part("tsv")
     table = tsv.read_table(file, tsv.Columns(("text",), "label"))
     tsv.check_classes(table, ["yes", "no", "maybe"])
-    message = f"{file}, line 3, column 'label': must be one of yes, maybe, but is 'no'"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=naming(f"{file}, line 3, column 'label': ... yes, maybe ... 'no'")):
         tsv.check_classes(table, ["yes", "maybe"])
-    with pytest.raises(ValueError, match=r"must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, \.\.\., but is 'yes'"):
+    with pytest.raises(ValueError, match=r"one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, \.\.\., but is 'yes'"):
         tsv.check_classes(table, [str(i) for i in range(30)])
 
 
@@ -105,8 +104,7 @@ def test_unknown_label(part: Part, file: Path) -> None:
 def test_labels_that_are_no_number_within_bounds(value: str, part: Part, tmp_path: Path, write: Write) -> None:
     tsv = part("tsv")
     table = tsv.read_table(write(tmp_path / "x.tsv", ["a\t5.000", f"b\t{value}"]), tsv.Columns((1,), 2, header=False))
-    message = f"x.tsv, line 2, column 2: must be a number from 0 to 5, but is {value!r}"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=naming(f"x.tsv, line 2, column 2: ... 0 to 5 ... {value!r}")):
         tsv.check_numbers(table, 0, 5)
 
 

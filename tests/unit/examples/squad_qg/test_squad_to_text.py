@@ -1,7 +1,6 @@
-"""SQuAD's JSON to text: exact lines, counts, and for everything that is wrong the file and the line."""
+"""SQuAD's JSON to text: exact lines, counts, and for every fault the file and the way to it."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -112,21 +111,14 @@ def test_titles(convert: Convert, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "there"), [(8, " Ad"), (10, "da\\t"), (-3, ""), (1000, ""), (0, "In ")])
-@pytest.mark.parametrize("indent", [None, 1])
-def test_an_answer_that_is_not_there(
-    start: int, there: str, indent: int | None, convert: Convert, tmp_path: Path
-) -> None:
-    """It is elsewhere in the context; named is where the second answer of the second question begins."""
+def test_an_answer_that_is_not_there(start: int, there: str, convert: Convert, tmp_path: Path) -> None:
+    """It is elsewhere in the context; the second answer of the second question is named."""
     wrong = make_entry(CONTEXT, 7, "Who?", ["Ada", "Ada"])
     wrong["answers"][1]["answer_start"] = start
-    path = write_squad(tmp_path / "a.json", [article(make_entry(CONTEXT, 1, "Who?", ["Ada"]), wrong)], indent)
-    before = path.read_text().rpartition("{")[0].split("\n")
-    assert (len(before) == 1) == (indent is None)
-    assert refused(convert, "a.json", "out/train") == (
-        f"squad_to_text: a.json, line {len(before)}, column {len(before[-1]) + 1}: "
-        f"data[0].paragraphs[0].qas[1].answers[1] (id q7): 'Ada' must stand in its context from character {start} on, "
-        f"but there stands '{there}'"
-    )
+    write_squad(tmp_path / "a.json", [article(make_entry(CONTEXT, 1, "Who?", ["Ada"]), wrong)])
+    found = refused(convert, "a.json", "out/train")
+    assert found.startswith("squad_to_text: a.json: data[0].paragraphs[0].qas[1].answers[1] (id q7): 'Ada' must ")
+    assert f"character {start} " in found and f"'{there}'" in found
 
 
 def change(path: Sequence[str | int], value: object) -> Callable[[Any], None]:
@@ -153,7 +145,7 @@ ENTRY = ("data", 0, "paragraphs", 0, "qas", 1)
         (["data"], {"a": 1}, "data: must be a list, but is an object"),
         (["data", 1], "x", "data[1]: must be an object, but is a text"),
         (["data", 0, "paragraphs"], None, "data[0]: must have paragraphs, but has title"),
-        (["data", 0, "paragraphs"], 3, "data[0].paragraphs: must be a list, but is a whole number"),
+        (["data", 0, "paragraphs"], 3, "data[0].paragraphs: must be a list, but is an integer"),
         (["data", 0, "paragraphs", 0, "context"], None, "data[0].paragraphs[0]: must have context, but has qas"),
         (
             ["data", 0, "paragraphs", 0, "context"],
@@ -176,8 +168,7 @@ ENTRY = ("data", 0, "paragraphs", 0, "qas", 1)
         (
             [*ENTRY, "answers", 0, "answer_start"],
             True,
-            "data[0].paragraphs[0].qas[1].answers[0].answer_start (id q1): must be a whole number, but is true or "
-            "false",
+            "data[0].paragraphs[0].qas[1].answers[0].answer_start (id q1): must be an integer, but is true or false",
         ),
         (
             [*ENTRY, "question"],
@@ -192,16 +183,14 @@ def test_json_that_is_not_squads(
     content: Any = {"version": "1.1", "data": make_articles(2)}
     change(path, value)(content)
     (tmp_path / "a.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-    found = refused(convert, "a.json", "out/train")
-    assert re.sub(r"line \d+, column \d+", "PLACE", found) == f"squad_to_text: a.json, PLACE: {message}"
+    assert refused(convert, "a.json", "out/train") == f"squad_to_text: a.json: {message}"
 
 
-@pytest.mark.parametrize(("content", "kind"), [('"text"', "a text"), ("3", "a whole number"), ("null", "null")])
+@pytest.mark.parametrize(("content", "kind"), [('"text"', "a text"), ("3", "an integer"), ("null", "null")])
 def test_json_of_another_kind(content: str, kind: str, convert: Convert, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(f"\n  {content}\n", encoding="utf-8")
     assert refused(convert, "a.json", "out/train") == (
-        f"squad_to_text: a.json, line 2, column 3: the file: must be an object with data or a list of articles, but is "
-        f"{kind}"
+        f"squad_to_text: a.json: the file: must be an object with data or a list of articles, but is {kind}"
     )
 
 

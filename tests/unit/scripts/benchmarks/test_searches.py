@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from bnb_fairseq.evaluation.clock import Timing
 from bnb_fairseq.generation.ctc_beam import ctc_beam_search
 from bnb_fairseq.generation.ngram import NgramScorer
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
@@ -174,7 +175,7 @@ def test_another_missing_module_is_an_error(
 def test_the_report_tells_what_a_search_measures(
     family: str, noted: bool, benchmark: ModuleType, part: Part, tmp_path: Any
 ) -> None:
-    timing = part("clock").Timing(1, [0.5], part("systems").Outcome(9.0, 1.0))
+    timing = Timing(1, [0.5], part("systems").Outcome(9.0, 1.0))
     result = part("report").Result("tiny", "float32", [part("report").Row("x", {"1": timing}, None)])
     options = benchmark.parse(["--device", "cpu", "--systems", family, "--output", str(tmp_path)])
     assert isinstance(options, Namespace)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnb_fairseq.evaluation.clock import Timing
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 from ....conftest import ROOT
@@ -113,52 +114,21 @@ def test_fixed_length_class(part: Callable[[str], Any], make_model: Callable[...
         part("fixed_length").fix_length_classes(model, 7)
 
 
-def test_systems_are_timed_in_turns(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, order, now = part("clock"), [], [0.0]
-    monkeypatch.setattr(clock.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
-
-    def system(name: str, seconds: float) -> Any:
-        def translate(sample: Any) -> Any:
-            order.append((name, sample["nsentences"]))
-            now[0] += seconds
-            return part("systems").Outcome(9.0, 1.0)
-
-        return part("systems").System(name, part("workload").plain_dictionary(30), translate)
-
-    systems = [system("short", 0.25), system("long", 2.0)]
-    lines: list[str] = []
-    timings = clock.time_in_turns(systems, [2, 3], 6, "cpu", 2, lines.append)
-    turn = [*[("short", 2)] * 4, ("long", 3)]  # short calls are repeated, after one that does not count
-    assert order == [("short", 2), ("long", 3), *turn, *turn]
-    assert [timing.seconds for timing in timings] == [[0.25, 0.25], [2.0, 2.0]]
-    assert [timing.batch for timing in timings] == [2, 3]
-    assert len(lines) == 2
-
-
-def test_median_and_spread(part: Callable[[str], Any]) -> None:
-    timing = part("clock").Timing(4, [1.0, 3.0, 2.0, 2.0, 1.5], part("systems").Outcome(9.0, 1.0))
-    assert timing.median() == 2.0
-    assert timing.spread() == 0.5
-
-
 @pytest.mark.parametrize(("limit", "largest"), [(300, 256), (64, 64), (16, 16)])
 def test_largest_batch_on_a_cpu_is_the_limit(limit: int, largest: int, part: Callable[[str], Any]) -> None:
-    assert part("clock").largest_batch(None, 6, "cpu", limit) == largest
+    assert part("memory").largest_batch(None, 6, "cpu", limit) == largest
 
 
-def test_largest_batch_on_a_gpu_is_the_last_that_fitted(
-    part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_largest_batch_on_a_gpu_is_the_last_that_fitted(part: Callable[[str], Any]) -> None:
     tried = []
 
-    def call(system: Any, batch: int, tokens: int, device: str) -> None:
-        tried.append(batch)
-        if batch > 200:
+    def translate(sample: Any) -> None:
+        tried.append(sample["nsentences"])
+        if sample["nsentences"] > 200:
             raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(part("clock"), "call", call)
-    assert part("clock").largest_batch(None, 6, "cuda", 4096) == 128
+    system = part("systems").System("x", part("workload").plain_dictionary(30), translate)
+    assert part("memory").largest_batch(system, 6, "cuda", 4096) == 128
     assert tried == [64, 128, 256]
 
 
@@ -171,12 +141,12 @@ def test_peak_memory_counts_what_translating_takes(part: Callable[[str], Any], w
 
         return part("systems").System("x", part("workload").plain_dictionary(30), translate)
 
-    small, large = (part("clock").peak_memory(system(size), 1, 6, "cpu") for size in (1, 401))
+    small, large = (part("memory").peak_memory(system(size), 1, 6, "cpu") for size in (1, 401))
     assert large - small == pytest.approx(400 * 1.048576, abs=30)
 
 
 def results(part: Callable[[str], Any]) -> list[Any]:
-    report, timing, outcome = part("report"), part("clock").Timing, part("systems").Outcome
+    report, timing, outcome = part("report"), Timing, part("systems").Outcome
     rows = [
         report.Row(
             "bnb",
