@@ -182,9 +182,9 @@ class Translator:
             batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
+            alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
                 of a term stands for any ending. It switches the search on.
-            alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             **options: of the search, by their names in ``search``.
 
         Returns:

@@ -96,7 +96,7 @@ def add_options(parser: ArgumentParser) -> None:
     add = of_texts.add_argument
     add("--samples", type=int, default=10, metavar="N", help="translations of the first system to show (default: 10)")
 
-    add("--card", type=Path, metavar="FOLDER", help="model folder whose card (README.md) gets the table")
+    add("--card", type=Path, metavar="FOLDER", help="model folder whose card gets the table")
 
     parents = [texts, table]
     of_checkpoints = commands.add_parser("checkpoints", description=CHECKPOINTS, formatter_class=style, parents=parents)

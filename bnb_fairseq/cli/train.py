@@ -7,6 +7,7 @@ import logging
 from argparse import ArgumentParser
 from pathlib import Path
 
+from .. import plugin  # noqa: F401  (fairseq reads the architectures before it knows --user-dir)
 from ..processes import check_command_line, join_torchrun
 
 PACKAGE = Path(__file__).resolve().parents[1]

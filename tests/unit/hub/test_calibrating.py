@@ -35,7 +35,10 @@ def data(sure: float, unsure: float) -> Any:
     """Pairs in which word 5 is right with one probability, and word 6 with the other."""
     eos = VOCABULARY.eos()
     source = [torch.tensor([7, eos]) for _ in range(PAIRS)] + [torch.tensor([eos]), torch.tensor([7] * 9 + [eos])]
-    words = [[5 if i < sure * PAIRS else 8, 6 if (i * 7) % PAIRS < unsure * PAIRS else 9, eos] for i in range(PAIRS)]
+    words = [
+        [5 if (i * 11) % PAIRS < sure * PAIRS else 8, 6 if (i * 7) % PAIRS < unsure * PAIRS else 9, eos]
+        for i in range(PAIRS)
+    ]
     target = [torch.tensor(row) for row in words] + [torch.tensor([eos])] * 2
     return SimpleNamespace(load_dataset=lambda part: None, dataset=lambda part: Pairs(source, target))
 
@@ -52,13 +55,13 @@ def test_what_is_right_as_often_as_it_says_stays() -> None:
     found = calibrate(FakeEngine(), data(0.9, 0.6), "valid", {"ctc_beam": 3})  # type: ignore[arg-type]
     assert found.tokens == 2 * PAIRS
     assert found.platt.calibrated([0.9, 0.6]).tolist() == pytest.approx([0.9, 0.6], abs=0.01)
-    assert found.before < 0.01 and found.after < 0.01
+    assert found.before < 0.06 and found.after < 0.06  # bins of 53 tokens
 
 
 def test_what_is_right_half_as_often_is_mended() -> None:
     found = calibrate(FakeEngine(), data(0.45, 0.3), "valid", {"ctc_beam": 3})  # type: ignore[arg-type]
     assert found.platt.calibrated([0.9, 0.6]).tolist() == pytest.approx([0.45, 0.3], abs=0.01)
-    assert found.before == pytest.approx(0.375, abs=0.01) and found.after < 0.01
+    assert found.before == pytest.approx(0.375, abs=0.01) and found.after < 0.06
     assert "calibration error 0.375" in found.report("valid") and "(800 tokens)" in found.report("valid")
 
 
