@@ -74,7 +74,7 @@ class Engine(Protocol):
             For each source at most ``nbest`` hypotheses, the best first.
 
         Raises:
-            ValueError: if options do not fit the model or each other, or the engine has no glossary.
+            ValueError: if options do not fit the model or each other, or the model has no search for a glossary.
         """
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:

@@ -11,7 +11,8 @@ import numpy as np
 from ..folder.manifest import GRAPHS, SOURCE, TARGET, Manifest
 from ..folder.search import PARALLEL_OPTIONS
 from ..folder.vocabulary import Vocabulary, load_vocabulary
-from ..generation.ctc_beam import Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
+from ..generation.ctc_beam import IMPOSSIBLE, Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
+from ..generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, NO_SYMBOL, Combined, GlossaryScorer
 from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
 from ..generation.texts import best_distinct, printed
@@ -70,13 +71,18 @@ class OnnxEngine:
         search: Mapping[str, Any],
         terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
-        if terms is not None:
-            raise ValueError("a glossary needs engine torch: the ONNX graph does not give the scores of its terms")
         options = self._fitting(nbest, search)
+        glossary = None
+        if terms is not None:
+            if not self._facts.has_alignments:
+                raise ValueError("a glossary needs a model that was trained with --length-control ctc")
+            if options.ctc_beam == 0:
+                raise ValueError("--glossary needs --ctc-beam, the search that it is part of")
+            glossary = GlossaryScorer(terms.glossary, terms.rows, search["glossary_bonus"])
         if options.ctc_beam == 0:
             return [[one] for one in self._fill(sources)]
         scorer = self._scorers.get(options, lambda: build_scorer(options, self.target))
-        return self._search(sources, options, scorer)
+        return self._search(sources, options, scorer, glossary)
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
         """Return None: the graph gives no weights of attention."""
@@ -101,19 +107,22 @@ class OnnxEngine:
             raise ValueError(f"--nbest must be at most --ctc-beam, {options.ctc_beam}, but is {nbest}")
         return options
 
-    def _run(self, sources: Sequence[Sequence[int]], symbols: int) -> tuple[Array, Array, Array, Array]:
-        """Run the graph: the k best symbols of each position and their log-probabilities, the blank's, and lengths."""
+    def _run(
+        self, sources: Sequence[Sequence[int]], symbols: int, asked: Array | None = None
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """Run the graph; see ``StaticNetwork``. No asked symbols: id 0 stands for them."""
         lengths = np.array([len(source) for source in sources])
         tokens = np.full((len(sources), int(lengths.max())), self.source.pad())
         for row, source in zip(tokens, sources, strict=True):
             row[: len(source)] = source
-        given = {"src_tokens": tokens, "src_lengths": lengths, "k": np.array([symbols])}
-        found: tuple[Array, Array, Array, Array] = self._session.run(None, given)
+        asked = np.zeros((len(sources), 1), np.int64) if asked is None else asked
+        given = {"src_tokens": tokens, "src_lengths": lengths, "asked": asked, "k": np.array([symbols])}
+        found: tuple[Array, Array, Array, Array, Array] = self._session.run(None, given)
         return found
 
     def _fill(self, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
         """Translate by the most probable symbol of each position."""
-        symbols, scores, _, lengths = self._run(sources, 1)
+        symbols, scores, _, lengths, _ = self._run(sources, 1)
         tokens, scores = symbols[:, :, 0], scores[:, :, 0]
         kept = (tokens != self._facts.blank) & (np.arange(tokens.shape[1]) < lengths[:, None])
         if self._facts.has_alignments:
@@ -132,14 +141,23 @@ class OnnxEngine:
         return Hypothesis([ids[i] for i in places], scores[places].tolist(), score)
 
     def _search(
-        self, sources: Sequence[Sequence[int]], options: GeneratorOptions, scorer: PrefixScorer | None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GeneratorOptions,
+        scorer: PrefixScorer | None,
+        terms: GlossaryScorer | None,
     ) -> list[list[Hypothesis]]:
         k = min(options.ctc_beam_symbols + 1, self._facts.symbols)
-        symbols, scores, blank_scores, lengths = self._run(sources, k)
+        asked = None if terms is None else np.maximum(terms.symbols, 0)
+        symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, k, asked)
         # The blank is one of the k best, or else the last of them is one too many.
         order = np.argsort(symbols == self._facts.blank, axis=2, kind="stable")[:, :, : k - 1]
         symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
         canvas = CanvasSymbols(scores, symbols, blank_scores)
+        if terms is not None:
+            ids = np.where(terms.symbols == self._facts.blank, NO_SYMBOL, terms.symbols)
+            canvas = with_asked(canvas, ids, asked_scores)
+            scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
         found = ctc_beam_search(canvas, lengths, options.ctc_beam, self.target.pad(), scorer)
         token_scores = score_best(canvas, lengths, found, 1 if options.nbest == 1 else options.ctc_beam)
         return [self._texts(found, token_scores[i], i, options.nbest) for i in range(len(sources))]
@@ -150,6 +168,28 @@ class OnnxEngine:
         texts = [row[:length] for row, length in zip(found.tokens[sentence], lengths, strict=True)]
         chosen = best_distinct(means, [text.tolist() for text in texts], nbest, self._silent)
         return [self._hypothesis(texts[i], scores[i, : lengths[i]], means[i]) for i in chosen]
+
+
+def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbols:
+    """Put the symbols of terms behind the best ones; see ``best_symbols``.
+
+    Args:
+        best: the best symbols.
+        asked: B x n ids, ``NO_SYMBOL`` for none.
+        scores: B x A x n, their log-probabilities.
+
+    Returns:
+        The best symbols and at most ``MOST_ADDED`` more; -inf and id 0 stand for those not added.
+    """
+    there = (asked[:, None, :, None] == best.tokens[:, :, None, :]).any(axis=3)
+    dropped = there | (asked == NO_SYMBOL)[:, None] | (scores < DEFAULT_FLOOR)
+    scores = np.where(dropped, IMPOSSIBLE, scores)
+    order = np.argsort(-scores, axis=2, kind="stable")[:, :, :MOST_ADDED]
+    scores = np.take_along_axis(scores, order, axis=2)
+    tokens = np.take_along_axis(np.broadcast_to(asked[:, None], dropped.shape), order, axis=2)
+    tokens = np.where(scores == IMPOSSIBLE, 0, tokens)
+    parts = ((best.scores, scores), (best.tokens, tokens))
+    return CanvasSymbols(*(np.concatenate(part, axis=2) for part in parts), best.blank_scores)
 
 
 def _session(graph: Path, threads: int | None) -> Any:

@@ -262,16 +262,19 @@ class StaticNetwork(nn.Module):
         else:
             self.canvas = SpreadCanvas(options)
 
-    def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run encoder and decoder once.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
+            asked: B x n ids of symbols whose scores are wanted at every position.
 
         Returns:
             The best symbols of each position, B x A x k, the best first; their log-probabilities; the blank's,
-            B x A; and canvas lengths, B.
+            B x A; canvas lengths, B; and log-probabilities of the asked symbols, B x A x n.
         """
         if fixed := self.options.ctc_canvas_length:
             src_tokens = F.pad(src_tokens, (0, fixed - src_tokens.size(1)), value=self.source_pad)
@@ -285,7 +288,8 @@ class StaticNetwork(nn.Module):
         filled = self.decoder(self._content(spread, added), canvas_padding, states, padding)
         scores = self._log_probabilities(filled)
         best, symbols = scores.topk(self.symbols, dim=-1)
-        return symbols, best, scores[:, :, self.blank], lengths
+        asked_scores = scores.gather(2, asked.unsqueeze(1).expand(-1, scores.size(1), -1))
+        return symbols, best, scores[:, :, self.blank], lengths, asked_scores
 
     def _content(self, spread: Tensor, added: Tensor | None) -> Tensor:
         """Compute what canvas positions carry: latent B x A x Z -> B x A x D; see ``NarDecoder.canvas_content``."""

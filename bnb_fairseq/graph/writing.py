@@ -16,9 +16,13 @@ from .facts import Facts
 from .static_network import StaticNetwork
 
 FLOAT32, INT8 = "float32", "int8"
-INPUTS, SYMBOLS = ("src_tokens", "src_lengths"), "k"
-OUTPUTS = ("symbols", "scores", "blank_scores", "lengths")
-TRACED = (3, 5)  # sentences and tokens of the batch that torch follows; any other batch runs the same graph
+INPUTS, SYMBOLS = ("src_tokens", "src_lengths", "asked"), "k"
+OUTPUTS = ("symbols", "scores", "blank_scores", "lengths", "asked_scores")
+TRACED = (
+    3,
+    5,
+    2,
+)  # sentences, tokens and asked symbols of the batch that torch follows; any other batch runs the same graph
 
 
 def write_graph(
@@ -32,8 +36,9 @@ def write_graph(
 ) -> None:
     """Write the graph of a model.
 
-    It reads ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64) and ``k`` (1, int64), how many
-    symbols of each canvas position to return; it returns what ``StaticNetwork`` does.
+    It reads ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64), ``asked`` (B x n, int64, n at
+    least 1) and ``k`` (1, int64), how many symbols of each canvas position to return; it returns what
+    ``StaticNetwork`` does.
 
     Args:
         path: file to write.
@@ -75,17 +80,17 @@ def _require_packages() -> None:
 
 def _trace(network: StaticNetwork) -> Any:
     """Let torch write the graph, and make the number of symbols an input."""
-    sentences, tokens = TRACED
+    sentences, tokens, symbols = TRACED
     free = torch.export.Dim.DYNAMIC
     ids = torch.full((sentences, tokens), network.separator)
     with _quiet():
         program = torch.onnx.export(
             network,
-            (ids, torch.full((sentences,), tokens)),
+            (ids, torch.full((sentences,), tokens), torch.zeros(sentences, symbols, dtype=torch.long)),
             dynamo=True,
             input_names=INPUTS,
             output_names=OUTPUTS,
-            dynamic_shapes=({0: free, 1: free}, {0: free}),
+            dynamic_shapes=({0: free, 1: free}, {0: free}, {0: free, 1: free}),
             verbose=False,
         )
     assert program is not None

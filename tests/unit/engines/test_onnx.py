@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bnb_fairseq.engines import onnx
-from bnb_fairseq.engines.interface import Hypothesis
+from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
 from bnb_fairseq.folder.search import PARALLEL_OPTIONS
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 
 from .conftest import Engines
 
@@ -76,6 +77,35 @@ def test_a_language_model_as_torch(ctc: Engines, tmp_path: Path) -> None:
     plain = ctc.torch.hypotheses(sources(), 5, {**PARALLEL_OPTIONS, "ctc_beam": 8})
     assert [one[0].tokens for one in plain] != [one[0].tokens for one in expected]
     assert_same(ctc.onnx.hypotheses(sources(), 5, options), expected)
+
+
+@pytest.mark.parametrize("search", [{"ctc_beam": 6, "ctc_beam_symbols": 2}, {"ctc_beam": 5, "ctc_token_bonus": 1.5}])
+def test_a_glossary_as_torch(search: dict[str, Any], ctc: Engines) -> None:
+    """Its symbols are read where they are not among the best ones, and decide some texts."""
+    target = ctc.torch.target
+    words = [symbol for symbol in target.symbols[4:] if symbol not in target.specials()]
+    spelt = SpeltVocabulary(target.symbols, target.specials(), target.surface)
+    glossary = Glossary({"one": words[0], "two": f"{words[3]} {words[5]}", "three": words[7]}, target.split, spelt)
+    texts = ["one", "two one", "nothing", "three one two", "two", "three three", "one"]
+    terms = AskedTerms(glossary, [glossary.find(text) for text in texts])
+    options = {**PARALLEL_OPTIONS, **search}
+    expected = ctc.torch.hypotheses(sources(), 3, options, terms)
+    plain = ctc.torch.hypotheses(sources(), 3, options)
+    changed = [one[0].tokens != other[0].tokens for one, other in zip(expected, plain, strict=True)]
+    assert sum(changed) > 2 and not changed[2]
+    assert_same(ctc.onnx.hypotheses(sources(), 3, options, terms), expected)
+
+
+def test_where_a_glossary_has_no_search(ctc: Engines, classified: Engines) -> None:
+    target = ctc.torch.target
+    spelt = SpeltVocabulary(target.symbols, target.specials(), target.surface)
+    terms = AskedTerms(Glossary({"one": target.symbols[5]}, target.split, spelt), [{0: 1}] * len(sources()))
+    for engine in classified:
+        with pytest.raises(ValueError, match=r"^a glossary needs a model that was trained with --length-control ctc$"):
+            engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
+    for engine in ctc:
+        with pytest.raises(ValueError, match=r"^--glossary needs --ctc-beam, the search that it is part of$"):
+            engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
 
 
 def test_the_longest_source(ctc: Engines, classified: Engines) -> None:

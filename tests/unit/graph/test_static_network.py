@@ -12,6 +12,7 @@ from bnb_fairseq.graph.static_network import StaticNetwork
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 LENGTHS = (7, 3, 12, 1)
+ASKED = torch.tensor([[5, 9, 6], [4, 13, 7], [8, 5, 10], [6, 4, 12]])
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"latent_size": 0},
@@ -47,7 +48,7 @@ def test_against_the_model(
     tokens, lengths = batch()
     expected = model(tokens, lengths)
     log_probs = expected.logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V
-    symbols, scores, blank_scores, canvas_lengths = static.eval()(tokens, lengths)
+    symbols, scores, blank_scores, canvas_lengths, asked_scores = static.eval()(tokens, lengths, ASKED)
     assert static.blank == model.control.blank
     assert canvas_lengths.tolist() == expected.canvas_lengths.tolist()
     assert len(set(canvas_lengths.tolist())) > 1 or "ctc_canvas_length" in options
@@ -56,3 +57,4 @@ def test_against_the_model(
         assert torch.equal(symbols[i, :length], wanted.indices)
         assert torch.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
         assert torch.allclose(blank_scores[i, :length], log_probs[i, :length, static.blank], rtol=0, atol=1e-4)
+        assert torch.allclose(asked_scores[i, :length], log_probs[i, :length, ASKED[i]], rtol=0, atol=1e-4)
