@@ -188,8 +188,8 @@ def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbol
     scores = np.take_along_axis(scores, order, axis=2)
     tokens = np.take_along_axis(np.broadcast_to(asked[:, None], dropped.shape), order, axis=2)
     tokens = np.where(scores == IMPOSSIBLE, 0, tokens)
-    parts = ((best.scores, scores), (best.tokens, tokens))
-    return CanvasSymbols(*(np.concatenate(part, axis=2) for part in parts), best.blank_scores)
+    all_scores, ids = np.concatenate([best.scores, scores], axis=2), np.concatenate([best.tokens, tokens], axis=2)
+    return CanvasSymbols(all_scores, ids, best.blank_scores)
 
 
 def _session(graph: Path, threads: int | None) -> Any:

@@ -70,19 +70,23 @@ def test_what_it_prints_and_writes(exported: Exported) -> None:
     assert "`model.int8.onnx`" in card
 
 
-@pytest.mark.parametrize("options", [["--search", "none"], [], ["--engine", "onnx", "--threads", "1", "--nbest", "2"]])
-def test_translating_without_torch(options: list[str], exported: Exported, setting: Setting) -> None:
+def translate_without_torch(folder: Path, lines: list[str], *options: str) -> list[str]:
     """A real start, of a process that cannot import torch."""
-    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:20]
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(exported.folder), *options]
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(folder), *options]
     given = "".join(f"{line}\n" for line in lines)
     done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("options", [["--search", "none"], [], ["--engine", "onnx", "--threads", "1", "--nbest", "2"]])
+def test_translating_without_torch(options: list[str], exported: Exported, setting: Setting) -> None:
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:20]
+    output = translate_without_torch(exported.folder, lines, *options)
     translator = Translator.load(exported.folder, threads=1)
     found = translator.translate(
         lines, search="none" if "none" in options else "auto", nbest=2 if "2" in options else 1
     )
-    output = done.stdout.splitlines()
     if "2" in options:
         output = [line.split(" ||| ")[1] for line in output if line]
         texts = [each.text for one in found for each in (one, *one.alternatives)]
@@ -90,6 +94,20 @@ def test_translating_without_torch(options: list[str], exported: Exported, setti
         texts = [one.text for one in found]
     assert output == texts
     assert len(set(texts)) > 5
+
+
+def test_a_glossary_without_torch(exported: Exported, setting: Setting, tmp_path: Path) -> None:
+    """Terms of what the model writes elsewhere: after so short a training other words are too improbable."""
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:20]
+    translator = Translator.load(exported.folder, threads=1)
+    plain = [one.text for one in translator.translate(lines)]
+    words = sorted({word for text in plain for word in re.findall(r"(?<=[a-z])[A-Z][a-z]+", text)})
+    terms = {line.split()[0]: words[i % len(words)] for i, line in enumerate(lines)}
+    path = tmp_path / "terms.tsv"
+    path.write_text("".join(f"{source}\t{wanted}\n" for source, wanted in terms.items()), encoding="utf-8")
+    output = translate_without_torch(exported.folder, lines, "--glossary", str(path))
+    assert output == [one.text for one in translator.translate(lines, glossary=terms)]
+    assert output != plain
 
 
 def test_torch_is_not_there(exported: Exported) -> None:
