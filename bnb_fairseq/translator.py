@@ -10,18 +10,30 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
-from .folder.manifest import AUTOREGRESSIVE, CARD, CONFIG, LANGUAGE_MODEL, READ, SEARCH, SOURCE, TARGET, Manifest
+from .engines.interface import AskedTerms
+from .folder.manifest import (
+    AUTOREGRESSIVE,
+    CARD,
+    CONFIG,
+    GRAPHS,
+    LANGUAGE_MODEL,
+    READ,
+    SEARCH,
+    SOURCE,
+    TARGET,
+    WEIGHTS,
+    Manifest,
+)
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
 from .generation.confidence import Platt
-from .installation import require_torch
+from .installation import is_installed, require_torch
 from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
 
 if TYPE_CHECKING:
-    from .engines import AskedTerms, Engine
+    from .engines.interface import Engine, Hypothesis
     from .generation.glossary import Glossary
-    from .generation.hypotheses import Hypothesis
 
 GLOSSARIES = 4  # kept for later calls with the same terms
 GLOSSARY_BEAM = 10  # of a search that a glossary switches on
@@ -32,6 +44,7 @@ DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
 SURE = 1e-6  # how near to 0 and 1 a probability lies on the logit scale
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
+ENGINES = AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
 
 
@@ -45,7 +58,7 @@ class Translation:
         tokens: symbols of the target vocabulary.
         confidence: of each token, 0 to 1; calibrated if the folder says how.
         alignment: of each word of the text, the words of the source that it comes from, counted from 0, white space
-            separates words; empty unless it was asked for, and for autoregressive models.
+            separates words; empty unless it was asked for, and for autoregressive models and ONNX Runtime.
         alternatives: the other texts of ``nbest``, the best first.
         error: why there is no translation; None if there is one.
     """
@@ -94,7 +107,7 @@ class Translator:
     def load(
         cls,
         model: str | os.PathLike[str],
-        engine: Literal["auto", "torch"] = "auto",
+        engine: Literal["auto", "torch", "onnx"] = "auto",
         device: str = "cpu",
         threads: int | None = None,
         data: str | os.PathLike[str] | None = None,
@@ -105,11 +118,12 @@ class Translator:
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
                 checkpoint, with ``data``.
-            engine: what computes; ``auto`` chooses.
+            engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
+                on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
-            threads: of the processor, for the whole process; None: torch's own choice.
+            threads: of the processor, under torch for the whole process; None: the engine's own choice.
             data: the data-bin folder of a checkpoint; None for a model folder.
-            precision: of matrix products, see ``torch.set_float32_matmul_precision``.
+            precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
 
         Returns:
             The translator.
@@ -118,24 +132,10 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind.
         """
-        require_torch()
-        import torch
-
-        for name, value, known in (
-            ("engine", engine, ("auto", "torch")),
-            ("device", device, DEVICES),
-            ("precision", precision, PRECISIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
-        if threads is not None:
-            if threads < 1:
-                raise ValueError(f"threads must be at least 1, but is {threads}")
-            torch.set_num_threads(threads)
+        _check_loading(engine, device, precision, threads, data)
         path = Path(model)
         if data is not None:
+            _prepare_torch(device, threads)
             from .hub.engine import load_checkpoint
 
             return load_checkpoint(path, Path(data), device, precision)
@@ -143,20 +143,11 @@ class Translator:
             path = _download(os.fspath(model))
         if path.is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
-        return cls._load_folder(path, device, precision)
+        manifest = Manifest.read(path)
+        return cls._of_folder(path, manifest, _load_engine(path, manifest, engine, device, threads, precision))
 
     @classmethod
-    def _load_folder(cls, path: Path, device: str, precision: str) -> "Translator":
-        manifest = Manifest.read(path)
-        loaded: Engine
-        if manifest.architecture == AUTOREGRESSIVE:
-            from .hub.engine import load_autoregressive
-
-            loaded = load_autoregressive(path, manifest, device)
-        else:
-            from .engines import NarEngine
-
-            loaded = NarEngine.load(path, manifest, device, precision)
+    def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine") -> "Translator":
         values = read_search(path, loaded.options)
         numbers = values.pop(CALIBRATION, None)
         calibration = None if numbers is None else Platt(**numbers)
@@ -176,7 +167,7 @@ class Translator:
         self,
         texts: Sequence[str],
         nbest: int = 1,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         progress: bool = False,
         search: str = "auto",
         alignment: bool = False,
@@ -188,7 +179,7 @@ class Translator:
         Args:
             texts: raw texts.
             nbest: texts wanted for each; those after the first are its ``alternatives``.
-            batch_tokens: source tokens that are translated at once, padding included.
+            batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
             progress: show a bar on standard error.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
             alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
@@ -206,6 +197,8 @@ class Translator:
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of strings")
+        if batch_tokens is None:
+            batch_tokens = self._engine.batch_tokens
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
         chosen = self._options(nbest, search, options)
@@ -290,12 +283,11 @@ class Translator:
 
     def _translation(self, hypothesis: "Hypothesis") -> Translation:
         target = self._engine.target
-        tokens = hypothesis["tokens"].tolist()
-        scores = hypothesis["positional_scores"].tolist()
+        tokens, scores, score = hypothesis
         words = [i for i, token in enumerate(tokens) if token != target.eos()]
         return Translation(
             target.text(tokens).translate(NOT_ONE_LINE),
-            float(hypothesis["score"]),
+            score,
             [target.symbols[tokens[i]] for i in words],
             self._confidence([scores[i] for i in words]),
         )
@@ -304,7 +296,7 @@ class Translator:
         """Return, for the best text of each source, the source words of each of its words."""
         source, target = self._engine.source, self._engine.target
         has_segments = self._segments > 1
-        tokens = [[token for token in best["tokens"].tolist() if token != target.eos()] for best, *_ in found]
+        tokens = [[token for token in best.tokens if token != target.eos()] for best, *_ in found]
         weights = self._engine.source_weights([source.encode(text, has_segments) for text in texts], tokens)
         if weights is None:
             return [[] for _ in texts]
@@ -322,6 +314,55 @@ class Translator:
         return calibrated
 
 
+def _check_loading(engine: str, device: str, precision: str, threads: int | None, data: object) -> None:
+    for name, value, known in (
+        ("engine", engine, ENGINES),
+        ("device", device, DEVICES),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
+    if engine == ONNX and device != "cpu":
+        raise ValueError(f"device must be cpu for engine {ONNX}, but is {device!r}")
+    if engine == ONNX and data is not None:
+        raise ValueError(f"engine must be {AUTO} or {TORCH} for a checkpoint, but is {engine!r}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, but is {threads}")
+
+
+def _prepare_torch(device: str, threads: int | None) -> None:
+    """Check that torch is there, and the GPU if it is wanted, and set the number of threads."""
+    require_torch()
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _load_engine(
+    path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
+) -> "Engine":
+    """Load what computes; see ``Translator.load``."""
+    has_graph = any(name in manifest.files for name in GRAPHS)
+    runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
+    if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):
+        from .engines.onnx import OnnxEngine
+
+        return OnnxEngine.load(path, manifest, threads)
+    if WEIGHTS not in manifest.files:
+        raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
+    _prepare_torch(device, threads)
+    if manifest.architecture == AUTOREGRESSIVE:
+        from .hub.engine import load_autoregressive
+
+        return load_autoregressive(path, manifest, device)
+    from .engines.nar import NarEngine
+
+    return NarEngine.load(path, manifest, device, precision)
+
+
 class _Job(NamedTuple):
     """What is asked of a call."""
 
@@ -334,8 +375,6 @@ class _Job(NamedTuple):
 
 
 def _asked(glossary: "Glossary", texts: Sequence[str]) -> "AskedTerms":
-    from .engines import AskedTerms
-
     return AskedTerms(glossary, [glossary.find(text) for text in texts])
 
 

@@ -3,17 +3,20 @@
     bnb-export --checkpoint checkpoint_best.pt --data data-bin --lm lm.arpa --search search.json --output model
 
 The folder holds the weights, the vocabularies, the options of the search and a model card. It is written whole or not
-at all. `bnb-translate FOLDER` and `Translator.load(FOLDER)` read it.
+at all. With `--onnx int8` it also holds a graph that runs without torch. `bnb-translate FOLDER` and
+`Translator.load(FOLDER)` read the folder.
 """
 
 import argparse
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from .command import Command
 
 NAME = "bnb-export"
+MOST_LOST = 0.3  # BLEU that a graph may lose
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the stored weights")
     add("--calibrate", metavar="PART", help="part of the data to which confidence is calibrated (default: none)")
+    add(
+        "--onnx",
+        choices=["int8", "float32"],
+        help="add a graph for ONNX Runtime, and compare it with torch on up to 500 validation sentences of DATA_BIN "
+        "(default: none)",
+    )
+    add("--no-torch-weights", action="store_true", help="with --onnx: leave model.safetensors out")
+    add("--force", action="store_true", help=f"with --onnx: keep a graph that loses more than {MOST_LOST} BLEU")
     add("--name", default="", help="name of the model (default: the folder's)")
     add("--license", metavar="ID", help="licence of the model, such as mit (default: not stated)")
     add("--description", metavar="TEXT", help="what the model is and was trained on, for its card")
@@ -77,6 +88,9 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     output = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         faults.append(f"--output must be a new or empty folder, but {output} is not")
+    for option, value in (("--no-torch-weights", arguments.no_torch_weights), ("--force", arguments.force)):
+        if value and arguments.onnx is None:
+            faults.append(f"{option} must stand beside --onnx")
     return faults
 
 
@@ -85,12 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
     search = read_options(arguments.search)
 
     from ..hub.export import Described, export
+    from ..hub.graph import Graph
 
+    most = inf if arguments.force else MOST_LOST
+    graph = None if arguments.onnx is None else Graph(arguments.onnx, not arguments.no_torch_weights, most)
     described = Described(arguments.name, arguments.license, arguments.description)
-    export(
-        *(arguments.checkpoint, arguments.data, arguments.output, search),
-        *(arguments.lm, arguments.dtype, described, arguments.calibrate),
-    )
+    places = arguments.checkpoint, arguments.data, arguments.output
+    export(*places, search, arguments.lm, arguments.dtype, described, part=arguments.calibrate, graph=graph)
     for path in sorted(path for path in arguments.output.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.writing import staging
-from ..engines import read_weights
+from ..engines.nar import read_weights
 from ..folder.manifest import AUTOREGRESSIVE, NAR, SOURCE, TARGET, Manifest
 from ..folder.vocabulary import load_vocabulary
 from ..hub.engine import dictionary_of

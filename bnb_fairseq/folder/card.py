@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from .manifest import AUTOREGRESSIVE, CARD, WEIGHTS, Manifest
+from .manifest import AUTOREGRESSIVE, CARD, GRAPHS, WEIGHTS, Manifest
 
 SCORES = "## Scores"
 NO_SCORES = "None yet."
@@ -26,7 +26,9 @@ def write_card(
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
-    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
+    models = [folder / file for file in (WEIGHTS, *GRAPHS) if (folder / file).is_file()]
+    sizes_of_models = ", ".join(f"`{path.name}` {path.stat().st_size / 1e6:.1f} MB" for path in models)
+    extra = "" if (folder / WEIGHTS).is_file() else "[onnx]"
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     translates = len(languages) == 2 and all(map(LANGUAGE.fullmatch, languages))
     front: dict[str, str | list[str]] = {"language": languages} if translates else {}
@@ -47,12 +49,12 @@ def write_card(
 | architecture | `{manifest.architecture}`, {sizes} |
 | task | `{manifest.task}`{f", {' to '.join(languages)}" if languages else ""} |
 | licence | {licence or "not stated"} |
-| size | {total:.1f} MB, weights {megabytes:.1f} MB |
+| size | {total:.1f} MB: {sizes_of_models} |
 | confidence | {confidence or "not calibrated"} |
 
 ## Use
 
-With `bnb_fairseq` installed:
+With `bnb_fairseq{extra}` installed:
 
 ```bash
 bnb-translate {name} < input.txt > output.txt

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .ctc_beam import CanvasSymbols
 from .prediction import block_rows
 
 
 class BestSymbols(NamedTuple):
-    """The best symbols of positions; shapes begin with N for a list of positions, or with B x A for a canvas.
+    """The best symbols of N positions.
 
     Attributes:
         scores: N x k, float32, log-probabilities of the best symbols that are not the blank, best first.
@@ -22,21 +23,21 @@ class BestSymbols(NamedTuple):
     tokens: Tensor
     blank_scores: Tensor
 
-    def on_canvas(self, positions: Tensor) -> "BestSymbols":
-        """Put a list of positions onto the canvas.
+    def on_canvas(self, positions: Tensor) -> CanvasSymbols:
+        """Put the positions onto the canvas, for a search on the CPU.
 
         Args:
-            positions: B x A, bool, True at the N listed positions, in row-major order.
+            positions: B x A, bool, True at the N positions, in row-major order.
 
         Returns:
-            The same, B x A in place of N; elsewhere scores are -inf and ids 0.
+            The symbols; elsewhere scores are -inf and ids 0.
         """
         k = self.scores.size(1)
         scores = self.scores.new_full((*positions.shape, k), float("-inf"))
         tokens = self.tokens.new_zeros((*positions.shape, k))
         blank_scores = self.blank_scores.new_full(positions.shape, float("-inf"))
         scores[positions], tokens[positions], blank_scores[positions] = self
-        return BestSymbols(scores, tokens, blank_scores)
+        return CanvasSymbols(scores.cpu().numpy(), tokens.cpu().numpy(), blank_scores.cpu().numpy())
 
 
 class AskedSymbols(NamedTuple):

@@ -2,18 +2,33 @@
 
 A hypothesis is a text, not an alignment: the probabilities of all alignments that the beam kept add up. Those that end
 in a blank are kept apart, since only behind a blank may the same token come again as a new one.
+
+It is written in numpy: one search for models in torch and in ONNX Runtime, whose small operations start faster on a CPU
+than torch's.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from ..modules.canvas import padding_mask
-from .best_symbols import BestSymbols
-
+Array = NDArray[Any]
 NOTHING = -1  # stands behind the tokens of a text; no id
-IMPOSSIBLE = float("-inf")
+IMPOSSIBLE = -np.inf
+
+
+class CanvasSymbols(NamedTuple):
+    """The symbols of each canvas position that the search reads.
+
+    Attributes:
+        scores: B x A x k, log-probabilities of the best symbols that are not the blank.
+        tokens: B x A x k, their ids, all different within a position.
+        blank_scores: B x A, log-probability of the blank.
+    """
+
+    scores: Array
+    tokens: Array
+    blank_scores: Array
 
 
 class PrefixScorer(Protocol):
@@ -22,7 +37,7 @@ class PrefixScorer(Protocol):
     def start(self) -> int:
         """Return the state of the empty text; the search calls it once a batch."""
 
-    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token.
 
         Args:
@@ -34,7 +49,7 @@ class PrefixScorer(Protocol):
             What each token adds to each text, float32, and the states behind it, int64, both B x K x k.
         """
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Array) -> Array:
         """Score the end of texts: states B x K -> what it adds, B x K, float32."""
 
 
@@ -48,20 +63,20 @@ class CtcHypotheses(NamedTuple):
         scores: B x K, with what the scorer added; they decide the order.
     """
 
-    tokens: Tensor
-    lengths: Tensor
-    ctc_scores: Tensor
-    scores: Tensor
+    tokens: Array
+    lengths: Array
+    ctc_scores: Array
+    scores: Array
 
     @property
-    def counts(self) -> Tensor:
+    def counts(self) -> Array:
         """How many texts each sentence has: B."""
-        return self.ctc_scores.isfinite().sum(dim=1)
+        return np.isfinite(self.ctc_scores).sum(axis=1)
 
     @property
-    def means(self) -> Tensor:
+    def means(self) -> Array:
         """Scores divided by the number of tokens, B x K; of an empty text by 1."""
-        return self.scores / self.lengths.clamp(min=1)
+        return self.scores / np.maximum(self.lengths, 1)
 
 
 class _Beam(NamedTuple):
@@ -77,13 +92,13 @@ class _Beam(NamedTuple):
         added: B x K, what the scorer has added.
     """
 
-    tokens: Tensor
-    lengths: Tensor
-    blank: Tensor
-    token: Tensor
-    shared: Tensor
-    states: Tensor
-    added: Tensor
+    tokens: Array
+    lengths: Array
+    blank: Array
+    token: Array
+    shared: Array
+    states: Array
+    added: Array
 
 
 class _Growth(NamedTuple):
@@ -95,18 +110,18 @@ class _Growth(NamedTuple):
         grown: B x K x k, log-probability of a text that grows; -inf where the result is in the beam already.
     """
 
-    blank: Tensor
-    token: Tensor
-    grown: Tensor
+    blank: Array
+    token: Array
+    grown: Array
 
 
 def ctc_beam_search(
-    symbols: BestSymbols, lengths: Tensor, beam: int, pad: int, scorer: PrefixScorer | None = None
+    symbols: CanvasSymbols, lengths: Array, beam: int, pad: int, scorer: PrefixScorer | None = None
 ) -> CtcHypotheses:
     """Search the most probable texts.
 
     Args:
-        symbols: B x A in place of N; what lies beyond a sentence's canvas is not read.
+        symbols: of each position; what lies beyond a sentence's canvas is not read.
         lengths: B, true canvas lengths.
         beam: K, texts kept at each position.
         pad: what stands behind the tokens of a text in the result.
@@ -120,117 +135,120 @@ def ctc_beam_search(
     """
     if beam < 1:
         raise ValueError(f"--ctc-beam must be at least 1, but is {beam}")
-    padding = padding_mask(lengths, symbols.blank_scores.size(1))
+    padding = np.arange(symbols.blank_scores.shape[1]) >= lengths[:, None]
     # A certain blank changes no text and no probability, so that sentences of all lengths go on together.
-    blank_scores = symbols.blank_scores.masked_fill(padding, 0.0)
-    scores = symbols.scores.masked_fill(padding.unsqueeze(2), IMPOSSIBLE)
+    blank_scores = np.where(padding, 0, symbols.blank_scores)
+    scores = np.where(padding[:, :, None], IMPOSSIBLE, symbols.scores)
     state = _first_beam(blank_scores, beam, scorer.start() if scorer else 0)
     for i in range(int(lengths.max()) if len(lengths) else 0):
-        state = _step(state, BestSymbols(scores[:, i], symbols.tokens[:, i], blank_scores[:, i]), scorer)
+        state = _step(state, CanvasSymbols(scores[:, i], symbols.tokens[:, i], blank_scores[:, i]), scorer)
     return _hypotheses(state, pad, scorer)
 
 
-def _first_beam(scores: Tensor, beam: int, state: int) -> _Beam:
+def _first_beam(scores: Array, beam: int, state: int) -> _Beam:
     """Begin with the empty text in the first place of each sentence and nothing in the others: scores B x A."""
     sentences, longest = scores.shape
-    nobody = scores.new_full((sentences, beam), IMPOSSIBLE)
-    blank = nobody.clone()
+    nobody = np.full((sentences, beam), IMPOSSIBLE, scores.dtype)
+    blank = nobody.copy()
     blank[:, 0] = 0.0
-    zeros = torch.zeros((sentences, beam), dtype=torch.long, device=scores.device)
+    zeros = np.zeros((sentences, beam), np.int64)
     return _Beam(
-        tokens=torch.full((sentences, beam, longest), NOTHING, device=scores.device),
+        tokens=np.full((sentences, beam, longest), NOTHING),
         lengths=zeros,
         blank=blank,
         token=nobody,
-        shared=zeros.unsqueeze(2).repeat(1, 1, beam),
-        states=torch.full_like(zeros, state),
-        added=torch.zeros_like(nobody),
+        shared=np.zeros((sentences, beam, beam), np.int64),
+        states=np.full_like(zeros, state),
+        added=np.zeros_like(nobody),
     )
 
 
-def _step(beam: _Beam, symbols: BestSymbols, scorer: PrefixScorer | None) -> _Beam:
-    """Read one canvas position, N = B: all that the texts can become, and of that the best."""
-    size, k = beam.lengths.size(1), symbols.tokens.size(1)
+def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _Beam:
+    """Read one canvas position, without A in the shapes: all that the texts can become, and of that the best."""
+    (sentences, size), k = beam.lengths.shape, symbols.tokens.shape[1]
+    rows, places = np.arange(sentences)[:, None], np.arange(size)
     growth = _grow(beam, symbols)
-    added, states = beam.added.unsqueeze(2).expand_as(growth.grown), beam.states.unsqueeze(2).expand_as(growth.grown)
+    added = np.broadcast_to(beam.added[:, :, None], growth.grown.shape)
+    states = np.broadcast_to(beam.states[:, :, None], growth.grown.shape)
     if scorer is not None:
         gains, states = scorer.extend(beam.states, symbols.tokens, growth.grown > IMPOSSIBLE)
-        added = added + gains
-    stay = torch.logaddexp(growth.blank, growth.token)
-    ranked = torch.cat([stay + beam.added, (growth.grown + added).flatten(1)], dim=1)  # B x (K + K k)
-    # Sorting is stable, whereas which of several equal values topk takes may depend on the batch. So an impossible text
-    # is one that stays, never one that grows: no text is there twice but the empty one.
-    chosen = ranked.sort(dim=1, descending=True, stable=True).indices[:, :size]
+        added = added + gains.astype(added.dtype, copy=False)
+    stay = np.logaddexp(growth.blank, growth.token)
+    ranked = _side_by_side(stay + beam.added, growth.grown + added)  # B x (K + K k)
+    # A stable sort, so that the order of equal values does not depend on the batch. So an impossible text is one that
+    # stays, never one that grows: no text is there twice but the empty one.
+    chosen = np.argsort(-ranked, axis=1, kind="stable")[:, :size]
     grows = chosen >= size
-    parents = torch.where(grows, (chosen - size) // k, chosen)
-    new_tokens = symbols.tokens.gather(1, (chosen - size).clamp(min=0) % k).masked_fill(~grows, NOTHING)
-    lengths = beam.lengths.gather(1, parents)
-    tokens = beam.tokens.gather(1, parents.unsqueeze(2).expand_as(beam.tokens))
-    tokens = tokens.scatter(2, lengths.unsqueeze(2), new_tokens.unsqueeze(2))
+    parents = np.where(grows, (chosen - size) // k, chosen)
+    lengths = beam.lengths[rows, parents]
+    tokens = beam.tokens[rows, parents]
+    tokens[rows, places, lengths] = np.where(grows, symbols.tokens[rows, np.maximum(chosen - size, 0) % k], NOTHING)
     lengths = lengths + grows
-
-    def take(of_stays: Tensor, of_grown: Tensor) -> Tensor:
-        return torch.cat([of_stays, of_grown.flatten(1)], dim=1).gather(1, chosen)
-
     return _Beam(
         tokens=tokens,
         lengths=lengths,
-        blank=growth.blank.gather(1, parents).masked_fill(grows, IMPOSSIBLE),
-        token=take(growth.token, growth.grown),
-        shared=_shared(beam.shared, parents, tokens, lengths),
-        states=take(beam.states, states),
-        added=take(beam.added, added),
+        blank=np.where(grows, IMPOSSIBLE, growth.blank[rows, parents]),
+        token=_side_by_side(growth.token, growth.grown)[rows, chosen],
+        shared=_shared(beam.shared[rows[:, :, None], parents[:, :, None], parents[:, None, :]], tokens, lengths),
+        states=_side_by_side(beam.states, states)[rows, chosen],
+        added=_side_by_side(beam.added, added)[rows, chosen],
     )
 
 
-def _grow(beam: _Beam, symbols: BestSymbols) -> _Growth:
+def _side_by_side(of_stays: Array, of_grown: Array) -> Array:
+    """Put what belongs to texts that stay (B x K) before what belongs to those that grow (B x K x k)."""
+    return np.concatenate([of_stays, of_grown.reshape(len(of_grown), -1)], axis=1)
+
+
+def _grow(beam: _Beam, symbols: CanvasSymbols) -> _Growth:
     """Add up the alignments that lead to each text."""
-    total = torch.logaddexp(beam.blank, beam.token)
-    last = beam.tokens.gather(2, (beam.lengths - 1).clamp(min=0).unsqueeze(2)).squeeze(2)
-    is_last = symbols.tokens.unsqueeze(1) == last.unsqueeze(2)  # B x K x k
-    scores = symbols.scores.unsqueeze(1)  # B x 1 x k
-    last_score = scores.masked_fill(~is_last, IMPOSSIBLE).amax(dim=2)
-    grown = torch.where(is_last, beam.blank.unsqueeze(2), total.unsqueeze(2)) + scores
+    total = np.logaddexp(beam.blank, beam.token)
+    ends = np.maximum(beam.lengths - 1, 0)[:, :, None]
+    last = np.take_along_axis(beam.tokens, ends, axis=2)[:, :, 0]
+    is_last = symbols.tokens[:, None, :] == last[:, :, None]  # B x K x k
+    scores = symbols.scores[:, None, :]
+    last_score = np.where(is_last, scores, IMPOSSIBLE).max(axis=2)
+    grown = np.where(is_last, beam.blank[:, :, None], total[:, :, None]) + scores
     # B x K x K, [i, j]: text j is text i and one token more. Places not yet filled hold the empty text, nobody's child.
-    child = (beam.shared == beam.lengths.unsqueeze(2)) & (beam.lengths.unsqueeze(1) == beam.lengths.unsqueeze(2) + 1)
-    repeats = last.unsqueeze(2) == last.unsqueeze(1)
-    source = torch.where(repeats, beam.blank.unsqueeze(2), total.unsqueeze(2))
-    from_parent = source.masked_fill(~child, IMPOSSIBLE).amax(dim=1)  # a text has one parent at most
-    in_beam = (child.unsqueeze(3) & is_last.unsqueeze(1)).any(dim=2)  # B x K x K x k -> B x K x k
+    longer = beam.lengths[:, :, None]
+    child = (beam.shared == longer) & (beam.lengths[:, None, :] == longer + 1)
+    repeats = last[:, :, None] == last[:, None, :]
+    source = np.where(repeats, beam.blank[:, :, None], total[:, :, None])
+    from_parent = np.where(child, source, IMPOSSIBLE).max(axis=1)  # a text has one parent at most
+    in_beam = child @ is_last  # of truth values: some child of text i ends in the symbol, B x K x k
     return _Growth(
-        blank=total + symbols.blank_scores.unsqueeze(1),
-        token=torch.logaddexp(beam.token, from_parent) + last_score,
-        grown=grown.masked_fill(in_beam, IMPOSSIBLE),
+        blank=total + symbols.blank_scores[:, None],
+        token=np.logaddexp(beam.token, from_parent) + last_score,
+        grown=np.where(in_beam, IMPOSSIBLE, grown),
     )
 
 
-def _shared(before: Tensor, parents: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+def _shared(before: Array, tokens: Array, lengths: Array) -> Array:
     """Compare the beginnings of new texts: one more token at most than their parents have in common.
 
     Args:
-        before: B x K x K, of the parents' beam.
-        parents: B x K, places of the parents there.
+        before: B x K x K, of the new texts' parents.
         tokens: B x K x A, the new texts.
         lengths: B x K.
 
     Returns:
         B x K x K.
     """
-    rows = before.gather(1, parents.unsqueeze(2).expand_as(before))
-    shared = rows.gather(2, parents.unsqueeze(1).expand_as(before))
-    next_tokens = tokens.gather(2, shared.clamp(max=tokens.size(2) - 1))  # [i, j]: of text i
-    return shared + ((next_tokens == next_tokens.transpose(1, 2)) & (lengths.unsqueeze(2) > shared))
+    next_tokens = np.take_along_axis(tokens, np.minimum(before, tokens.shape[2] - 1), axis=2)  # [i, j]: of text i
+    equal = (next_tokens == next_tokens.transpose(0, 2, 1)) & (lengths[:, :, None] > before)
+    return before + equal
 
 
 def _hypotheses(beam: _Beam, pad: int, scorer: PrefixScorer | None) -> CtcHypotheses:
-    ctc_scores = torch.logaddexp(beam.blank, beam.token)
+    ctc_scores = np.logaddexp(beam.blank, beam.token)
     scores = ctc_scores + beam.added
     if scorer is not None:
-        scores = scores + scorer.finish(beam.states)
-    scores, order = scores.sort(dim=1, descending=True, stable=True)
-    ctc_scores = ctc_scores.gather(1, order)
-    lengths = beam.lengths.gather(1, order).masked_fill(ctc_scores == IMPOSSIBLE, 0)
-    longest = int(lengths.max()) if lengths.numel() else 0
-    tokens = beam.tokens.gather(1, order.unsqueeze(2).expand_as(beam.tokens))[:, :, :longest]
-    behind = torch.arange(longest, device=tokens.device) >= lengths.unsqueeze(2)
-    return CtcHypotheses(tokens.masked_fill(behind, pad), lengths, ctc_scores, scores)
+        scores = scores + scorer.finish(beam.states).astype(scores.dtype, copy=False)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rows = np.arange(len(order))[:, None]
+    scores, ctc_scores = scores[rows, order], ctc_scores[rows, order]
+    lengths = np.where(ctc_scores == IMPOSSIBLE, 0, beam.lengths[rows, order])
+    longest = int(lengths.max()) if lengths.size else 0
+    tokens = beam.tokens[rows, order, :longest]
+    behind = np.arange(longest) >= lengths[:, :, None]
+    return CtcHypotheses(np.where(behind, pad, tokens), lengths, ctc_scores, scores)

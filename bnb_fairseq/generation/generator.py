@@ -11,14 +11,14 @@ from ..modules.collapse import compact
 from ..network.encoded import Encoded
 from ..network.nar_network import NarNetwork
 from ..network.options import SymbolTable
-from .best_symbols import AskedSymbols, BestSymbols, best_symbols
-from .ctc_beam import CtcHypotheses, PrefixScorer, ctc_beam_search
+from .best_symbols import AskedSymbols, best_symbols
+from .ctc_beam import PrefixScorer, ctc_beam_search
 from .glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, Combined, GlossaryScorer
 from .hypotheses import Hypothesis, best_distinct, hypotheses_of
 from .options import GeneratorOptions
 from .prediction import predict
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
-from .token_scores import token_scores
+from .token_scores import score_best
 
 
 class Texts(NamedTuple):
@@ -215,26 +215,19 @@ class NarGenerator:
         symbols = decoder.embeddings.tokens.num_embeddings
         asked, scorer = None, self.scorer
         if terms is not None:
-            asked = AskedSymbols(terms.symbols, MOST_ADDED, DEFAULT_FLOOR).on_positions(positions)
+            ids = torch.from_numpy(terms.symbols).to(states.device)
+            asked = AskedSymbols(ids, MOST_ADDED, DEFAULT_FLOOR).on_positions(positions)
             scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
         blank, read = model.control.blank, self.options.ctc_beam_symbols
         best = best_symbols(decoder.output_layer, states, symbols, blank, read, asked).on_canvas(positions)
-        found = ctc_beam_search(best, canvas.lengths, self.options.ctc_beam, self.pad, scorer)
-        lengths, tokens = found.lengths.flatten(), found.tokens.flatten(0, 1)
-        scores = self._token_scores(best, canvas.lengths, found)
-        return [Texts(first_state(tokens, scores, lengths), found.means.flatten())]
-
-    def _token_scores(self, best: BestSymbols, canvas_lengths: Tensor, found: CtcHypotheses) -> Tensor:
-        """Score the tokens of texts that may be returned, B K x L: alignments that say the same were summed up."""
-        batch, texts, longest = found.tokens.shape
-        scored = 1 if self.options.nbest == 1 and self.reranker is None else texts
-        chosen = found.means.topk(scored, dim=1).indices  # B x n
-        rows = torch.arange(batch, device=chosen.device).repeat_interleave(scored)
-        tokens, lengths = found.tokens[rows, chosen.flatten()], found.lengths[rows, chosen.flatten()]
-        repeated = BestSymbols(*(part.index_select(0, rows) for part in best))
-        scores = found.means.new_zeros(batch, texts, longest)
-        scores[rows, chosen.flatten()] = token_scores(repeated, canvas_lengths[rows], tokens, lengths)
-        return scores.flatten(0, 1)
+        canvas_lengths = canvas.lengths.cpu().numpy()
+        found = ctc_beam_search(best, canvas_lengths, self.options.ctc_beam, self.pad, scorer)
+        # Only texts that may be returned have their tokens scored.
+        scored = 1 if self.options.nbest == 1 and self.reranker is None else self.options.ctc_beam
+        scores = score_best(best, canvas_lengths, found, scored)
+        parts = found.tokens, scores, found.lengths, found.means
+        tokens, positional, lengths, means = (torch.from_numpy(part).to(states.device).flatten(0, 1) for part in parts)
+        return [Texts(first_state(tokens, positional, lengths), means)]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
         """Choose among the texts of each sentence, once the last pass is over."""

@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
 from .term_automaton import Term
 
@@ -67,7 +67,7 @@ class SpeltVocabulary:
         numbers = {character: 1 + i for i, character in enumerate(self.characters)}
         longest = max(map(len, self.spellings), default=0)
         rows = [[*map(numbers.__getitem__, spelling), *[0] * (longest - len(spelling))] for spelling in self.spellings]
-        self.spelt = torch.tensor(rows, dtype=torch.int32).view(len(rows), longest)
+        self.spelt = np.array(rows, np.int32).reshape(len(rows), longest)
         self._sorted = sorted((spelling, i) for i, spelling in enumerate(self.spellings) if spelling)
 
     def beginning_with(self, text: str) -> list[int]:
@@ -164,8 +164,8 @@ class Glossary:
         letters = sorted({character for target in self.targets for character in target.spelling})
         self.alphabet = {character: FIRST_LETTER + i for i, character in enumerate(letters)}
         self.outside = [False, False, True, *(not in_word(character) for character in letters)]
-        kinds = torch.tensor([NO_CHARACTER, *self._classes(vocabulary.characters)], dtype=torch.int16)
-        self.spelt = kinds[vocabulary.spelt.long()]
+        kinds = np.array([NO_CHARACTER, *self._classes(vocabulary.characters)], np.int16)
+        self.spelt = kinds[vocabulary.spelt]
 
     def _add(self, source: str, target: str, known: dict[tuple[str, bool], int]) -> None:
         words = split_words(source.removesuffix(STAR))

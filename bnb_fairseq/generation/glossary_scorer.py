@@ -3,14 +3,10 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
+import numpy as np
 
-from .ctc_beam import PrefixScorer
+from .ctc_beam import Array, PrefixScorer
 from .glossary import Glossary
 from .term_automaton import BORDER, build_automaton
 
@@ -36,7 +32,6 @@ class GlossaryScorer:
         glossary: the terms.
         asked: of each of the B rows of the search, how often each target term is asked for (``Glossary.find``).
         bonus: log-probability for each symbol of a term, as the tokenizer writes it.
-        device: where the search runs.
 
     Attributes:
         states: a number above all states.
@@ -46,43 +41,37 @@ class GlossaryScorer:
         ValueError: if the bonus is negative or not finite.
     """
 
-    def __init__(
-        self,
-        glossary: Glossary,
-        asked: Sequence[Mapping[int, int]],
-        bonus: float = DEFAULT_BONUS,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, glossary: Glossary, asked: Sequence[Mapping[int, int]], bonus: float = DEFAULT_BONUS) -> None:
         if not (math.isfinite(bonus) and bonus >= 0):
             raise ValueError(f"--glossary-bonus must be a finite number from 0, but is {bonus}")
         asked = [_countable(row) for row in asked]
         targets = glossary.targets
-        self._quotas = _padded([list(row.values()) for row in asked], 0).to(device)
+        self._quotas = _padded([list(row.values()) for row in asked], 0)
         radixes = self._quotas + 1
-        self._places = radixes.cumprod(dim=1) // radixes  # of the digit that counts a term, in the number of a state
+        self._places = radixes.cumprod(axis=1) // radixes  # of the digit that counts a term, in the number of a state
         weights = [[len(targets[term].symbols) for term in row] for row in asked]
-        self._bonuses = bonus * _padded(weights, 0).to(device).float()
+        self._bonuses = (bonus * _padded(weights, 0)).astype(np.float32)
         symbols = [sorted({symbol for term in row for symbol in targets[term].asked}) for row in asked]
-        self.symbols = _padded(symbols, NO_SYMBOL).to(device)
-        self._spelt = glossary.spelt.to(device)
-        self._outside = torch.tensor(glossary.outside, device=device)
+        self.symbols = _padded(symbols, NO_SYMBOL)
+        self._spelt = glossary.spelt
+        self._outside = np.array(glossary.outside)
         rows = [build_automaton([glossary.term(term) for term in row], glossary.outside) for row in asked]
         rows = rows or [build_automaton([], glossary.outside)]
         sizes = [len(row.following) for row in rows]
         self._nodes = max(sizes)
-        self._starts = torch.tensor([0, *sizes], device=device).cumsum(dim=0)[:-1]
-        shifted = [row.following + start for row, start in zip(rows, self._starts.tolist(), strict=True)]
-        self._following = _stacked(shifted, len(glossary.outside)).to(device)  # all rows' nodes, numbered through
-        self._shares = _stacked([row.shares for row in rows], self._quotas.size(1)).to(device)
-        self._whole = _stacked([row.whole for row in rows], self._quotas.size(1)).to(device)
-        self._found = _stacked([row.found for row in rows], self._quotas.size(1)).to(device)
-        self.states = self._nodes * int(radixes.prod(dim=1).amax()) if asked else self._nodes
+        self._starts = np.cumsum([0, *sizes])[:-1]
+        shifted = [row.following + start for row, start in zip(rows, self._starts, strict=True)]
+        self._following = _stacked(shifted, len(glossary.outside))  # all rows' nodes, numbered through
+        self._shares = _stacked([row.shares for row in rows], self._quotas.shape[1])
+        self._whole = _stacked([row.whole for row in rows], self._quotas.shape[1])
+        self._found = _stacked([row.found for row in rows], self._quotas.shape[1])
+        self.states = self._nodes * int(radixes.prod(axis=1).max()) if asked else self._nodes
 
     def start(self) -> int:
         """Return the state of the empty text: in front of a word, nothing found."""
         return BORDER
 
-    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token.
 
         Args:
@@ -93,51 +82,50 @@ class GlossaryScorer:
         Returns:
             What each token adds to each text, float32, and the states behind it, both B x K x k, 0 where not wanted.
         """
-        gains = torch.zeros(wanted.shape, device=wanted.device)
-        behind = torch.zeros_like(wanted, dtype=torch.long)
-        rows, texts, columns = (wanted & (self._quotas[:, :1] > 0).unsqueeze(2)).nonzero(as_tuple=True)
+        gains, behind = np.zeros(wanted.shape, np.float32), np.zeros(wanted.shape, np.int64)
+        rows, texts, columns = (wanted & (self._quotas[:, :1] > 0)[:, :, None]).nonzero()
         if not len(rows):
             return gains, behind
         nodes, counts = self._taken_apart(states[rows, texts], rows)
         # Most texts of a beam end alike, and what a token makes of a node is the same for all of them.
         symbols = len(self._spelt)
-        pairs, places = torch.unique(nodes * symbols + tokens[rows, columns], return_inverse=True)
+        pairs, places = np.unique(nodes * symbols + tokens[rows, columns], return_inverse=True)
         new_nodes, found = self._read(pairs // symbols, pairs % symbols)
         new_nodes = new_nodes[places]
-        new_counts = (counts + found[places]).minimum(self._quotas[rows])
-        added = self._value(new_nodes, new_counts, rows) - self._value(nodes, counts, rows)
-        gains[rows, texts, columns] = added
-        digits = (new_counts * self._places[rows]).sum(dim=1)
+        new_counts = np.minimum(counts + found[places], self._quotas[rows])
+        gains[rows, texts, columns] = self._value(new_nodes, new_counts, rows) - self._value(nodes, counts, rows)
+        digits = (new_counts * self._places[rows]).sum(axis=1)
         behind[rows, texts, columns] = digits * self._nodes + new_nodes - self._starts[rows]
         return gains, behind
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Array) -> Array:
         """Score the end of texts, where parts of terms lose their share: states B x K -> B x K, float32."""
-        rows = torch.arange(len(states), device=states.device).repeat_interleave(states.size(1))
-        nodes, counts = self._taken_apart(states.flatten(), rows)
-        final = (counts + self._whole[nodes]).minimum(self._quotas[rows])
-        ended = (final * self._bonuses[rows]).sum(dim=1) - self._value(nodes, counts, rows)
-        return ended.view_as(states)
+        rows = np.arange(len(states)).repeat(states.shape[1])
+        nodes, counts = self._taken_apart(states.ravel(), rows)
+        final = np.minimum(counts + self._whole[nodes], self._quotas[rows])
+        ended: Array = (final * self._bonuses[rows]).sum(axis=1, dtype=np.float32) - self._value(nodes, counts, rows)
+        return ended.reshape(states.shape)
 
-    def _taken_apart(self, states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _taken_apart(self, states: Array, rows: Array) -> tuple[Array, Array]:
         """Split M states of rows into nodes, M, and how often each term was found, M x E."""
-        digits = (states // self._nodes).unsqueeze(1) // self._places[rows]
+        digits = (states // self._nodes)[:, None] // self._places[rows]
         return self._starts[rows] + states % self._nodes, digits % (self._quotas[rows] + 1)
 
-    def _read(self, nodes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, nodes: Array, tokens: Array) -> tuple[Array, Array]:
         """Read the characters of tokens, U, from nodes, U: the nodes behind, and how often terms are found, U x E."""
-        found = torch.zeros((len(nodes), self._quotas.size(1)), dtype=torch.long, device=nodes.device)
-        for characters in self._spelt[tokens].long().unbind(dim=1):
-            found += self._whole[nodes] & self._outside[characters].unsqueeze(1)
+        found = np.zeros((len(nodes), self._quotas.shape[1]), np.int64)
+        for characters in self._spelt[tokens].T:
+            found += self._whole[nodes] & self._outside[characters][:, None]
             nodes = self._following[nodes, characters]
-            found += self._found[nodes] & (characters > 0).unsqueeze(1)
+            found += self._found[nodes] & (characters > 0)[:, None]
         return nodes, found
 
-    def _value(self, nodes: Tensor, counts: Tensor, rows: Tensor) -> Tensor:
-        """Sum up M texts: the bonus of the terms found, and the best share of one that is still wanted."""
+    def _value(self, nodes: Array, counts: Array, rows: Array) -> Array:
+        """Sum up M texts, float32: the bonus of the terms found, and the best share of one that is still wanted."""
         bonuses = self._bonuses[rows]
         hoped = self._shares[nodes] * bonuses * (counts < self._quotas[rows])
-        return (counts * bonuses).sum(dim=1) + hoped.amax(dim=1)
+        value: Array = (counts * bonuses).sum(axis=1, dtype=np.float32) + hoped.max(axis=1)
+        return value
 
 
 class Combined:
@@ -156,7 +144,7 @@ class Combined:
         """Return the state of the empty text."""
         return self._first.start() * self._states + self._second.start()
 
-    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token.
 
         Args:
@@ -171,7 +159,7 @@ class Combined:
         more, second = self._second.extend(states % self._states, tokens, wanted)
         return gains + more, behind * self._states + second
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Array) -> Array:
         """Score the end of texts: states B x K -> what it adds, B x K, float32."""
         return self._first.finish(states // self._states) + self._second.finish(states % self._states)
 
@@ -189,12 +177,14 @@ def _countable(asked: Mapping[int, int]) -> dict[int, int]:
     return kept
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-    """Put rows below one another: B x n, n at least 1."""
-    width = max(1, *map(len, rows)) if rows else 1
-    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows]).view(len(rows), width)
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Array:
+    """Put rows below one another: B x n, n at least 1, int64."""
+    padded = np.full((len(rows), max((1, *map(len, rows)))), filler, np.int64)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
 
 
-def _stacked(parts: Sequence[NDArray[Any]], width: int) -> Tensor:
+def _stacked(parts: Sequence[Array], width: int) -> Array:
     """Put tables below one another, with zeros to their right."""
-    return torch.cat([F.pad(torch.from_numpy(part), (0, width - part.shape[1])) for part in parts])
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])

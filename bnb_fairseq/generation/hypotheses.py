@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from . import texts
 from .state import DecodingState
 
 Hypothesis = dict[str, Any]
@@ -46,12 +47,9 @@ def best_distinct(hypotheses: Iterable[Hypothesis], count: int, silent: Containe
     Returns:
         At most ``count``, the best first; equal scores keep their order.
     """
-    best: dict[tuple[int, ...], Hypothesis] = {}
-    for hypothesis in sorted(hypotheses, key=lambda one: -one["score"]):
-        if hypothesis["score"] == float("-inf"):
-            break
-        best.setdefault(tuple(token for token in hypothesis["tokens"].tolist() if token not in silent), hypothesis)
-    return list(best.values())[:count]
+    listed = list(hypotheses)
+    tokens = [hypothesis["tokens"].tolist() for hypothesis in listed]
+    return [listed[i] for i in texts.best_distinct([one["score"] for one in listed], tokens, count, silent)]
 
 
 def empty_hypothesis(eos: int) -> Hypothesis:

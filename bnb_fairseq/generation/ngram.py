@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from ..data.subword import Specials
+
+Array = NDArray[Any]
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class NgramScorer:
         self._model.BeginSentenceWrite(empty)
         return self._known.number(empty)
 
-    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token.
 
         Args:
@@ -155,26 +157,24 @@ class NgramScorer:
         Returns:
             What each token adds to each text, float32, and the states behind it, both B x K x k, 0 where not wanted.
         """
-        asked = (states.unsqueeze(2) * len(self._words) + tokens.unsqueeze(1))[wanted]
-        pairs, places = torch.unique(asked, return_inverse=True)
+        asked = (states[:, :, None] * len(self._words) + tokens[:, None, :])[wanted]
+        pairs, places = np.unique(asked, return_inverse=True)
         known = self._known.pairs
         found = [known.get(pair) or self._look_up(pair) for pair in pairs.tolist()]
-        gains = torch.tensor([gain for gain, _ in found], device=wanted.device)
-        behind = torch.tensor([number for _, number in found], dtype=torch.long, device=wanted.device)
-        scores = torch.zeros(wanted.shape, device=wanted.device)
-        numbers = torch.zeros_like(wanted, dtype=torch.long)
-        scores[wanted], numbers[wanted] = gains[places], behind[places]
+        scores, numbers = np.zeros(wanted.shape, np.float32), np.zeros(wanted.shape, np.int64)
+        scores[wanted] = np.array([gain for gain, _ in found], np.float32)[places]
+        numbers[wanted] = np.array([number for _, number in found], np.int64)[places]
         return scores, numbers
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Array) -> Array:
         """Score the end of texts: states B x K -> what it adds, B x K, float32."""
         if not self._score_end:
-            return torch.zeros(states.shape, device=states.device)
-        flat, known = states.flatten().tolist(), self._known
+            return np.zeros(states.shape, np.float32)
+        flat, known = states.ravel().tolist(), self._known
         for number in set(flat) - known.ends.keys():
             ended = self._model.BaseScore(known.states[number], END, self._new_state())
             known.ends[number] = self._weight * ended
-        return torch.tensor([known.ends[number] for number in flat], device=states.device).view_as(states)
+        return np.array([known.ends[number] for number in flat], np.float32).reshape(states.shape)
 
     def _look_up(self, pair: int) -> tuple[float, int]:
         """Ask the model, and remember: what the token adds behind a state, and the new state."""

@@ -1,9 +1,8 @@
 """What the prefix beam search judges texts by, beside the model."""
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from .ctc_beam import PrefixScorer
+from .ctc_beam import Array, PrefixScorer
 from .ngram import NgramScorer, Spelled, ngram_words
 from .options import GeneratorOptions
 
@@ -22,13 +21,13 @@ class TokenBonus:
         """Return the state of the empty text; all texts have the same."""
         return 0
 
-    def extend(self, states: Tensor, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token: the bonus, B x K x k; see ``PrefixScorer``."""
-        return torch.full(wanted.shape, self.bonus, device=wanted.device), states.unsqueeze(2).expand_as(wanted)
+        return np.full(wanted.shape, self.bonus, np.float32), np.broadcast_to(states[:, :, None], wanted.shape)
 
-    def finish(self, states: Tensor) -> Tensor:
+    def finish(self, states: Array) -> Array:
         """Score the end of texts, which adds nothing: states B x K -> B x K, float32."""
-        return torch.zeros(states.shape, device=states.device)
+        return np.zeros(states.shape, np.float32)
 
 
 def build_scorer(options: GeneratorOptions, dictionary: Spelled) -> PrefixScorer | None:

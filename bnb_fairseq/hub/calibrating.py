@@ -1,9 +1,10 @@
 """How sure a model is of its tokens, compared with how often they are right, on a part of the data."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..engines import NarEngine
+from ..engines.nar import NarEngine
 from ..evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
 from ..generation.confidence import Platt, line_confidence
 from ..tasks.text_to_text import TextToTextTask
@@ -66,12 +67,12 @@ def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mappin
     lines, texts, references = [], [], []
     for batch in batches(order, lengths, BATCH_TOKENS):
         for i, (best, *_) in zip(batch, engine.hypotheses([sources[i] for i in batch], 1, search), strict=True):
-            pairs = zip(best["tokens"].tolist(), best["positional_scores"].exp().tolist(), strict=True)
-            words = [(token, probability) for token, probability in pairs if token != target.eos()]
+            pairs = zip(best.tokens, best.scores, strict=True)
+            words = [(token, math.exp(score)) for token, score in pairs if token != target.eos()]
             reference = [token for token in dataset.target[i].tolist() if token != target.eos()]
             right += right_tokens([token for token, _ in words], reference)
             confidences += [probability for _, probability in words]
-            lines.append(line_confidence(best["positional_scores"].tolist()))
+            lines.append(line_confidence(best.scores))
             texts.append(target.text([token for token, _ in words]))
             references.append(target.text(reference))
     platt = fit_platt(confidences, right)

@@ -18,11 +18,11 @@ from torch import nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines import AskedTerms, NarEngine, read_weights
+from ..engines.interface import AskedTerms, Hypothesis
+from ..engines.nar import NarEngine, plain, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
-from ..generation.hypotheses import Hypothesis
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
 from ..network.loading import check_weights, require_layers
@@ -47,6 +47,7 @@ class FairseqEngine:
     """
 
     options: Mapping[str, Any] = AUTOREGRESSIVE_OPTIONS
+    batch_tokens = 2048
 
     def __init__(self, task: TextToTextTask, models: Sequence[Any], cuda: bool) -> None:
         self._task, self._models, self._cuda = task, list(models), cuda
@@ -74,7 +75,7 @@ class FairseqEngine:
             generator = self._task.build_generator(self._models, SimpleNamespace(**{**_DEFAULTS, **search}))
             sample = utils.move_to_cuda(sample) if self._cuda else sample
             found = self._task.inference_step(generator, self._models, sample)
-        return [[_on_cpu(hypothesis) for hypothesis in one[:nbest]] for one in found]
+        return [[plain(hypothesis) for hypothesis in one[:nbest]] for one in found]
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
         """Return None: these models keep no weights of attention."""
@@ -82,10 +83,6 @@ class FairseqEngine:
 
 
 _DEFAULTS = vars(GenerationConfig())
-
-
-def _on_cpu(hypothesis: Hypothesis) -> Hypothesis:
-    return {**hypothesis, **{name: hypothesis[name].cpu() for name in ("tokens", "positional_scores")}}
 
 
 def vocabulary_of(dictionary: BnbDictionary) -> Vocabulary:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.reader import load_models
 from ..checkpoints.writing import new_folder
-from ..engines import NarEngine, check_search
+from ..engines.nar import NarEngine, check_search
 from ..folder.card import write_card
 from ..folder.manifest import AUTOREGRESSIVE, LANGUAGE_MODEL, NAR, SOURCE, TARGET, TASKS, WEIGHTS, Manifest
 from ..folder.search import (
@@ -32,6 +32,7 @@ from ..models.bnb_transformer import BnbTransformer
 from ..network.loading import DTYPES
 from .calibrating import calibrate
 from .engine import NO_VALIDATION, vocabulary_of
+from .graph import Graph, add_graph
 
 
 class Described(NamedTuple):
@@ -57,6 +58,7 @@ def export(
     dtype: str = "float32",
     described: Described = Described(),  # noqa: B008  (immutable)
     part: str | None = None,
+    graph: Graph | None = None,
 ) -> Manifest:
     """Write a model folder, whole or not at all.
 
@@ -69,6 +71,7 @@ def export(
         dtype: that weights are stored in.
         described: what the card says.
         part: of the data, to which confidence is calibrated; None: it stays as ``search`` has it.
+        graph: the ONNX graph that the folder is to have; None: none.
 
     Returns:
         What ``config.json`` says.
@@ -88,6 +91,8 @@ def export(
     check_values(search, known, "--search")
     options = {**known, **{name: value for name, value in search.items() if name != CALIBRATION}}
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
+    if graph is not None and not parallel:
+        raise ValueError(f"--onnx must not be given for an autoregressive model, but is {graph.kind}")
     if lm is not None:
         _check_language_model(lm, model, target, options)
     elif options.get("ctc_lm_weight"):
@@ -124,6 +129,8 @@ def export(
         write_search(folder, {**options, **search})
         if lm is not None:
             _compress_language_model(lm, folder / LANGUAGE_MODEL)
+        if graph is not None:
+            add_graph(folder, manifest, task, model.max_positions()[0], options, graph)
         manifest.write(folder)
         write_card(folder, manifest, described.licence, described.description, confidence)
     return Manifest.read(output)

@@ -20,7 +20,7 @@ from ..conftest import ROOT
 SOURCES = sorted((ROOT / "bnb_fairseq").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OUTSIDE = {"torch", "fairseq"}
-WHOLLY_EXTRA = {"comparison_picture"}  # modules that need an extra, and are imported where they are used only
+WHOLLY_EXTRA = {"comparison_picture", "int8"}  # modules that need an extra, and are imported where they are used only
 PACKAGES = {"hydra": "hydra_core", "fairseq_cli": "fairseq"}  # where they are not called as what they bring
 TOOLS = installation.FAIRSEQ[0]
 BUILD = installation.FAIRSEQ[1]

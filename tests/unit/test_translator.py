@@ -266,7 +266,7 @@ def test_threads(with_search: Path, translators: dict[str, Translator]) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"engine": "tpu"}, "engine must be auto or torch, but is 'tpu'"),
+        ({"engine": "tpu"}, "engine must be auto or torch or onnx, but is 'tpu'"),
         ({"device": "cuda:7"}, "device must be cpu or cuda, but is 'cuda:7'"),
         ({"precision": "low"}, "precision must be highest or high or medium, but is 'low'"),
         ({"threads": 0}, "threads must be at least 1, but is 0"),

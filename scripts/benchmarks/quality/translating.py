@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.evaluation.loading import load_non_autoregressive
-from bnb_fairseq.generation.best_symbols import AskedSymbols, BestSymbols, best_symbols
-from bnb_fairseq.generation.ctc_beam import PrefixScorer, ctc_beam_search
+from bnb_fairseq.generation.best_symbols import AskedSymbols, best_symbols
+from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols, PrefixScorer, ctc_beam_search
 from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 from bnb_fairseq.generation.glossary_scorer import Combined, GlossaryScorer
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
@@ -58,8 +59,8 @@ class Part(NamedTuple):
 class Scored(NamedTuple):
     """Canvases of a batch: the symbols that the search reads, canvas lengths, and the numbers of the sentences."""
 
-    symbols: BestSymbols
-    lengths: Tensor
+    symbols: CanvasSymbols
+    lengths: Array
     numbers: list[int]
 
 
@@ -171,10 +172,10 @@ class Translator:
         asked = None
         if glossary is not None:
             terms = GlossaryScorer(glossary, [glossary.find(sources[i]) for i in numbers])
-            asked = AskedSymbols(terms.symbols, search.added, search.floor).on_positions(positions)
+            asked = AskedSymbols(torch.from_numpy(terms.symbols), search.added, search.floor).on_positions(positions)
         symbols = int(model.decoder.embeddings.tokens.num_embeddings)
         best = best_symbols(model.decoder.output_layer, states, symbols, model.control.blank, search.symbols, asked)
-        return Scored(best.on_canvas(positions), canvas.lengths, numbers)
+        return Scored(best.on_canvas(positions), canvas.lengths.cpu().numpy(), numbers)
 
     def best_alignments(self, part: Part) -> list[Translated]:
         """Translate without a search, as ``fairseq-generate`` does, in the order of the part."""
@@ -218,9 +219,10 @@ class Translator:
                 terms = GlossaryScorer(glossary, [glossary.find(part.sources[i]) for i in numbers], bonus)
                 scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
             texts = ctc_beam_search(symbols, lengths, search.beam, self.target.pad(), scorer)
-            tokens, counts = texts.tokens[:, 0], texts.lengths[:, 0]
-            scores = token_scores(symbols, lengths, tokens, counts)
-            shares = texts.ctc_scores[:, 0] / counts.clamp(min=1)
+            counts = texts.lengths[:, 0]
+            scores = torch.from_numpy(token_scores(symbols, lengths, texts.tokens[:, 0], counts))
+            tokens = torch.from_numpy(texts.tokens[:, 0])
+            shares = texts.ctc_scores[:, 0] / np.maximum(counts, 1)
             for i, number in enumerate(numbers):
                 own = slice(int(counts[i]))
                 found[number] = self._written(tokens[i, own], scores[i, own], float(shares[i]))

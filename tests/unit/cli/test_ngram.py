@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fairseq.data import indexed_dataset
@@ -99,9 +100,9 @@ def test_scorer_takes_it(data_bin: Path, tmp_path: Path) -> None:
     run(data_bin, "--order", 3, "--output", tmp_path / "x.arpa")
     (dictionary,) = load_data_bin(data_bin, ["tgt"])
     scorer = NgramScorer(str(tmp_path / "x.arpa"), ngram_words(dictionary), 1.0)
-    tokens = torch.tensor([[dictionary.index("▁the"), dictionary.index("w")]])
-    wanted = torch.ones(1, 1, 2, dtype=torch.bool)
-    scores, _ = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+    tokens = np.array([[dictionary.index("▁the"), dictionary.index("w")]])
+    wanted = np.ones((1, 1, 2), bool)
+    scores, _ = scorer.extend(np.array([[scorer.start()]]), tokens, wanted)
     assert float(scores[0, 0, 0]) > float(scores[0, 0, 1])
 
 

@@ -4,28 +4,33 @@ import itertools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from bnb_fairseq.generation.best_symbols import BestSymbols
-from bnb_fairseq.generation.ctc_beam import CtcHypotheses
+from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols, CtcHypotheses
 
 PAD = 99
 Text = tuple[int, ...]
 Gain = Callable[[Text, int], float]
 
 
-def random_log_probs(sentences: int, canvas: int, symbols: int, seed: int = 1, spread: float = 2.0) -> Tensor:
+def random_log_probs(sentences: int, canvas: int, symbols: int, seed: int = 1, spread: float = 2.0) -> Array:
     logits = torch.randn(sentences, canvas, symbols, generator=torch.Generator().manual_seed(seed)).double()
-    return (spread * logits).log_softmax(dim=-1)
+    found: Array = (spread * logits).log_softmax(dim=-1).numpy()
+    return found
 
 
-def best_of(log_probs: Tensor, blank: int, k: int) -> BestSymbols:
-    blank_scores = log_probs[..., blank].clone()
-    others = log_probs.clone()
-    others[..., blank] = float("-inf")
-    return BestSymbols(*others.topk(k, dim=-1), blank_scores)
+def best_of(log_probs: Array, blank: int, k: int) -> CanvasSymbols:
+    others = log_probs.copy()
+    others[..., blank] = -np.inf
+    tokens = np.argsort(-others, axis=-1, kind="stable")[..., :k]
+    return CanvasSymbols(np.take_along_axis(others, tokens, axis=-1), tokens, log_probs[..., blank].copy())
+
+
+def sentence_of(symbols: CanvasSymbols, i: int) -> CanvasSymbols:
+    """One sentence, without B in the shapes."""
+    return CanvasSymbols(symbols.scores[i], symbols.tokens[i], symbols.blank_scores[i])
 
 
 def listed(found: CtcHypotheses, sentence: int) -> dict[Text, tuple[float, float]]:
@@ -42,10 +47,10 @@ def listed(found: CtcHypotheses, sentence: int) -> dict[Text, tuple[float, float
     return texts
 
 
-def every_text(log_probs: Tensor, blank: int) -> dict[Text, float]:
+def every_text(log_probs: Array, blank: int) -> dict[Text, float]:
     """Log-probability of each text from every alignment of a canvas, A x V."""
     probs: dict[Text, float] = {}
-    for alignment in itertools.product(range(log_probs.size(1)), repeat=len(log_probs)):
+    for alignment in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         text = tuple(symbol for symbol, _ in itertools.groupby(alignment) if symbol != blank)
         prob = math.exp(sum(float(log_probs[i, symbol]) for i, symbol in enumerate(alignment)))
         probs[text] = probs.get(text, 0.0) + prob
@@ -56,7 +61,9 @@ def nothing(text: Text, token: int) -> float:
     return 0.0
 
 
-def slow_search(symbols: BestSymbols, length: int, beam: int, gain: Gain = nothing) -> dict[Text, tuple[float, float]]:
+def slow_search(
+    symbols: CanvasSymbols, length: int, beam: int, gain: Gain = nothing
+) -> dict[Text, tuple[float, float]]:
     """One sentence, A in place of N; probabilities, not their logarithms; ``gain`` of token -1 is that of the end."""
     kept: dict[Text, tuple[float, float]] = {(): (1.0, 0.0)}
     added: dict[Text, float] = {(): 0.0}
@@ -65,7 +72,7 @@ def slow_search(symbols: BestSymbols, length: int, beam: int, gain: Gain = nothi
         found: dict[Text, list[float]] = {text: [0.0, 0.0] for text in kept}
         for text, (in_blank, in_token) in kept.items():
             found[text][0] += (in_blank + in_token) * blank
-            for token, score in zip(symbols.tokens[i].tolist(), symbols.scores[i].exp().tolist(), strict=True):
+            for token, score in zip(symbols.tokens[i].tolist(), np.exp(symbols.scores[i]).tolist(), strict=True):
                 longer = (*text, token)
                 added[longer] = added[text] + gain(text, token)
                 places = found.setdefault(longer, [0.0, 0.0])

@@ -76,10 +76,10 @@ def test_on_canvas() -> None:
     positions = torch.tensor([[True, True, False], [False, False, False], [True, False, True]])
     listed = BestSymbols(torch.arange(8.0).view(4, 2), torch.arange(10, 18).view(4, 2), torch.arange(20.0, 24))
     placed = listed.on_canvas(positions)
-    assert placed.scores[positions].tolist() == listed.scores.tolist()
+    assert placed.scores[positions.numpy()].tolist() == listed.scores.tolist()
     assert placed.tokens[2].tolist() == [[14, 15], [0, 0], [16, 17]]
     assert placed.blank_scores[2].tolist() == [22.0, float("-inf"), 23.0]
-    assert (placed.scores[~positions] == float("-inf")).all()
+    assert (placed.scores[~positions.numpy()] == float("-inf")).all()
 
 
 def test_no_states(table: Tensor) -> None:

@@ -4,18 +4,16 @@ import math
 import random
 from functools import cache
 
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from bnb_fairseq.generation.best_symbols import BestSymbols
-from bnb_fairseq.generation.ctc_beam import ctc_beam_search
+from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols, ctc_beam_search
 from bnb_fairseq.generation.glossary import Glossary
 from bnb_fairseq.generation.glossary_scorer import NO_SYMBOL, Combined, GlossaryScorer
 from bnb_fairseq.generation.scorer import TokenBonus
 
 from .glossary_texts import SPELLINGS, bonus_of, make_glossary
-from .slow_ctc import PAD, Text, assert_same, best_of, every_text, listed, random_log_probs, slow_search
+from .slow_ctc import PAD, Text, assert_same, best_of, every_text, listed, random_log_probs, sentence_of, slow_search
 from .test_ctc_beam import TableScorer
 
 TERMS = {"one": "ab", "two": "ab*", "three": "a b", "four": "b*", "five": "aba", "six": "(ab"}
@@ -36,11 +34,11 @@ def scorer_of(glossary: Glossary, *sources: str) -> GlossaryScorer:
 def added_by(scorer: GlossaryScorer, row: int, tokens: Text) -> list[float]:
     """What a text has behind each of its tokens, and at its end."""
     rows = len(scorer.symbols)
-    states, total = torch.full((rows, 1), scorer.start()), 0.0
+    states, total = np.full((rows, 1), scorer.start()), 0.0
     totals = []
     for token in tokens:
-        ids = torch.full((rows, 1), token)
-        gains, behind = scorer.extend(states, ids, torch.ones(rows, 1, 1, dtype=torch.bool))
+        ids = np.full((rows, 1), token)
+        gains, behind = scorer.extend(states, ids, np.ones((rows, 1, 1), np.bool_))
         total += float(gains[row, 0, 0])
         totals.append(total)
         states = behind[:, :, 0]
@@ -83,10 +81,10 @@ def test_search_over_every_alignment(source: str) -> None:
     """A wide beam finds every text of a canvas with its probability and its bonus."""
     glossary = make_glossary(TERMS)
     kept = [SPELLINGS.index(s) for s in ("", " ab", " a", "b", "a")]  # the first stands for the blank
-    log_probs = torch.full((1, 5, SYMBOLS), float("-inf")).double()
+    log_probs = np.full((1, 5, SYMBOLS), -np.inf)
     log_probs[:, :, kept] = random_log_probs(1, 5, len(kept), seed=len(source))
     scorer = scorer_of(glossary, source)
-    found = listed(ctc_beam_search(best_of(log_probs, 0, 4), torch.tensor([5]), 1500, PAD, scorer), 0)
+    found = listed(ctc_beam_search(best_of(log_probs, 0, 4), np.array([5]), 1500, PAD, scorer), 0)
     asked = glossary.find(source)
     texts = {tuple(kept[i] for i in text): score for text, score in every_text(log_probs[0][:, kept], blank=0).items()}
     assert set(found) == set(texts)
@@ -96,16 +94,16 @@ def test_search_over_every_alignment(source: str) -> None:
     assert max(found, key=lambda text: found[text][1]) == next(iter(found))
 
 
-def batch() -> tuple[BestSymbols, Tensor]:
+def batch() -> tuple[CanvasSymbols, Array]:
     log_probs = random_log_probs(len(SOURCES), 12, SYMBOLS, seed=4, spread=1.5)
-    return best_of(log_probs, 0, 6), torch.tensor([12, 7, 9, 12, 4])
+    return best_of(log_probs, 0, 6), np.array([12, 7, 9, 12, 4])
 
 
 def test_batch_mates_do_not_matter(glossary: Glossary) -> None:
     symbols, lengths = batch()
     together = ctc_beam_search(symbols, lengths, 5, PAD, scorer_of(glossary, *SOURCES))
     for i, length in enumerate(lengths.tolist()):
-        alone = BestSymbols(*(part[i : i + 1, :length] for part in symbols))
+        alone = CanvasSymbols(*(part[i : i + 1, :length] for part in symbols))
         one = ctc_beam_search(alone, lengths[i : i + 1], 5, PAD, scorer_of(glossary, SOURCES[i]))
         assert listed(one, 0) == listed(together, i)
 
@@ -124,7 +122,7 @@ def test_narrow_beam_against_slow_search(glossary: Glossary) -> None:
             behind = totals(text)[-1] if token < 0 else totals((*text, token))[-2]
             return behind - totals(text)[-2]
 
-        expected = slow_search(BestSymbols(*(part[i] for part in symbols)), length, 4, gain)
+        expected = slow_search(sentence_of(symbols, i), length, 4, gain)
         assert_same(listed(found, i), expected, 1e-5)
 
 
@@ -132,7 +130,7 @@ def test_no_terms_in_the_source_change_nothing(glossary: Glossary) -> None:
     symbols, lengths = batch()
     plain = ctc_beam_search(symbols, lengths, 5, PAD)
     found = ctc_beam_search(symbols, lengths, 5, PAD, scorer_of(glossary, *["nothing"] * len(SOURCES)))
-    assert all(torch.equal(*pair) for pair in zip(found, plain, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(found, plain, strict=True))
     mixed = ctc_beam_search(symbols, lengths, 5, PAD, scorer_of(glossary, *SOURCES))
     assert listed(mixed, 2) == listed(plain, 2)
     assert listed(mixed, 0) != listed(plain, 0)
@@ -142,8 +140,8 @@ def test_a_term_wins_where_it_is_nearly_as_probable() -> None:
     """Without the glossary " b" is better; with it " ab", by one symbol's bonus."""
     glossary = make_glossary({"x": "ab"})
     ids = [SPELLINGS.index(" b"), SPELLINGS.index(" ab")]
-    symbols = BestSymbols(torch.tensor([[[0.6, 0.3]]]).log(), torch.tensor([[ids]]), torch.tensor([[0.1]]).log())
-    found = ctc_beam_search(symbols, torch.tensor([1]), 3, PAD, GlossaryScorer(glossary, [glossary.find("x")], 1.0))
+    symbols = CanvasSymbols(np.log([[[0.6, 0.3]]]), np.array([[ids]]), np.log([[0.1]]))
+    found = ctc_beam_search(symbols, np.array([1]), 3, PAD, GlossaryScorer(glossary, [glossary.find("x")], 1.0))
     assert found.tokens[0].tolist() == [[ids[1]], [ids[0]], [PAD]]
     assert found.scores[0, 0].item() == pytest.approx(math.log(0.3) + 1, abs=1e-6)
 
@@ -178,15 +176,15 @@ def test_states_are_below_the_number_given(glossary: Glossary) -> None:
     states = {scorer.start()}
     while states - reached:
         reached |= states
-        column = torch.tensor(sorted(reached)).expand(len(SOURCES), -1)
+        column = np.tile(sorted(reached), (len(SOURCES), 1))
         known = column < scorer.states
         assert known.all()
-        tokens = torch.arange(SYMBOLS).expand(len(SOURCES), -1)
+        tokens = np.tile(np.arange(SYMBOLS), (len(SOURCES), 1))
         # A state of one sentence may be none of another; each goes on with its own.
         row = SOURCES.index("five one one six")
-        wanted = torch.zeros(len(SOURCES), column.size(1), SYMBOLS, dtype=torch.bool)
+        wanted = np.zeros((len(SOURCES), column.shape[1], SYMBOLS), np.bool_)
         wanted[row] = True
-        states = set(scorer.extend(column, tokens, wanted)[1][row].flatten().tolist())
+        states = set(scorer.extend(column, tokens, wanted)[1][row].ravel().tolist())
     assert len(reached) > 20
 
 
@@ -215,4 +213,4 @@ def test_bonus_must_be_a_number(glossary: Glossary, bonus: float) -> None:
 def test_no_sentences(glossary: Glossary) -> None:
     symbols = best_of(random_log_probs(0, 5, 4), 0, 2)
     scorer = GlossaryScorer(glossary, [], BONUS)
-    assert ctc_beam_search(symbols, torch.zeros(0, dtype=torch.long), 3, PAD, scorer).tokens.shape == (0, 3, 0)
+    assert ctc_beam_search(symbols, np.zeros(0, np.int64), 3, PAD, scorer).tokens.shape == (0, 3, 0)

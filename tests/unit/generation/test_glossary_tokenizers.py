@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sentencepiece
-import torch
 
 from bnb_fairseq.data.bert_tokenizer import load_wordpiece
 from bnb_fairseq.data.subword import BERT_SPECIALS, SentencePiece, SubwordTokenizer
@@ -71,11 +71,11 @@ def test_terms_in_sentences(tokenizer: SubwordTokenizer, source: str, target: st
     ids = tokenizer.encode(target)
     assert tokenizer.symbols.index(BERT_SPECIALS.unk) not in ids
     for written in (ids, [start, *ids, end]):  # a model may write special symbols around its text
-        states, total = torch.full((1, 1), scorer.start()), 0.0
+        states, total = np.full((1, 1), scorer.start()), 0.0
         for token in written:
-            gains, behind = scorer.extend(states, torch.tensor([[token]]), torch.ones(1, 1, 1, dtype=torch.bool))
-            total, states = total + float(gains), behind[:, :, 0]
-        total += float(scorer.finish(states))
+            gains, behind = scorer.extend(states, np.array([[token]]), np.ones((1, 1, 1), np.bool_))
+            total, states = total + float(gains[0, 0, 0]), behind[:, :, 0]
+        total += float(scorer.finish(states)[0, 0])
         assert total == pytest.approx(sum(len(tokenizer.encode(term.removesuffix("*"))) for term in found))
 
 

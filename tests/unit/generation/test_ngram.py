@@ -10,18 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation import ngram
-from bnb_fairseq.generation.best_symbols import BestSymbols
-from bnb_fairseq.generation.ctc_beam import ctc_beam_search
+from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols, ctc_beam_search
 from bnb_fairseq.generation.ngram import NgramScorer, ngram_words
 
 from ...facts import names
-from .slow_ctc import PAD, Text, assert_same, best_of, listed, random_log_probs, slow_search
+from .slow_ctc import PAD, Text, assert_same, best_of, listed, random_log_probs, sentence_of, slow_search
 from .slow_ngram import SlowNgrams
 
 WORDS = ["<unk>", "▁a", "b", "▁ça", "d", "▁a"]  # 4 is no word of the model; 5 is spelt like 1
@@ -78,13 +76,13 @@ def test_scores_of_texts(arpa: Path, weight: float, bonus: float, end: bool) -> 
     pytest.importorskip("kenlm")
     scorer = NgramScorer(str(arpa), WORDS, weight, bonus, end)
     gain = gain_of(arpa, weight, bonus, end)
-    texts = torch.randint(0, len(WORDS), (40, 9), generator=torch.Generator().manual_seed(1))
-    states = torch.full((40, 1), scorer.start())
+    texts = np.random.default_rng(1).integers(0, len(WORDS), (40, 9))
+    states = np.full((40, 1), scorer.start())
     for i in range(9):
-        scores, behind = scorer.extend(states, torch.arange(6).expand(40, 6), torch.ones(40, 1, 6, dtype=torch.bool))
+        scores, behind = scorer.extend(states, np.tile(np.arange(6), (40, 1)), np.ones((40, 1, 6), bool))
         for row, found in zip(texts[:, :i].tolist(), scores[:, 0].tolist(), strict=True):
             assert found == pytest.approx([gain(tuple(row), token) for token in range(6)], abs=1e-5)
-        states = behind[:, 0].gather(1, texts[:, i : i + 1])
+        states = np.take_along_axis(behind[:, 0], texts[:, i : i + 1], axis=1)
         ends = [gain(tuple(row), -1) for row in texts[:, : i + 1].tolist()]
         assert scorer.finish(states)[:, 0].tolist() == pytest.approx(ends, abs=1e-5)
 
@@ -93,25 +91,25 @@ def test_scores_worked_out_by_hand(arpa: Path) -> None:
     """P(▁a | <s>) is in the file; so is b behind it; d is unknown, and neither of its contexts has it."""
     pytest.importorskip("kenlm")
     scorer = NgramScorer(str(arpa), WORDS, 2.0, 10.0)
-    state, logs = torch.tensor([[scorer.start()]]), []
+    state, logs = np.array([[scorer.start()]]), []
     for token in (1, 2, 4):
-        scores, behind = scorer.extend(state, torch.tensor([[token]]), torch.ones(1, 1, 1, dtype=torch.bool))
-        logs.append((float(scores) - 10) / 2 / math.log(10))
+        scores, behind = scorer.extend(state, np.array([[token]]), np.ones((1, 1, 1), bool))
+        logs.append((float(scores[0, 0, 0]) - 10) / 2 / math.log(10))
         state = behind[:, :, 0]
     assert logs == pytest.approx([-0.2, -0.1, -0.15 - 0.6 - 1.7], abs=1e-6)
-    assert float(scorer.finish(state)) == pytest.approx(2 * math.log(10) * (-0.1 - 0.9), abs=1e-5)
+    assert float(scorer.finish(state)[0, 0]) == pytest.approx(2 * math.log(10) * (-0.1 - 0.9), abs=1e-5)
 
 
 def test_what_is_not_wanted_is_not_asked(arpa: Path) -> None:
     pytest.importorskip("kenlm")
     scorer = NgramScorer(str(arpa), WORDS, 1.0)
     asked = count_questions(scorer)
-    wanted = torch.tensor([[[True, False, False], [False, False, False]]])
-    scores, states = scorer.extend(torch.full((1, 2), scorer.start()), torch.tensor([[1, 2, 3]]), wanted)
+    wanted = np.array([[[True, False, False], [False, False, False]]])
+    scores, states = scorer.extend(np.full((1, 2), scorer.start()), np.array([[1, 2, 3]]), wanted)
     assert asked == ["▁a"]
     assert scores[~wanted].tolist() == [0.0] * 5
     assert states[~wanted].tolist() == [0] * 5
-    nothing = scorer.extend(states[:, :, 0], torch.tensor([[1, 2, 3]]), torch.zeros_like(wanted))
+    nothing = scorer.extend(states[:, :, 0], np.array([[1, 2, 3]]), np.zeros_like(wanted))
     assert [part.shape for part in nothing] == [(1, 2, 3), (1, 2, 3)]
     assert asked == ["▁a"]
 
@@ -119,8 +117,8 @@ def test_what_is_not_wanted_is_not_asked(arpa: Path) -> None:
 def test_equal_contexts_share_a_state(arpa: Path) -> None:
     pytest.importorskip("kenlm")
     scorer = NgramScorer(str(arpa), WORDS, 1.0)
-    tokens, wanted = torch.arange(6).unsqueeze(0), torch.ones(1, 1, 6, dtype=torch.bool)
-    _, first = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+    tokens, wanted = np.arange(6)[None], np.ones((1, 1, 6), bool)
+    _, first = scorer.extend(np.array([[scorer.start()]]), tokens, wanted)
     _, second = scorer.extend(first[:, :, 3], tokens, wanted)
     assert int(first[0, 0, 4]) == int(second[0, 0, 4]) == int(second[0, 0, 0])  # "<s> d", "<s> ▁ça d", ... <unk>
     assert int(first[0, 0, 1]) == int(first[0, 0, 5])
@@ -139,9 +137,9 @@ def count_questions(scorer: NgramScorer) -> list[str]:
     return asked
 
 
-def searched(scorer: NgramScorer, beam: int = 8) -> tuple[BestSymbols, Tensor, list[dict[Text, tuple[float, float]]]]:
+def searched(scorer: NgramScorer, beam: int = 8) -> tuple[CanvasSymbols, Array, list[dict[Text, tuple[float, float]]]]:
     symbols = best_of(random_log_probs(5, 12, 7, seed=2, spread=1.0), 6, 4)
-    lengths = torch.tensor([12, 3, 0, 12, 7])
+    lengths = np.array([12, 3, 0, 12, 7])
     found = ctc_beam_search(symbols, lengths, beam, PAD, scorer)
     return symbols, lengths, [listed(found, i) for i in range(5)]
 
@@ -151,7 +149,7 @@ def test_search_against_slow_search(arpa: Path, beam: int) -> None:
     pytest.importorskip("kenlm")
     symbols, lengths, found = searched(NgramScorer(str(arpa), WORDS, 0.4, 0.8), beam)
     for i, length in enumerate(lengths.tolist()):
-        expected = slow_search(BestSymbols(*(part[i] for part in symbols)), length, beam, gain_of(arpa, 0.4, 0.8))
+        expected = slow_search(sentence_of(symbols, i), length, beam, gain_of(arpa, 0.4, 0.8))
         assert_same(found[i], expected, tolerance=2e-5)
 
 
@@ -268,19 +266,19 @@ def test_scorers_of_one_file_share_the_model(arpa: Path, tmp_path: Path, monkeyp
 def test_each_thread_has_states_of_its_own(arpa: Path) -> None:
     pytest.importorskip("kenlm")
     scorer = NgramScorer(str(arpa), WORDS, 1.0)
-    tokens, wanted = torch.tensor([[1, 2]]), torch.ones(1, 1, 2, dtype=torch.bool)
-    scores, states = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+    tokens, wanted = np.array([[1, 2]]), np.ones((1, 1, 2), bool)
+    scores, states = scorer.extend(np.array([[scorer.start()]]), tokens, wanted)
 
     def forget_and_ask() -> None:
         scorer.forget()
-        scorer.extend(torch.tensor([[scorer.start()]]), torch.tensor([[4, 3]]), wanted)
+        scorer.extend(np.array([[scorer.start()]]), np.array([[4, 3]]), wanted)
 
     thread = threading.Thread(target=forget_and_ask)
     thread.start()
     thread.join()
     known = dict(scorer._known.pairs)
     assert len(known) == 2
-    again, same = scorer.extend(torch.tensor([[scorer.start()]]), tokens, wanted)
+    again, same = scorer.extend(np.array([[scorer.start()]]), tokens, wanted)
     assert again.tolist() == scores.tolist()
     assert same.tolist() == states.tolist()
     assert scorer._known.pairs == known

@@ -1,5 +1,6 @@
 """Confidence fitted to a part of the data, with an engine whose tokens are right as often as they say, or half so."""
 
+import math
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnb_fairseq.engines.interface import Hypothesis
 from bnb_fairseq.folder.vocabulary import PLAIN_SPECIALS, PlainVocabulary
 from bnb_fairseq.hub.calibrating import calibrate
 
@@ -20,11 +22,13 @@ class FakeEngine:
     source = target = VOCABULARY
     longest = 8
 
-    def hypotheses(self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]) -> list[Any]:
+    def hypotheses(
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+    ) -> list[list[Hypothesis]]:
         assert nbest == 1 and search == {"ctc_beam": 3}
         assert all(source[0] == VOCABULARY.bos() and 2 < len(source) <= self.longest for source in sources)
-        tokens, scores = torch.tensor([5, 6, VOCABULARY.eos()]), torch.tensor([0.9, 0.6, 1.0]).log()
-        return [[{"tokens": tokens, "positional_scores": scores, "score": -1.0}] for _ in sources]
+        found = Hypothesis([5, 6, VOCABULARY.eos()], [math.log(0.9), math.log(0.6), 0.0], -1.0)
+        return [[found] for _ in sources]
 
 
 def data(sure: float, unsure: float) -> Any:

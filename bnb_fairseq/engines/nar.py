@@ -1,93 +1,31 @@
-"""What turns ids of sources into hypotheses: a non-autoregressive network in torch."""
+"""The engine of a non-autoregressive network in torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
-from .folder.search import PARALLEL_OPTIONS
-from .folder.vocabulary import Vocabulary, load_vocabulary
-from .generation.alignment import source_weights
-from .generation.generator import NarGenerator
-from .generation.glossary import Glossary
-from .generation.glossary_scorer import GlossaryScorer
-from .generation.hypotheses import Hypothesis, words_and_ends
-from .generation.options import GeneratorOptions, generator_options
-from .generation.scorer import build_scorer
-from .network.loading import load_network
-from .network.nar_network import NarNetwork
-from .network.options import NetworkOptions, SymbolTable
-from .recent import Recent
-from .torch_compat import matmul_precision
+from ..folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
+from ..folder.search import PARALLEL_OPTIONS
+from ..folder.vocabulary import Vocabulary, load_vocabulary
+from ..generation.alignment import source_weights
+from ..generation.generator import NarGenerator
+from ..generation.glossary_scorer import GlossaryScorer
+from ..generation.hypotheses import words_and_ends
+from ..generation.options import GeneratorOptions, generator_options
+from ..generation.scorer import build_scorer
+from ..network.loading import load_network
+from ..network.nar_network import NarNetwork
+from ..network.options import NetworkOptions, SymbolTable
+from ..recent import Recent
+from ..torch_compat import matmul_precision
+from .interface import AskedTerms, Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
-
-
-class AskedTerms(NamedTuple):
-    """What a glossary asks for in a batch.
-
-    Attributes:
-        glossary: the terms.
-        rows: of each source how often each target term is asked for.
-    """
-
-    glossary: Glossary
-    rows: list[dict[int, int]]
-
-
-class Engine(Protocol):
-    """Translates ids; threads may share it.
-
-    Attributes:
-        source: the source vocabulary.
-        target: the target vocabulary.
-        longest: the longest source, [CLS] and [SEP] counted.
-        options: the options that it reads, with the values of the plainest translation.
-    """
-
-    source: Vocabulary
-    target: Vocabulary
-    longest: int
-    options: Mapping[str, Any]
-
-    def check(self, nbest: int, search: Mapping[str, Any]) -> None:
-        """Check options; a ValueError if one is out of range, or does not fit the model or another."""
-
-    def hypotheses(
-        self,
-        sources: Sequence[Sequence[int]],
-        nbest: int,
-        search: Mapping[str, Any],
-        terms: AskedTerms | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Translate a batch.
-
-        Args:
-            sources: ids of each source, not empty and not too long.
-            nbest: hypotheses wanted of each.
-            search: options by name; ``ctc_lm_path`` names the language model.
-            terms: what a glossary asks for; None: there is none.
-
-        Returns:
-            For each source at most ``nbest`` hypotheses, the best first: ``tokens`` and ``positional_scores`` (tensors
-            on the CPU, of words and an end symbol), ``score``.
-        """
-
-    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
-        """Return how much each token of a text looks at each source token.
-
-        Args:
-            sources: ids of each source.
-            texts: ids of a text of each, without special symbols.
-
-        Returns:
-            Of each T x S weights, as an array; None if the model keeps none.
-        """
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -96,6 +34,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / WEIGHTS)
     except Exception as error:  # the library has an exception of its own, derived from Exception alone
         raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
+
+
+def plain(hypothesis: Mapping[str, Any]) -> Hypothesis:
+    """Take from a hypothesis in fairseq's form what the interface has."""
+    tokens, scores = (hypothesis[name].tolist() for name in ("tokens", "positional_scores"))
+    return Hypothesis(tokens, scores, float(hypothesis["score"]))
 
 
 def check_search(network: NarNetwork, target: SymbolTable, nbest: int, search: Mapping[str, Any]) -> None:
@@ -124,6 +68,7 @@ class NarEngine:
     """
 
     options: Mapping[str, Any] = PARALLEL_OPTIONS
+    batch_tokens = 2048
 
     def __init__(self, network: NarNetwork, source: Vocabulary, target: Vocabulary, precision: str = "highest") -> None:
         self.network, self.source, self.target, self._precision = network, source, target, precision
@@ -175,11 +120,11 @@ class NarEngine:
             scorer = None
             if terms is not None:
                 asked = [row for row in terms.rows for _ in range(options.canvases)]
-                scorer = GlossaryScorer(terms.glossary, asked, search["glossary_bonus"], batch["src_tokens"].device)
+                scorer = GlossaryScorer(terms.glossary, asked, search["glossary_bonus"])
             found = generator.generate([self.network], {"net_input": batch}, terms=scorer)
         silent = (self.target.bos(), self.target.pad(), self.target.eos())
         texts = iter(words_and_ends([each for one in found for each in one], silent, self.target.eos()))
-        return [[next(texts) for _ in one] for one in found]
+        return [[plain(next(texts)) for _ in one] for one in found]
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:  # noqa: D102
         with matmul_precision(self._precision):

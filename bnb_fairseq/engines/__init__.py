@@ -1,0 +1,1 @@
+"""What turns ids of sources into hypotheses, behind one interface."""

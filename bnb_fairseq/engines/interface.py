@@ -1,0 +1,89 @@
+"""The interface of the engines, in plain values, so that what uses it needs no library of tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..folder.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from ..generation.glossary import Glossary
+
+
+class Hypothesis(NamedTuple):
+    """A text that a model wrote.
+
+    Attributes:
+        tokens: ids, perhaps with an end symbol in the last place.
+        scores: log-probability of each token.
+        score: by which texts are ordered.
+    """
+
+    tokens: list[int]
+    scores: list[float]
+    score: float
+
+
+class AskedTerms(NamedTuple):
+    """The terms of a glossary that the sources of a batch have.
+
+    Attributes:
+        glossary: the terms.
+        rows: of each source how often each target term is asked for.
+    """
+
+    glossary: "Glossary"
+    rows: list[dict[int, int]]
+
+
+class Engine(Protocol):
+    """Translates ids; threads may share it.
+
+    Attributes:
+        source: the source vocabulary.
+        target: the target vocabulary.
+        longest: the longest source, [CLS] and [SEP] counted.
+        options: the options that it reads, with the values of the plainest translation.
+        batch_tokens: source tokens that it translates at once with the least time for each, padding included.
+    """
+
+    source: Vocabulary
+    target: Vocabulary
+    longest: int
+    options: Mapping[str, Any]
+    batch_tokens: int
+
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:
+        """Check options; a ValueError if one is out of range, or does not fit the model or another."""
+
+    def hypotheses(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Translate a batch.
+
+        Args:
+            sources: ids of each source, not empty and not too long.
+            nbest: hypotheses wanted of each.
+            search: options by name; ``ctc_lm_path`` names the language model.
+            terms: what a glossary asks for; None: there is none.
+
+        Returns:
+            For each source at most ``nbest`` hypotheses, the best first.
+
+        Raises:
+            ValueError: if options do not fit the model or each other, or the model has no search for a glossary.
+        """
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return how much each token of a text looks at each source token.
+
+        Args:
+            sources: ids of each source.
+            texts: ids of a text of each, without special symbols.
+
+        Returns:
+            Of each T x S weights, as an array; None if the model keeps none.
+        """

@@ -1,0 +1,222 @@
+"""The engine of a non-autoregressive model's ONNX graph: ONNX Runtime and numpy, without torch."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..folder.manifest import GRAPHS, SOURCE, TARGET, Manifest
+from ..folder.search import PARALLEL_OPTIONS
+from ..folder.vocabulary import Vocabulary, load_vocabulary
+from ..generation.ctc_beam import IMPOSSIBLE, Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
+from ..generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, NO_SYMBOL, Combined, GlossaryScorer
+from ..generation.options import GeneratorOptions, generator_options
+from ..generation.scorer import build_scorer
+from ..generation.texts import best_distinct, printed
+from ..generation.token_scores import score_best
+from ..graph.facts import Facts
+from ..recent import Recent
+from .interface import AskedTerms, Hypothesis
+
+X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # Linux alone says there what a processor can do
+SCORERS = 4  # kept for later calls with the same options
+PRECISE = ("session.x64quantprecision", "1")  # products of int8 that cannot overflow, at half the speed
+SLOW_FUSIONS = ["SkipLayerNormFusion"]  # its kernel takes several times as long as the two that it stands for
+
+
+class OnnxEngine:
+    """A graph of ``bnb_transformer``: one pass, the best alignment or a prefix beam search.
+
+    Args:
+        graph: the ONNX file.
+        source: the source vocabulary.
+        target: the target vocabulary.
+        threads: on the CPU; None: ONNX Runtime's own choice.
+
+    Raises:
+        ImportError: if ONNX Runtime is not installed.
+        ValueError: if the file is no such graph.
+    """
+
+    options: Mapping[str, Any] = PARALLEL_OPTIONS
+    batch_tokens = 512
+
+    def __init__(self, graph: Path, source: Vocabulary, target: Vocabulary, threads: int | None = None) -> None:
+        self.source, self.target = source, target
+        self._session = _session(graph, threads)
+        self._facts = Facts.read(self._session.get_modelmeta().custom_metadata_map, str(graph))
+        self.longest = self._facts.longest
+        self._scorers = Recent(SCORERS)
+        self._silent = (target.bos(), target.pad(), target.eos())
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest, threads: int | None = None) -> "OnnxEngine":
+        """Read the graph of a model folder; see ``NarEngine.load``."""
+        graph = next((folder / name for name in GRAPHS if name in manifest.files), None)
+        if graph is None:
+            raise ValueError(f"{folder} has no ONNX graph; `bnb-export --onnx int8` adds one")
+        source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
+        return cls(graph, source, target, threads)
+
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
+        self._fitting(nbest, search)
+
+    def hypotheses(  # noqa: D102
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        search: Mapping[str, Any],
+        terms: AskedTerms | None = None,
+    ) -> list[list[Hypothesis]]:
+        options = self._fitting(nbest, search)
+        glossary = None
+        if terms is not None:
+            if not self._facts.has_alignments:
+                raise ValueError("a glossary needs a model that was trained with --length-control ctc")
+            if options.ctc_beam == 0:
+                raise ValueError("--glossary needs --ctc-beam, the search that it is part of")
+            glossary = GlossaryScorer(terms.glossary, terms.rows, search["glossary_bonus"])
+        if options.ctc_beam == 0:
+            return [[one] for one in self._fill(sources)]
+        scorer = self._scorers.get(options, lambda: build_scorer(options, self.target))
+        return self._search(sources, options, scorer, glossary)
+
+    def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
+        """Return None: the graph gives no weights of attention."""
+        return None
+
+    def _fitting(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
+        """Check the options; a ValueError says what does not fit."""
+        options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        for name, value, only in (
+            ("iter-decode-max-iter", options.max_iter, 0),
+            ("iter-decode-with-beam", options.canvases, 1),
+        ):
+            if value != only:
+                raise ValueError(f"--{name} must be {only} for the ONNX graph, but is {value}; the torch engine has it")
+        if options.ctc_beam > 0 and not self._facts.has_alignments:
+            raise ValueError(
+                f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
+            )
+        if nbest > 1 and options.ctc_beam == 0 and self._facts.has_alignments:
+            options = options._replace(ctc_beam=nbest)  # as the generator does
+        if nbest > max(options.ctc_beam, 1):
+            raise ValueError(f"--nbest must be at most --ctc-beam, {options.ctc_beam}, but is {nbest}")
+        return options
+
+    def _run(
+        self, sources: Sequence[Sequence[int]], symbols: int, asked: Array | None = None
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """Run the graph; see ``StaticNetwork``. No asked symbols: id 0 stands for them."""
+        lengths = np.array([len(source) for source in sources])
+        tokens = np.full((len(sources), int(lengths.max())), self.source.pad())
+        for row, source in zip(tokens, sources, strict=True):
+            row[: len(source)] = source
+        asked = np.zeros((len(sources), 1), np.int64) if asked is None else asked
+        given = {"src_tokens": tokens, "src_lengths": lengths, "asked": asked, "k": np.array([symbols])}
+        found: tuple[Array, Array, Array, Array, Array] = self._session.run(None, given)
+        return found
+
+    def _fill(self, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
+        """Translate by the most probable symbol of each position."""
+        symbols, scores, _, lengths, _ = self._run(sources, 1)
+        tokens, scores = symbols[:, :, 0], scores[:, :, 0]
+        kept = (tokens != self._facts.blank) & (np.arange(tokens.shape[1]) < lengths[:, None])
+        if self._facts.has_alignments:
+            kept[:, 1:] &= tokens[:, 1:] != tokens[:, :-1]
+        rows = zip(tokens, scores, kept, strict=True)
+        return [self._hypothesis(row[keep], of_row[keep], None) for row, of_row, keep in rows]
+
+    def _hypothesis(self, tokens: Array, scores: Array, score: float | None) -> Hypothesis:
+        """Cut a text as fairseq wants it; its score is the mean of its tokens' unless another one is given."""
+        if score is None:
+            score = float(scores.sum()) / max(len(scores), 1)
+        ids = tokens.tolist()
+        places = printed(ids, self._silent, self.target.eos())
+        if not places:
+            return Hypothesis([self.target.eos()], [score], score)
+        return Hypothesis([ids[i] for i in places], scores[places].tolist(), score)
+
+    def _search(
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GeneratorOptions,
+        scorer: PrefixScorer | None,
+        terms: GlossaryScorer | None,
+    ) -> list[list[Hypothesis]]:
+        k = min(options.ctc_beam_symbols + 1, self._facts.symbols)
+        asked = None if terms is None else np.maximum(terms.symbols, 0)
+        symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, k, asked)
+        # The blank is one of the k best, or else the last of them is one too many.
+        order = np.argsort(symbols == self._facts.blank, axis=2, kind="stable")[:, :, : k - 1]
+        symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
+        canvas = CanvasSymbols(scores, symbols, blank_scores)
+        if terms is not None:
+            ids = np.where(terms.symbols == self._facts.blank, NO_SYMBOL, terms.symbols)
+            canvas = with_asked(canvas, ids, asked_scores)
+            scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
+        found = ctc_beam_search(canvas, lengths, options.ctc_beam, self.target.pad(), scorer)
+        token_scores = score_best(canvas, lengths, found, 1 if options.nbest == 1 else options.ctc_beam)
+        return [self._texts(found, token_scores[i], i, options.nbest) for i in range(len(sources))]
+
+    def _texts(self, found: CtcHypotheses, scores: Array, sentence: int, nbest: int) -> list[Hypothesis]:
+        """Take the best texts of a sentence, whose tokens have scores, K x L."""
+        means, lengths = found.means[sentence].tolist(), found.lengths[sentence].tolist()
+        texts = [row[:length] for row, length in zip(found.tokens[sentence], lengths, strict=True)]
+        chosen = best_distinct(means, [text.tolist() for text in texts], nbest, self._silent)
+        return [self._hypothesis(texts[i], scores[i, : lengths[i]], means[i]) for i in chosen]
+
+
+def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbols:
+    """Put the symbols of terms behind the best ones; see ``best_symbols``.
+
+    Args:
+        best: the best symbols.
+        asked: B x n ids, ``NO_SYMBOL`` for none.
+        scores: B x A x n, their log-probabilities.
+
+    Returns:
+        The best symbols and at most ``MOST_ADDED`` more; -inf and id 0 stand for those not added.
+    """
+    there = (asked[:, None, :, None] == best.tokens[:, :, None, :]).any(axis=3)
+    dropped = there | (asked == NO_SYMBOL)[:, None] | (scores < DEFAULT_FLOOR)
+    scores = np.where(dropped, IMPOSSIBLE, scores)
+    order = np.argsort(-scores, axis=2, kind="stable")[:, :, :MOST_ADDED]
+    scores = np.take_along_axis(scores, order, axis=2)
+    tokens = np.take_along_axis(np.broadcast_to(asked[:, None], dropped.shape), order, axis=2)
+    tokens = np.where(scores == IMPOSSIBLE, 0, tokens)
+    all_scores, ids = np.concatenate([best.scores, scores], axis=2), np.concatenate([best.tokens, tokens], axis=2)
+    return CanvasSymbols(all_scores, ids, best.blank_scores)
+
+
+def _session(graph: Path, threads: int | None) -> Any:
+    """Load a graph into ONNX Runtime."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("the ONNX engine needs ONNX Runtime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    if _overflows():
+        options.add_session_config_entry(*PRECISE)
+    options.log_severity_level = 3  # errors
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+        )
+    except Exception as error:  # the library's exceptions are derived from Exception or RuntimeError, by kind
+        raise ValueError(f"{graph}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _overflows() -> bool:
+    """Return whether the processor's products of int8 overflow: x86 without VNNI, or perhaps without it."""
+    if platform.machine().lower() not in X86:
+        return False
+    try:
+        return "vnni" not in CPU.read_text(encoding="utf-8")
+    except OSError:
+        return True

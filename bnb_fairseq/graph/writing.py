@@ -1,0 +1,122 @@
+"""From the weights of a model to the file of its graph."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..network.options import NetworkOptions, SymbolTable
+from .facts import Facts
+from .static_network import StaticNetwork
+
+FLOAT32, INT8 = "float32", "int8"
+INPUTS, SYMBOLS = ("src_tokens", "src_lengths", "asked"), "k"
+OUTPUTS = ("symbols", "scores", "blank_scores", "lengths", "asked_scores")
+TRACED = (
+    3,
+    5,
+    2,
+)  # sentences, tokens and asked symbols of the batch that torch follows; any other batch runs the same graph
+
+
+def write_graph(
+    path: Path,
+    options: NetworkOptions,
+    source: SymbolTable,
+    target: SymbolTable,
+    weights: Mapping[str, Tensor],
+    longest: int,
+    kind: str,
+) -> None:
+    """Write the graph of a model.
+
+    It reads ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64), ``asked`` (B x n, int64, n at
+    least 1) and ``k`` (1, int64), how many symbols of each canvas position to return; it returns what
+    ``StaticNetwork`` does.
+
+    Args:
+        path: file to write.
+        options: of the network.
+        source: the source vocabulary.
+        target: the target vocabulary.
+        weights: of a ``bnb_transformer``, by their names in its checkpoint.
+        longest: the longest source, in tokens.
+        kind: ``float32`` or ``int8``.
+
+    Raises:
+        ImportError: if a package is missing that only this needs, naming the extra.
+    """
+    _require_packages()
+    import onnx
+
+    floats = {name: each.float() for name, each in weights.items()}
+    network = StaticNetwork(options, source, target, floats, for_int8=kind == INT8).eval()
+    graph = _trace(network)
+    facts = Facts(longest, len(network.output_bias), network.blank, network.uses_ctc)
+    onnx.helper.set_model_props(graph, facts.write())
+    if kind == INT8:
+        from .int8 import write_int8
+
+        with _quiet():
+            write_int8(graph, path)
+    else:
+        onnx.save(graph, path)
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"--onnx needs {error.name}: pip install 'bnb_fairseq[onnx-export]'") from error
+
+
+def _trace(network: StaticNetwork) -> Any:
+    """Let torch write the graph, and make the number of symbols an input."""
+    sentences, tokens, symbols = TRACED
+    free = torch.export.Dim.DYNAMIC
+    ids = torch.full((sentences, tokens), network.separator)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (ids, torch.full((sentences,), tokens), torch.zeros(sentences, symbols, dtype=torch.long)),
+            dynamo=True,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: free, 1: free}, {0: free}, {0: free, 1: free}),
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    (choice,) = (node for node in graph.graph.node if node.op_type == "TopK")
+    choice.input[1] = SYMBOLS
+    given = graph.graph.input.add()
+    given.name = SYMBOLS
+    given.type.tensor_type.elem_type = graph.graph.input[1].type.tensor_type.elem_type
+    given.type.tensor_type.shape.dim.add().dim_value = 1
+    for output in graph.graph.output[:2]:
+        output.type.tensor_type.shape.dim[2].dim_param = SYMBOLS
+    for node in graph.graph.node:  # where in the source text each one comes from
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what the libraries say of packages that nothing here needs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

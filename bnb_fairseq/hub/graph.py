@@ -1,0 +1,167 @@
+"""The ONNX graph of a model folder: written, and compared with torch on validation sentences."""
+
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sacrebleu
+
+from ..engines.interface import Engine
+from ..engines.nar import NarEngine, read_weights
+from ..engines.onnx import OnnxEngine
+from ..folder.manifest import LANGUAGE_MODEL, WEIGHTS, Manifest
+from ..folder.search import PARALLEL_OPTIONS
+from ..graph.writing import write_graph
+from ..network.options import NetworkOptions
+from ..tasks.text_to_text import TextToTextTask
+
+PART, MOST_SENTENCES, BATCH = "valid", 500, 32
+HEAD = ("", "equal tokens", "BLEU torch", "BLEU graph", "chrF torch", "chrF graph")
+
+
+class Graph(NamedTuple):
+    """The graph that a folder is to have.
+
+    Attributes:
+        kind: ``float32`` or ``int8``.
+        with_weights: keep torch's weights beside it.
+        most_lost: BLEU that it may lose.
+    """
+
+    kind: str
+    with_weights: bool
+    most_lost: float
+
+
+class Pairs(NamedTuple):
+    """Validation sentences.
+
+    Attributes:
+        sources: batches of ids.
+        references: target texts, in the same order.
+    """
+
+    sources: list[list[list[int]]]
+    references: list[str]
+
+
+class Compared(NamedTuple):
+    """Both engines' translations with the same options.
+
+    Attributes:
+        equal: share of the tokens that both have in common.
+        bleu: of torch and of the graph.
+        chrf: of torch and of the graph.
+    """
+
+    equal: float
+    bleu: tuple[float, float]
+    chrf: tuple[float, float]
+
+
+def add_graph(
+    folder: Path, manifest: Manifest, task: TextToTextTask, longest: int, search: Mapping[str, Any], graph: Graph
+) -> None:
+    """Write a graph into a folder whose other files are there, compare it with torch, and print the comparison.
+
+    Args:
+        folder: the model folder.
+        manifest: what ``config.json`` will say.
+        task: has the validation sentences.
+        longest: the longest source, in tokens.
+        search: the folder's options of the search.
+        graph: what to write.
+
+    Raises:
+        ImportError: if a package is missing, naming it.
+        ValueError: if the graph loses too much, or there are no validation sentences.
+    """
+    engine = NarEngine.load(folder, manifest, "cpu", "highest")
+    path, options = folder / f"model.{graph.kind}.onnx", NetworkOptions.from_json(manifest.network)
+    pairs = _read_pairs(task, longest)
+    write_graph(path, options, engine.source, engine.target, read_weights(folder), longest, graph.kind)
+    searches = {"one pass": PARALLEL_OPTIONS}
+    if search != PARALLEL_OPTIONS:
+        lm = str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL).is_file() else None
+        searches["the folder's search"] = {**search, "ctc_lm_path": lm}
+    other = OnnxEngine(path, engine.source, engine.target)
+    rows = {name: compare(engine, other, pairs, values) for name, values in searches.items()}
+    print(table(rows, f"{path.name} on {len(pairs.references)} sentences of {PART}"))
+    for name, row in rows.items():
+        if (lost := row.bleu[0] - row.bleu[1]) > graph.most_lost:
+            raise ValueError(
+                f"--onnx {graph.kind} must lose at most {graph.most_lost} BLEU, but loses {lost:.2f} with {name}; "
+                "--force keeps the graph"
+            )
+    if not graph.with_weights:
+        (folder / WEIGHTS).unlink()
+
+
+def _read_pairs(task: TextToTextTask, longest: int) -> Pairs:
+    """Read up to 500 validation sentences, spread over all of them; those that are too long are left out."""
+    try:
+        task.load_dataset(PART)
+    except FileNotFoundError as error:
+        raise ValueError(f"--data must have the part {PART} for --onnx, which is compared on it: {error}") from error
+    dataset = task.dataset(PART)
+    if dataset.target is None:
+        raise ValueError(f"--data must have targets in the part {PART} for --onnx, which is compared with them")
+    fitting = [i for i in range(len(dataset)) if dataset.size(i)[0] <= longest]
+    fitting.sort(key=lambda i: dataset.size(i)[0])  # batches have little padding
+    count = min(len(fitting), MOST_SENTENCES)
+    chosen = [fitting[i * len(fitting) // count] for i in range(count)]
+    sources, references = [], []
+    for start in range(0, len(chosen), BATCH):
+        batch = dataset.collater([dataset[i] for i in chosen[start : start + BATCH]])
+        net_input = batch["net_input"]
+        rows = zip(net_input["src_tokens"].tolist(), net_input["src_lengths"].tolist(), strict=True)
+        sources.append([row[:length] for row, length in rows])
+        references += [task.target_dictionary.text(tokens, "UNKNOWNTOKENINREF") for tokens in batch["target"]]
+    if not references:
+        raise ValueError(f"--data must have sentences of at most {longest} tokens in the part {PART} for --onnx")
+    return Pairs(sources, references)
+
+
+def compare(first: Engine, second: Engine, pairs: Pairs, search: Mapping[str, Any]) -> Compared:
+    """Translate with two engines and compare.
+
+    Args:
+        first: torch's.
+        second: the graph's.
+        pairs: sentences.
+        search: options.
+
+    Returns:
+        How near the second comes to the first.
+    """
+    outputs = [_translate(engine, pairs.sources, search) for engine in (first, second)]
+    same = sum(_common(*both) for both in zip(*outputs, strict=True))
+    tokens = sum(max(map(len, both)) for both in zip(*outputs, strict=True))
+    texts = [[first.target.text(line) for line in output] for output in outputs]
+    bleu, chrf = (
+        tuple(scores(lines, [pairs.references]).score for lines in texts)
+        for scores in (sacrebleu.corpus_bleu, sacrebleu.corpus_chrf)
+    )
+    return Compared(same / max(tokens, 1), (bleu[0], bleu[1]), (chrf[0], chrf[1]))
+
+
+def _translate(
+    engine: Engine, batches: Sequence[Sequence[Sequence[int]]], search: Mapping[str, Any]
+) -> list[list[int]]:
+    return [one[0].tokens for batch in batches for one in engine.hypotheses(batch, 1, search)]
+
+
+def _common(tokens: Sequence[int], others: Sequence[int]) -> int:
+    """Count the tokens that two texts have in common, in the same order."""
+    blocks = SequenceMatcher(None, tokens, others, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks)
+
+
+def table(rows: Mapping[str, Compared], title: str) -> str:
+    """Write comparisons as text, one line each, under a title."""
+    lines = [title, "  ".join(f"{name:>{20 if not name else 12}}" for name in HEAD)]
+    for name, (equal, bleu, chrf) in rows.items():
+        scores = (f"{score:12.2f}" for score in (*bleu, *chrf))
+        lines.append("  ".join([f"{name:>20}", f"{equal:12.1%}", *scores]))
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""bnb-export --onnx as a user runs it, and translating with the folder where torch is not installed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnb_fairseq.hub.export import export
+from bnb_fairseq.hub.graph import Graph
+from bnb_fairseq.translator import Translator
+
+from ..conftest import ROOT
+from . import forked
+from .conftest import Setting
+
+pytest.importorskip("onnxscript")
+SEARCH = '{"ctc_beam": 4, "ctc_token_bonus": 1.0, "ctc_lm_weight": 0.3}'
+WITHOUT_TORCH = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "fairseq", "transformers", "onnx", "onnxscript", "safetensors", "hydra"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.argv = ["bnb-translate", *sys.argv[1:]]
+from bnb_fairseq.cli.translate import main
+main()
+"""
+
+
+class Exported:
+    """A folder with a graph and without torch's weights, and what the command printed."""
+
+    def __init__(self, folder: Path, printed: str) -> None:
+        self.folder, self.printed = folder, printed
+
+
+@pytest.fixture(scope="module")
+def exported(setting: Setting, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    pytest.importorskip("kenlm")
+    folder = tmp_path_factory.mktemp("exported")
+    lm = [*("python", "-m", "bnb_fairseq.cli.ngram", str(setting.data_bin)), "--order", "2", "--output", "lm.arpa"]
+    forked.run(lm, folder, folder / "log", [str(ROOT)])
+    command = ["python", "-m", "bnb_fairseq.cli.export", "--checkpoint", checkpoint, "--data", setting.data_bin]
+    command += ["--output", folder / "model", "--lm", folder / "lm.arpa", "--search", SEARCH]
+    done = forked.capture(*command, "--onnx", "int8", "--no-torch-weights", "--force")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Exported(folder / "model", done.stdout)
+
+
+def test_what_it_prints_and_writes(exported: Exported) -> None:
+    title, head, *rows = exported.printed.splitlines()
+    assert title == "model.int8.onnx on 100 sentences of valid"
+    assert head.split() == ["equal", "tokens", "BLEU", "torch", "BLEU", "graph", "chrF", "torch", "chrF", "graph"]
+    names = [re.split(r"\s{2,}", row.strip()) for row in rows[:2]]
+    assert [name for name, *_ in names] == ["one pass", "the folder's search"]
+    for _, equal, bleu, of_graph, *_ in names:
+        assert 50 < float(equal.rstrip("%")) <= 100
+        assert abs(float(bleu) - float(of_graph)) < 5
+    files = {path.name for path in exported.folder.rglob("*") if path.is_file()}
+    assert "model.safetensors" not in files
+    assert {"model.int8.onnx", "config.json", "search.json", "lm.arpa.gz"} <= files
+    card = (exported.folder / "README.md").read_text(encoding="utf-8")
+    assert "With `bnb_fairseq[onnx]` installed:" in card
+    assert "`model.int8.onnx`" in card
+
+
+def translate_without_torch(folder: Path, lines: list[str], *options: str) -> list[str]:
+    """A real start, of a process that cannot import torch."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(folder), *options]
+    given = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("options", [["--search", "none"], [], ["--engine", "onnx", "--threads", "1", "--nbest", "2"]])
+def test_translating_without_torch(options: list[str], exported: Exported, setting: Setting) -> None:
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:20]
+    output = translate_without_torch(exported.folder, lines, *options)
+    translator = Translator.load(exported.folder, threads=1)
+    found = translator.translate(
+        lines, search="none" if "none" in options else "auto", nbest=2 if "2" in options else 1
+    )
+    if "2" in options:
+        output = [line.split(" ||| ")[1] for line in output if line]
+        texts = [each.text for one in found for each in (one, *one.alternatives)]
+    else:
+        texts = [one.text for one in found]
+    assert output == texts
+    assert len(set(texts)) > 5
+
+
+def test_a_glossary_without_torch(exported: Exported, setting: Setting, tmp_path: Path) -> None:
+    """Terms of what the model writes elsewhere: after so short a training other words are too improbable."""
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:20]
+    translator = Translator.load(exported.folder, threads=1)
+    plain = [one.text for one in translator.translate(lines)]
+    words = sorted({word for text in plain for word in re.findall(r"(?<=[a-z])[A-Z][a-z]+", text)})
+    terms = {line.split()[0]: words[i % len(words)] for i, line in enumerate(lines)}
+    path = tmp_path / "terms.tsv"
+    path.write_text("".join(f"{source}\t{wanted}\n" for source, wanted in terms.items()), encoding="utf-8")
+    output = translate_without_torch(exported.folder, lines, "--glossary", str(path))
+    assert output == [one.text for one in translator.translate(lines, glossary=terms)]
+    assert output != plain
+
+
+def test_torch_is_not_there(exported: Exported) -> None:
+    with pytest.raises(ValueError, match=r"must have model.safetensors for engine torch, but was exported without it"):
+        Translator.load(exported.folder, engine="torch")
+
+
+def test_a_graph_in_float32_says_the_same(
+    setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(checkpoint, setting.data_bin, tmp_path / "model", {}, graph=Graph("float32", True, 0.3))
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:50]
+    by_torch = Translator.load(tmp_path / "model", engine="torch").translate(lines)
+    by_graph = Translator.load(tmp_path / "model").translate(lines)
+    assert [one.text for one in by_graph] == [one.text for one in by_torch]
+    assert [one.score for one in by_graph] == pytest.approx([one.score for one in by_torch], abs=1e-4)
+    monkeypatch.setattr("bnb_fairseq.translator.is_installed", lambda name: False)
+    assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
+
+
+def test_a_graph_that_loses_too_much_is_not_kept(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
+    """None loses less than -1 BLEU."""
+    with pytest.raises(ValueError, match=r"--onnx float32 must lose at most -1 BLEU, but loses .*; --force keeps"):
+        export(checkpoint, setting.data_bin, tmp_path / "model", {}, graph=Graph("float32", True, -1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--no-torch-weights"], "--no-torch-weights must stand beside --onnx"),
+        (["--force"], "--force must stand beside --onnx"),
+    ],
+)
+def test_options_without_a_graph(
+    options: list[str], message: str, setting: Setting, checkpoint: Path, tmp_path: Path
+) -> None:
+    command = ["python", "-m", "bnb_fairseq.cli.export", "--checkpoint", checkpoint, "--data", setting.data_bin]
+    done = forked.capture(*command, "--output", tmp_path / "model", *options)
+    assert done.returncode == 1
+    assert done.stderr == f"bnb-export: {message}\n"

@@ -1,0 +1,164 @@
+"""The engine of ONNX Runtime and numpy against torch's: the same texts, the same scores."""
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnb_fairseq.engines import onnx
+from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
+from bnb_fairseq.folder.search import PARALLEL_OPTIONS
+from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
+
+from .conftest import Engines
+
+
+def sources() -> list[list[int]]:
+    numbers = random.Random(1)
+    return [[0, *(numbers.randrange(4, 14) for _ in range(length)), 2] for length in (5, 1, 9, 3, 13, 7, 2)]
+
+
+def assert_same(found: Sequence[Sequence[Hypothesis]], expected: Sequence[Sequence[Hypothesis]]) -> None:
+    assert [[one.tokens for one in of_source] for of_source in found] == [
+        [one.tokens for one in of_source] for of_source in expected
+    ]
+    for of_source, wanted in zip(found, expected, strict=True):
+        for one, other in zip(of_source, wanted, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            assert one.scores == pytest.approx(other.scores, abs=1e-4)
+            assert all(type(token) is int for token in one.tokens)
+            assert all(type(score) is float for score in (*one.scores, one.score))
+
+
+@pytest.mark.parametrize(
+    ("nbest", "search"),
+    [
+        (1, {}),
+        (4, {}),
+        (1, {"ctc_beam": 6}),
+        (3, {"ctc_beam": 6, "ctc_token_bonus": 1.5, "ctc_beam_symbols": 3}),
+        (2, {"ctc_beam": 30, "ctc_beam_symbols": 99}),
+    ],
+)
+def test_ctc_as_torch(nbest: int, search: dict[str, Any], ctc: Engines) -> None:
+    options = {**PARALLEL_OPTIONS, **search}
+    expected = ctc.torch.hypotheses(sources(), nbest, options)
+    assert len({tuple(one[0].tokens) for one in expected}) > 4
+    assert_same(ctc.onnx.hypotheses(sources(), nbest, options), expected)
+    assert_same([ctc.onnx.hypotheses([one], nbest, options)[0] for one in sources()], expected)
+
+
+def test_lengths_as_torch(classified: Engines) -> None:
+    expected = classified.torch.hypotheses(sources(), 1, PARALLEL_OPTIONS)
+    assert len({len(one[0].tokens) for one in expected}) > 2
+    assert_same(classified.onnx.hypotheses(sources(), 1, PARALLEL_OPTIONS), expected)
+
+
+def test_a_language_model_as_torch(ctc: Engines, tmp_path: Path) -> None:
+    pytest.importorskip("kenlm")
+    words = ctc.onnx.target.symbols[4:-1]
+    rows = [f"{-0.1 - i / 5:.2f}\t{word}" for i, word in enumerate(words)]
+    unigrams = "\n".join(["-9\t<unk>", "-99\t<s>\t0", "-1\t</s>", *rows])
+    counts = f"ngram 1={len(rows) + 3}\nngram 2=1"
+    path = tmp_path / "lm.arpa"
+    text = f"\\data\\\n{counts}\n\n\\1-grams:\n{unigrams}\n\n\\2-grams:\n-2\t{words[0]} {words[1]}\n\n\\end\\\n"
+    path.write_text(text, encoding="utf-8")
+    options = {
+        **PARALLEL_OPTIONS,
+        "ctc_beam": 8,
+        "ctc_token_bonus": 2.0,
+        "ctc_lm_weight": 0.7,
+        "ctc_lm_path": str(path),
+    }
+    expected = ctc.torch.hypotheses(sources(), 5, options)
+    plain = ctc.torch.hypotheses(sources(), 5, {**PARALLEL_OPTIONS, "ctc_beam": 8})
+    assert [one[0].tokens for one in plain] != [one[0].tokens for one in expected]
+    assert_same(ctc.onnx.hypotheses(sources(), 5, options), expected)
+
+
+@pytest.mark.parametrize("search", [{"ctc_beam": 6, "ctc_beam_symbols": 2}, {"ctc_beam": 5, "ctc_token_bonus": 1.5}])
+def test_a_glossary_as_torch(search: dict[str, Any], ctc: Engines) -> None:
+    """Its symbols are read where they are not among the best ones, and decide some texts."""
+    target = ctc.torch.target
+    words = [symbol for symbol in target.symbols[4:] if symbol not in target.specials()]
+    spelt = SpeltVocabulary(target.symbols, target.specials(), target.surface)
+    glossary = Glossary({"one": words[0], "two": f"{words[3]} {words[5]}", "three": words[7]}, target.split, spelt)
+    texts = ["one", "two one", "nothing", "three one two", "two", "three three", "one"]
+    terms = AskedTerms(glossary, [glossary.find(text) for text in texts])
+    options = {**PARALLEL_OPTIONS, **search}
+    expected = ctc.torch.hypotheses(sources(), 3, options, terms)
+    plain = ctc.torch.hypotheses(sources(), 3, options)
+    changed = [one[0].tokens != other[0].tokens for one, other in zip(expected, plain, strict=True)]
+    assert sum(changed) > 2 and not changed[2]
+    assert_same(ctc.onnx.hypotheses(sources(), 3, options, terms), expected)
+
+
+def test_where_a_glossary_has_no_search(ctc: Engines, classified: Engines) -> None:
+    target = ctc.torch.target
+    spelt = SpeltVocabulary(target.symbols, target.specials(), target.surface)
+    terms = AskedTerms(Glossary({"one": target.symbols[5]}, target.split, spelt), [{0: 1}] * len(sources()))
+    for engine in classified:
+        with pytest.raises(ValueError, match=r"^a glossary needs a model that was trained with --length-control ctc$"):
+            engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
+    for engine in ctc:
+        with pytest.raises(ValueError, match=r"^--glossary needs --ctc-beam, the search that it is part of$"):
+            engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
+
+
+def test_the_longest_source(ctc: Engines, classified: Engines) -> None:
+    for engines in (ctc, classified):
+        longest = engines.torch.longest
+        assert engines.onnx.longest == longest
+        source = [[0, *[5] * (longest - 2), 2]]
+        expected = engines.torch.hypotheses(source, 1, PARALLEL_OPTIONS)
+        assert_same(engines.onnx.hypotheses(source, 1, PARALLEL_OPTIONS), expected)
+
+
+@pytest.mark.parametrize(
+    ("nbest", "search", "message"),
+    [
+        (1, {"iter_decode_max_iter": 2}, "--iter-decode-max-iter must be 0 for the ONNX graph, but is 2"),
+        (1, {"iter_decode_with_beam": 3}, "--iter-decode-with-beam must be 1 for the ONNX graph, but is 3"),
+        (4, {"ctc_beam": 3}, "--nbest must be at most --ctc-beam, 3, but is 4"),
+        (1, {"ctc_token_bonus": 1.0}, "--ctc-token-bonus must stand beside --ctc-beam"),
+    ],
+)
+def test_options_that_do_not_fit(nbest: int, search: dict[str, Any], message: str, ctc: Engines) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ctc.onnx.hypotheses(sources(), nbest, {**PARALLEL_OPTIONS, **search})
+
+
+def test_lengths_have_nothing_to_search(classified: Engines) -> None:
+    with pytest.raises(ValueError, match="--ctc-beam must be 0 for a model trained with --length-control length"):
+        classified.onnx.hypotheses(sources(), 1, {**PARALLEL_OPTIONS, "ctc_beam": 4})
+    with pytest.raises(ValueError, match="--nbest must be at most --ctc-beam"):
+        classified.onnx.hypotheses(sources(), 2, PARALLEL_OPTIONS)
+
+
+def test_a_damaged_graph(tmp_path: Path, ctc: Engines) -> None:
+    path = tmp_path / "model.int8.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: cannot be read"):
+        onnx.OnnxEngine(path, ctc.onnx.source, ctc.onnx.target)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "overflows"),
+    [
+        ("x86_64", "flags : avx2 avx512f", True),
+        ("AMD64", "flags : avx2 avx_vnni", False),
+        ("x86_64", None, True),  # it is not known
+        ("aarch64", None, False),
+    ],
+)
+def test_processors_whose_products_overflow(
+    machine: str, flags: str | None, overflows: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(onnx, "CPU", tmp_path / "cpuinfo")
+    assert onnx._overflows() is overflows

@@ -1,0 +1,29 @@
+"""What a graph says of itself."""
+
+import pytest
+
+from bnb_fairseq.graph.facts import Facts
+
+FACTS = Facts(longest=256, symbols=4003, blank=4002, has_alignments=True)
+
+
+def test_read_again() -> None:
+    assert Facts.read(FACTS.write(), "x.onnx") == FACTS
+    assert Facts.read(FACTS._replace(has_alignments=False).write(), "x.onnx").has_alignments is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bnb_fairseq.format": "2"}, "x.onnx: format must be 1, but is '2'"),
+        ({"bnb_fairseq.blank": "new"}, "x.onnx: must say what it decodes, but has no number for .*'new'"),
+    ],
+)
+def test_other_facts(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Facts.read({**FACTS.write(), **changes}, "x.onnx")
+
+
+def test_a_graph_of_others() -> None:
+    with pytest.raises(ValueError, match=r"x.onnx: format must be 1, but is None; bnb-export writes such graphs"):
+        Facts.read({}, "x.onnx")

@@ -1,0 +1,60 @@
+"""The network without branches against the model as it is trained, on random weights of every option."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnb_fairseq.graph.static_network import StaticNetwork
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+
+LENGTHS = (7, 3, 12, 1)
+ASKED = torch.tensor([[5, 9, 6], [4, 13, 7], [8, 5, 10], [6, 4, 12]])
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"latent_size": 0},
+    {"ctc_upsample": 2.2, "untie_output": True},
+    {"ctc_upsample": 0.7, "latent_size": 0, "ctc_canvas": "repeat"},
+    {"ctc_canvas": "repeat", "ctc_blank": "pad", "latent_size": 20, "latent": "vae"},
+    {"ctc_canvas_length": 15, "ctc_blank": "mask"},
+    {"canvas_tokens": True},
+    {"canvas_tokens": True, "ctc_canvas": "repeat", "latent_size": 0},
+    {"length_control": "length", "length_range": 9},
+    {"length_control": "length", "length_range": 3, "canvas_tokens": True, "latent_size": 0},
+]
+
+
+def batch(lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
+    """Sources of two segments: [SEP], 2, stands in the middle and at the end."""
+    tokens = torch.full((len(lengths), max(lengths)), 1)
+    for row, length in zip(tokens, lengths, strict=True):
+        row[:length] = torch.randint(4, 14, (length,), generator=torch.Generator().manual_seed(length))
+        row[length // 2] = row[length - 1] = 2
+    return tokens, torch.tensor(lengths)
+
+
+@pytest.mark.parametrize("for_int8", [False, True])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_against_the_model(
+    options: dict[str, Any], for_int8: bool, make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
+) -> None:
+    model = make_model(**options)
+    dictionaries = small_task.source_dictionary, small_task.target_dictionary
+    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4, for_int8=for_int8)
+    tokens, lengths = batch()
+    expected = model(tokens, lengths)
+    log_probs = expected.logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V
+    symbols, scores, blank_scores, canvas_lengths, asked_scores = static.eval()(tokens, lengths, ASKED)
+    assert static.blank == model.control.blank
+    assert canvas_lengths.tolist() == expected.canvas_lengths.tolist()
+    assert len(set(canvas_lengths.tolist())) > 1 or "ctc_canvas_length" in options
+    for i, length in enumerate(canvas_lengths.tolist()):
+        wanted = log_probs[i, :length].topk(4)
+        assert torch.equal(symbols[i, :length], wanted.indices)
+        assert torch.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
+        assert torch.allclose(blank_scores[i, :length], log_probs[i, :length, static.blank], rtol=0, atol=1e-4)
+        assert torch.allclose(asked_scores[i, :length], log_probs[i, :length, ASKED[i]], rtol=0, atol=1e-4)

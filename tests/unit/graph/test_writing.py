@@ -1,0 +1,80 @@
+"""Graphs in ONNX Runtime against the model, on batches and lengths that torch did not see when it wrote them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bnb_fairseq.models.bnb_transformer import BnbTransformer
+
+from .test_static_network import ASKED, OPTIONS, batch
+
+Write = Callable[..., tuple[BnbTransformer, Path]]
+SLOW = [*OPTIONS[1:5], *OPTIONS[6:8], OPTIONS[9]]
+ALL = [pytest.param(options, marks=[pytest.mark.slow] if options in SLOW else []) for options in OPTIONS]
+
+
+def asked(lengths: tuple[int, ...]) -> Tensor:
+    """As many symbols as there are sentences, and others for each of them."""
+    return ASKED[: len(lengths), : len(lengths)]
+
+
+def run(path: Path, lengths: tuple[int, ...], symbols: int) -> list[Any]:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    tokens, true = batch(lengths)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given = {
+        "src_tokens": tokens.numpy(),
+        "src_lengths": true.numpy(),
+        "asked": asked(lengths).numpy(),
+        "k": np.array([symbols]),
+    }
+    found: list[Any] = session.run(None, given)
+    return found
+
+
+@pytest.mark.parametrize("options", ALL, ids=str)
+@torch.no_grad()
+def test_against_the_model(options: dict[str, Any], graph_of: Write) -> None:
+    model, path = graph_of("float32", **options)
+    for lengths, count in (((7, 3, 12, 1), 1), ((2,), 3), ((15, 15), 8)):
+        expected = model(*batch(lengths))
+        log_probs = expected.logits.log_softmax(dim=-1).transpose(0, 1)
+        symbols, scores, blank_scores, canvas_lengths, asked_scores = run(path, lengths, count)
+        assert canvas_lengths.tolist() == expected.canvas_lengths.tolist()
+        assert symbols.shape == (*log_probs.shape[:2], count)
+        for i, length in enumerate(canvas_lengths.tolist()):
+            wanted = log_probs[i, :length].topk(count)
+            assert symbols[i, :length].tolist() == wanted.indices.tolist()
+            assert np.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
+            blank = log_probs[i, :length, model.control.blank]
+            assert np.allclose(blank_scores[i, :length], blank, rtol=0, atol=1e-4)
+            of_asked = log_probs[i, :length, asked(lengths)[i]]
+            assert np.allclose(asked_scores[i, :length], of_asked, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_int8(graph_of: Write) -> None:
+    """Every matrix and table is in bytes, once, and the probabilities are nearly the same."""
+    onnx = pytest.importorskip("onnx")
+    model, path = graph_of("int8", latent_size=0)
+    graph = onnx.load(path).graph
+    matrices = [each for each in graph.initializer if len(each.dims) == 2 and min(each.dims) > 1]
+    assert {each.data_type for each in matrices} == {onnx.TensorProto.INT8}
+    feed_forward, square, decoder = 2 * 16 * 24, 16 * 16, model.decoder
+    layers = 2 * (4 * square + feed_forward) + 2 * (8 * square + feed_forward)  # two a side; cross-attention
+    tables = 16 * (len(model.encoder.dictionary) + model.encoder.max_positions() + decoder.max_positions())
+    output = square + 16 * (len(decoder.dictionary) + 1)
+    assert sum(int(np.prod(each.dims)) for each in matrices) == layers + tables + output
+    assert not any(node.metadata_props or node.doc_string for node in graph.node)
+    logits = model(*batch()).logits
+    log_probs = logits.log_softmax(dim=-1).transpose(0, 1)
+    _, _, blank_scores, lengths, _ = run(path, (7, 3, 12, 1), 1)
+    for i, length in enumerate(lengths.tolist()):
+        error = np.abs(blank_scores[i, :length] - log_probs[i, :length, model.control.blank].numpy())
+        assert error.mean() < 0.1 * float(logits.std())
+    assert error.max() > 1e-5  # it is not float32
