@@ -130,10 +130,11 @@ bnb_bootstrap() {
     if [[ -n $new ]]; then
         "$bnb_venv/bin/python" - <<'PYTHON' || bnb_fail "what was installed does not work; see $bnb_log"
 import sys
-import bnb_fairseq
+import fairseq
 import torch
+import bnb_fairseq.plugin
 print(f"Ready: Python {sys.version.split()[0]}, torch {torch.__version__} (CUDA {torch.version.cuda}), "
-      f"fairseq {bnb_fairseq.compat.fairseq.__version__}, bnb_fairseq {bnb_fairseq.__version__}")
+      f"fairseq {fairseq.__version__}, bnb_fairseq {bnb_fairseq.__version__}")
 PYTHON
     fi
 }
