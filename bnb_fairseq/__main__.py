@@ -1,6 +1,8 @@
-"""``python -m bnb_fairseq`` prints the folder of the package, for ``--user-dir "$(python -m bnb_fairseq)"``."""
+"""``python -m bnb_fairseq`` prints the package's folder, which is what ``--user-dir`` wants."""
 
 from pathlib import Path
 
-if __name__ == "__main__":
-    print(Path(__file__).resolve().parent)
+from .installation import require_host
+
+require_host()
+print(Path(__file__).parent)

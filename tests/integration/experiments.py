@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-import bnb_fairseq  # noqa: F401  (registers tasks, models and criterion)
+import bnb_fairseq.plugin  # noqa: F401  (registers tasks, models and criterion)
 
 from ..conftest import ROOT
 

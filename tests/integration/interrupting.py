@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-import bnb_fairseq  # noqa: F401  (lets torch read what fairseq writes)
+import bnb_fairseq.plugin  # noqa: F401  (lets torch read what fairseq writes)
 
 from ..conftest import ROOT
 from . import forked

@@ -11,7 +11,7 @@ from pathlib import Path
 import fairseq_cli.preprocess
 import torch
 
-import bnb_fairseq  # noqa: F401  (imported once, not by each child)
+import bnb_fairseq.plugin  # noqa: F401  (imported once, not by each child)
 
 from . import forked
 

@@ -19,7 +19,7 @@ from ..unit.hub.conftest import trained  # noqa: F401  # a fixture
 # Imports the package as a program does that uses it from Python, then lets fairseq load it by its path.
 IMPORTED_BY_BOTH_WAYS = """
 import argparse, sys
-import bnb_fairseq
+import bnb_fairseq.plugin
 from fairseq.tasks import TASK_REGISTRY
 from fairseq.utils import import_user_module
 task = TASK_REGISTRY["translation_bnb"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fairseq.data import data_utils
 
-import bnb_fairseq  # noqa: F401  (lets torch's safe loader read fairseq's checkpoints)
+import bnb_fairseq.plugin  # noqa: F401  (lets torch's safe loader read fairseq's checkpoints)
 from bnb_fairseq.data.dictionary import load_data_bin
 
 from ..alike import check_alike

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
+import bnb_fairseq.plugin  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
 from bnb_fairseq.resuming.interrupted import mend
 from bnb_fairseq.resuming.restored import LAST
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import bnb_fairseq  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
+import bnb_fairseq.plugin  # noqa: F401  (lets torch's safe loader read checkpoints with BLEU counts)
 
 from ..conftest import ROOT
 from ..squad_files import make_articles, write_squad

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-import bnb_fairseq  # noqa: F401  (lets torch's safe loader read fairseq's checkpoints)
+import bnb_fairseq.plugin  # noqa: F401  (lets torch's safe loader read fairseq's checkpoints)
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.metrics.rouge import Rouge
 

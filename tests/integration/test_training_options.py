@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-import bnb_fairseq  # noqa: F401  # allows the classes in fairseq's checkpoints
+import bnb_fairseq.plugin  # noqa: F401  # allows the classes in fairseq's checkpoints
 
 from .conftest import TRAIN, Setting
 

@@ -9,7 +9,7 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor
 
-import bnb_fairseq  # noqa: F401  # registers models, criterion and optimizer
+import bnb_fairseq.plugin  # noqa: F401  # registers models, criterion and optimizer
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.models.bert2bert import Bert2Bert, Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer

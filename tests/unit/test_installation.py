@@ -140,7 +140,7 @@ def test_a_folder_of_that_name_is_no_package(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("missing", [("torch", "fairseq"), ("fairseq",)])
 def test_import_says_so(missing: tuple[str, ...]) -> None:
-    script = f"import sys; sys.modules.update(dict.fromkeys({missing})); import bnb_fairseq"
+    script = f"import sys; sys.modules.update(dict.fromkeys({missing})); import bnb_fairseq.__main__"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     shown = done.stderr[done.stderr.index("ImportError: bnb_fairseq needs") :]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from fairseq import utils
 
-import bnb_fairseq  # noqa: F401  # registers task and model
+import bnb_fairseq.plugin  # noqa: F401  # registers task and model
 from bnb_fairseq.checkpoints.reader import load_models
 
 from .metrics import METRICS

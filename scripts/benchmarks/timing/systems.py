@@ -10,7 +10,7 @@ from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, BaseFairseqModel
 from omegaconf import OmegaConf
 
-import bnb_fairseq  # noqa: F401 (registers the models)
+import bnb_fairseq.plugin  # noqa: F401 (registers the models)
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.models.bert2bert import Bert2BertConfig
 from bnb_fairseq.models.bnb_transformer import BnbTransformer

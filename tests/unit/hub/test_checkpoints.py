@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import bnb_fairseq  # noqa: F401  # registers the tasks
+import bnb_fairseq.plugin  # noqa: F401  # registers the tasks
 from bnb_fairseq.hub.checkpoints import find_checkpoints, find_data_bin, load
 
 from ...facts import names
