@@ -2,6 +2,7 @@
 
 import gc
 import lzma
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,3 +93,8 @@ def write_lines(path: Path, lines: Sequence[str]) -> Path:
 @pytest.fixture(scope="session")
 def write() -> Callable[[Path, Sequence[str]], Path]:
     return write_lines
+
+
+def heed_ctrl_c() -> None:
+    """Let a child end on Ctrl-C even where the tests run in the background, whose children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -15,7 +15,7 @@ from bnb_fairseq.cli import command
 from bnb_fairseq.cli.command import Command
 from bnb_fairseq.cli.errors import one_line_errors
 
-from ...conftest import ROOT
+from ...conftest import ROOT, heed_ctrl_c
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 HEAVY = ("torch", "fairseq", "transformers", "numpy", "sacrebleu", "sklearn")
@@ -135,7 +135,7 @@ def python(code: str, *arguments: str) -> "subprocess.Popen[str]":
     environment.pop("PYTHONUNBUFFERED", None)
     pipe = subprocess.PIPE
     line = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=heed_ctrl_c)
 
 
 def start(name: str, *arguments: str) -> "subprocess.Popen[str]":

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ...conftest import heed_ctrl_c
 from ..bulk import fake_translator
 
 LINE = [sys.executable, fake_translator.__file__]
@@ -47,7 +49,8 @@ def run(*words: object, stdin: bytes = b"", status: int = 0, room: bool = True) 
 @contextmanager
 def started(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
     line = [*LINE, *map(str, words)]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(line, **pipes, preexec_fn=heed_ctrl_c) as process:
         try:
             yield process
         finally:
