@@ -123,37 +123,6 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     return faults
 
 
-def read_glossary(path: Path) -> dict[str, str]:
-    """Read terms and their translations.
-
-    Args:
-        path: UTF-8 text; on each line a source term, a tab and its translation. Blank lines do not count.
-
-    Returns:
-        The translation of each term.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if a line is something else, or a term has two translations.
-    """
-    terms: dict[str, str] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--glossary {path} must be UTF-8: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        source, *targets = (part.strip() for part in line.split("\t"))
-        if not source or len(targets) != 1 or not targets[0]:
-            raise ValueError(f"--glossary {path}, line {number} must be a term, a tab and its translation: {line!r}")
-        if terms.setdefault(source, targets[0]) != targets[0]:
-            raise ValueError(
-                f"--glossary {path}, line {number}: {source!r} has a translation already, {terms[source]!r}"
-            )
-    return terms
-
-
 def make_settings(arguments: argparse.Namespace) -> Settings:
     """Make settings of the command line.
 
@@ -174,6 +143,8 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     if arguments.jsonl:
         options["alignment"] = True
     if arguments.glossary is not None:
+        from ..generation.glossary import read_glossary
+
         options["glossary"] = read_glossary(arguments.glossary)
     form = forms.JSONL if arguments.jsonl else forms.NBEST if arguments.nbest > 1 else forms.PLAIN
     window = 1 if arguments.flush else arguments.window

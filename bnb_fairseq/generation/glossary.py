@@ -238,32 +238,31 @@ class Glossary:
 
 
 def read_glossary(path: Path) -> dict[str, str]:
-    """Read a glossary from a file.
+    """Read terms and their translations.
 
     Args:
-        path: one term a line, ``source <tab> target``, in UTF-8; empty lines do not count.
+        path: UTF-8 text; on each line a source term, a tab and its translation. Blank lines do not count.
 
     Returns:
-        Source term -> target term.
+        The translation of each term.
 
     Raises:
-        ValueError: naming the first line that is no such pair, or has another target for a term.
+        OSError: if the file cannot be read.
+        ValueError: if a line is something else, or a term has two translations.
     """
     terms: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"--glossary: {path} must be text in UTF-8, but is not: {error}") from error
-    for number, line in enumerate(lines, start=1):
+        raise ValueError(f"--glossary {path} must be UTF-8: {error}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        pair = [side.strip() for side in line.split("\t")]
-        if len(pair) != 2 or not all(pair):
-            raise ValueError(f"--glossary: line {number} of {path} must be `source <tab> target`, but is {line!r}")
-        source, target = pair
-        if terms.setdefault(source, target) != target:
+        source, *targets = (part.strip() for part in line.split("\t"))
+        if not source or len(targets) != 1 or not targets[0]:
+            raise ValueError(f"--glossary {path}, line {number} must be a term, a tab and its translation: {line!r}")
+        if terms.setdefault(source, targets[0]) != targets[0]:
             raise ValueError(
-                f"--glossary: line {number} of {path} must give {source!r} the target {terms[source]!r} again, but "
-                f"gives {target!r}"
+                f"--glossary {path}, line {number}: {source!r} has a translation already, {terms[source]!r}"
             )
     return terms

@@ -86,20 +86,3 @@ def test_reading_a_file(tmp_path: Path) -> None:
     path = tmp_path / "terms.tsv"
     path.write_text("file*\tDatei*\n\n open \t öffnen\nfile*\tDatei*\n", encoding="utf-8")
     assert read_glossary(path) == {"file*": "Datei*", "open": "öffnen"}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a\tb\nc", "line 2 of PATH must be `source <tab> target`, but is 'c'"),
-        ("a\tb\tc", "line 1 of PATH must be `source <tab> target`, but is 'a\\tb\\tc'"),
-        ("a\t ", "line 1 of PATH must be `source <tab> target`, but is 'a\\t '"),
-        ("a\tb\na\tc", "line 2 of PATH must give 'a' the target 'b' again, but gives 'c'"),
-    ],
-)
-def test_a_file_that_is_no_glossary(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "terms.tsv"
-    path.write_text(text)
-    with pytest.raises(ValueError) as caught:
-        read_glossary(path)
-    assert str(caught.value) == f"--glossary: {message.replace('PATH', str(path))}"
