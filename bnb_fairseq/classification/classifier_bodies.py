@@ -20,7 +20,7 @@ class EncoderBody(nn.Module):
     def __init__(self, cfg: BnbClassifierConfig, dictionary: BnbDictionary) -> None:
         super().__init__()
         sizes = layer_sizes(cfg, "encoder")
-        self.encoder = BertEncoder(dictionary, sizes, int(cfg.encoder_positions or 0), encoder_layers(sizes))
+        self.encoder = BertEncoder(dictionary, sizes, int(cfg.encoder_positions or 0), encoder_layers)
         self.output_size = sizes.embed_dim
         freeze(self, cfg.freeze)
 

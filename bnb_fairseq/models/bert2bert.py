@@ -49,7 +49,7 @@ class HostedEncoder(BertEncoder, FairseqEncoder):
     """
 
     def __init__(self, dictionary: BnbDictionary, sizes: LayerSizes, positions: int) -> None:
-        BertEncoder.__init__(self, dictionary, sizes, positions, encoder_layers(sizes))
+        BertEncoder.__init__(self, dictionary, sizes, positions, encoder_layers)
 
 
 @register_model("bert2bert", dataclass=Bert2BertConfig)

@@ -1,5 +1,6 @@
 """The ``bnb_transformer`` model and its named architectures."""
 
+from functools import partial
 from typing import Any
 
 from fairseq.models import register_model, register_model_architecture
@@ -48,8 +49,8 @@ class BnbTransformer(NarNetwork, FromPretrained):
             options,
             source_dictionary,
             target_dictionary,
-            encoder_layers(options.encoder),
-            decoder_layers(options.decoder, options.encoder.embed_dim),
+            encoder_layers,
+            partial(decoder_layers, encoder_dim=options.encoder.embed_dim),
         )
         self.num_updates = 0
         freeze(self, cfg.freeze)

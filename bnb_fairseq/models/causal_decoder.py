@@ -1,5 +1,6 @@
 """The autoregressive decoder: BERT layers that see only what lies to their left, with cross-attention."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -53,7 +54,9 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
     def __init__(
         self, dictionary: BnbDictionary, sizes: LayerSizes, encoder_dim: int, positions: int, tied: bool = True
     ) -> None:
-        BertDecoder.__init__(self, dictionary, sizes, positions, decoder_layers(sizes, encoder_dim), tied=tied)
+        BertDecoder.__init__(
+            self, dictionary, sizes, positions, partial(decoder_layers, encoder_dim=encoder_dim), tied=tied
+        )
         # The constructor of fairseq's decoder would empty the module again; this is the rest of what it sets.
         self.onnx_trace, self.adaptive_softmax = False, None
         self.init_incremental_state()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..modules.inference import InferenceLinear, InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes, init_bert_weights
 from ..modules.lazy_logits import LazyLogits
-from .options import SymbolTable
+from .options import BuildLayers, SymbolTable
 
 
 class MaskedWordHead(nn.Module):
@@ -67,7 +67,7 @@ class BertDecoder(nn.Module):
         dictionary: the target dictionary.
         sizes: sizes of the layers.
         positions: largest number of positions.
-        layers: with cross-attention, called as fairseq's are; none where the decoder only infers.
+        build_layers: builds the layers, with cross-attention.
         extra_symbols: rows after the dictionary's in the token table.
         tied: off, the output layer has a matrix of its own, which starts as a copy of the token embeddings.
     """
@@ -77,7 +77,7 @@ class BertDecoder(nn.Module):
         dictionary: SymbolTable,
         sizes: LayerSizes,
         positions: int,
-        layers: nn.ModuleList,
+        build_layers: BuildLayers,
         extra_symbols: int = 0,
         tied: bool = True,
     ) -> None:
@@ -85,7 +85,7 @@ class BertDecoder(nn.Module):
         self.dictionary: Any = dictionary
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
-        self.layers = layers
+        self.layers = build_layers(sizes)
         self.head = MaskedWordHead(self.embeddings.tokens.num_embeddings, sizes, tied)
         self.start_output_layer()
         self.inference: InferenceStack | None = None

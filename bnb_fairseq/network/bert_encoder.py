@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..modules.inference import InferenceStack
 from ..modules.layers import BertEmbeddings, LayerSizes
-from .options import SymbolTable
+from .options import BuildLayers, SymbolTable
 
 EncoderOut = dict[str, list[Tensor]]
 
@@ -34,7 +34,7 @@ class BertEncoder(nn.Module):
         dictionary: the source dictionary.
         sizes: sizes of the layers.
         positions: largest source length.
-        layers: called as fairseq's are; none where the encoder only infers.
+        build_layers: builds the layers.
         keep_padding: compute the states of padding too when the layers only infer, because something reads them.
     """
 
@@ -43,7 +43,7 @@ class BertEncoder(nn.Module):
         dictionary: SymbolTable,
         sizes: LayerSizes,
         positions: int,
-        layers: nn.ModuleList,
+        build_layers: BuildLayers,
         keep_padding: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # an encoder of fairseq's may stand behind this class
@@ -51,7 +51,7 @@ class BertEncoder(nn.Module):
         self.pad, self.separator = dictionary.pad(), dictionary.eos()
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary), positions, sizes)
-        self.layers = layers
+        self.layers = build_layers(sizes)
         self.inference: InferenceStack | None = None
         self._positions = positions
         self._keep_padding = keep_padding

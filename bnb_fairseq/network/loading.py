@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..modules.layers import LayerSizes
 from .nar_network import NarNetwork
-from .options import AutoregressiveOptions, NetworkOptions, SymbolTable
+from .options import AutoregressiveOptions, NetworkOptions, SymbolTable, no_layers
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}  # of a model folder
@@ -54,7 +54,7 @@ def load_network(
     """
     require_layers(options, weights)
     with torch.device("meta"):
-        network = NarNetwork(options, source, target, nn.ModuleList(), nn.ModuleList())
+        network = NarNetwork(options, source, target, no_layers, no_layers)
     width = options.encoder.embed_dim
     sides = {"encoder": (options.encoder, None), "decoder": (options.decoder, width)}
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -11,7 +11,7 @@ from ..modules.canvas import Canvas
 from ..modules.inference import SourceMemory
 from ..modules.layers import EMBEDDING_SCALE, LayerSizes, init_linear
 from .bert_decoder import BertDecoder
-from .options import SymbolTable
+from .options import BuildLayers, SymbolTable
 
 
 class NarDecoder(BertDecoder):
@@ -28,7 +28,7 @@ class NarDecoder(BertDecoder):
         sizes: sizes of the layers.
         latent_size: Z; equal to D with ``project_latent`` off.
         positions: largest canvas length.
-        layers: see ``BertDecoder``.
+        build_layers: see ``BertDecoder``.
         extra_symbols: rows after the dictionary's in the token table (1 for a blank of its own).
         project_latent: apply gelu(W_d z); off, z is an encoder state and is multiplied by a learned number.
         tied: off, the output layer has a matrix of its own.
@@ -40,12 +40,12 @@ class NarDecoder(BertDecoder):
         sizes: LayerSizes,
         latent_size: int,
         positions: int,
-        layers: nn.ModuleList,
+        build_layers: BuildLayers,
         extra_symbols: int = 0,
         project_latent: bool = True,
         tied: bool = True,
     ) -> None:
-        super().__init__(dictionary, sizes, positions, layers, extra_symbols, tied)
+        super().__init__(dictionary, sizes, positions, build_layers, extra_symbols, tied)
         self.mask = dictionary.mask()
         self.latent_projection = nn.Linear(latent_size, sizes.embed_dim) if project_latent else None
         if self.latent_projection is not None:

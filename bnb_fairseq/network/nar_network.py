@@ -15,7 +15,7 @@ from .bert_encoder import BertEncoder
 from .encoded import Encoded
 from .length_control import Ctc, FixedCtc, LengthControl, PredictedLength
 from .nar_decoder import NarDecoder
-from .options import NetworkOptions, SymbolTable
+from .options import BuildLayers, NetworkOptions, SymbolTable
 
 
 class NarOutput(NamedTuple):
@@ -54,8 +54,8 @@ class NarNetwork(nn.Module):
         options: what it is built from.
         source: the source vocabulary.
         target: the target vocabulary.
-        encoder_layers: the encoder's layers; none where the network only infers.
-        decoder_layers: the decoder's layers, as above.
+        encoder_layers: builds the encoder's layers.
+        decoder_layers: builds the decoder's layers.
 
     Attributes:
         control: what decides the output's length.
@@ -67,8 +67,8 @@ class NarNetwork(nn.Module):
         options: NetworkOptions,
         source: SymbolTable,
         target: SymbolTable,
-        encoder_layers: nn.ModuleList,
-        decoder_layers: nn.ModuleList,
+        encoder_layers: BuildLayers,
+        decoder_layers: BuildLayers,
     ) -> None:
         super().__init__()
         self.options = options

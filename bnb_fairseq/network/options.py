@@ -4,11 +4,25 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Protocol
 
+from torch import nn
+
 from ..modules.layers import LayerSizes
 from ..problems import Problems
 
 LARGEST = 1 << 24  # of a whole number in a file: torch counts the bytes of a matrix of two such sides
 CHOICES = {"length_control": ("ctc", "length"), "ctc_canvas": ("mask", "repeat"), "ctc_blank": ("new", "pad", "mask")}
+
+
+class BuildLayers(Protocol):
+    """Builds the layers of an encoder or decoder, once the embeddings are there: the order of random numbers stays."""
+
+    def __call__(self, sizes: LayerSizes) -> nn.ModuleList:
+        """Return the layers, called as fairseq's are; none where the network only infers."""
+
+
+def no_layers(sizes: LayerSizes) -> nn.ModuleList:
+    """Return no layers, for a network that only infers."""
+    return nn.ModuleList()
 
 
 class SymbolTable(Protocol):

@@ -91,7 +91,7 @@ def test_other_frozen_parts_need_a_fresh_optimizer(
     assert "Loaded checkpoint" in output
     line = [*TRAIN, "--bert-encoder", setting.bert, *MODEL, *RATES, "--untie-output", *more, "--max-update", 5]
     output = fairseq("train", setting.data_bin, *line, "--save-dir", tmp_path / "other", fails=True)
-    assert "give --reset-optimizer" in output
+    assert "pass --reset-optimizer" in output
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def encoder(
     make_dictionary: Callable[[int], BnbDictionary], random_parameters: Callable[[nn.Module, int], None]
 ) -> BertEncoder:
     sizes = LayerSizes(3, 8, 12, 2, 0.1, 0.1, 1e-12)
-    module = BertEncoder(make_dictionary(5), sizes, 7, encoder_layers(sizes))
+    module = BertEncoder(make_dictionary(5), sizes, 7, encoder_layers)
     random_parameters(module, 1)
     return module.eval()
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def reference(model: Any, tokens: Tensor, kept: Tensor) -> Any:
 
 
 def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> BertEncoder:
-    encoder = BertEncoder(dictionary, sizes, bert.sizes["positions"], encoder_layers(sizes))
+    encoder = BertEncoder(dictionary, sizes, bert.sizes["positions"], encoder_layers)
     import_bert(
         encoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "encoder"
     )
@@ -67,7 +68,7 @@ def imported_encoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: Lay
 def imported_decoder(bert: BertCheckpoint, dictionary: BnbDictionary, sizes: LayerSizes) -> NarDecoder:
     """A decoder whose canvas may carry BERT's own embeddings: the latent is multiplied by 1."""
     width = sizes.embed_dim
-    layers = decoder_layers(sizes, width)
+    layers = partial(decoder_layers, encoder_dim=width)
     decoder = NarDecoder(dictionary, sizes, width, bert.sizes["positions"], layers, 1, project_latent=False)
     import_bert(
         decoder, bert, sizes.layers, match_rows(dictionary, SymbolTable.of_wordpiece(bert.tokenizer)), "decoder"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -47,7 +48,12 @@ def test_what_comes_of_the_latent_has_the_scale_of_embeddings(
     sizes = LayerSizes(1, 384, 8, 2, 0.0, 0.0, 1e-12)
     latent = Latent(384, latent_size)
     decoder = NarDecoder(
-        make_dictionary(3), sizes, latent.output_size, 9, decoder_layers(sizes, 384), project_latent=latent_size > 0
+        make_dictionary(3),
+        sizes,
+        latent.output_size,
+        9,
+        partial(decoder_layers, encoder_dim=384),
+        project_latent=latent_size > 0,
     )
     states = torch.randn(4, 50, 384)
     canvas = Canvas(latent(states).mean, torch.full((4,), 50), torch.zeros(4, 50, dtype=torch.bool), None)

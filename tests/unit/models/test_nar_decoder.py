@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -26,7 +27,13 @@ def make_decoder(
     def make(extra_symbols: int = 0, project_latent: bool = True) -> NarDecoder:
         latent = LATENT if project_latent else WIDTH
         decoder = NarDecoder(
-            make_dictionary(4), SIZES, latent, 11, decoder_layers(SIZES, ENCODER_WIDTH), extra_symbols, project_latent
+            make_dictionary(4),
+            SIZES,
+            latent,
+            11,
+            partial(decoder_layers, encoder_dim=ENCODER_WIDTH),
+            extra_symbols,
+            project_latent,
         )
         random_parameters(decoder, 2)
         return decoder.double().eval()

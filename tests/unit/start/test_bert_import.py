@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ TIED = "the output layer is tied to the token embeddings"
 
 def encoder_and_rows(directory: Path, sizes: LayerSizes) -> tuple[BertEncoder, Tensor]:
     dictionary = load_dictionary(str(directory))
-    return BertEncoder(dictionary, sizes, 24, encoder_layers(sizes)), torch.arange(len(dictionary))
+    return BertEncoder(dictionary, sizes, 24, encoder_layers), torch.arange(len(dictionary))
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def test_report_of_encoder_and_decoder(
     assert report.new == []
     assert len(report.used) == 5 + 4 * 16
 
-    decoder = NarDecoder(load_dictionary(str(tmp_path)), sizes_of(bert), 8, 24, decoder_layers(sizes_of(bert), 32))
+    decoder = NarDecoder(load_dictionary(str(tmp_path)), sizes_of(bert), 8, 24, partial(decoder_layers, encoder_dim=32))
     report = import_bert(decoder, bert, 4, rows, "decoder")
     assert_complete(report, bert, decoder)
     assert dict(report.ignored) == ignored
@@ -100,7 +101,12 @@ def test_values_of_selected_layers_and_rows(tmp_path: Path, write_bert: WriteBer
     bert = open_bert(str(write_bert(tmp_path)), "--bert-encoder")
     tensors = load_file(tmp_path / "model.safetensors")
     decoder = NarDecoder(
-        load_dictionary(str(tmp_path)), sizes_of(bert, 2), 8, 24, decoder_layers(sizes_of(bert, 2), 32), extra_symbols=1
+        load_dictionary(str(tmp_path)),
+        sizes_of(bert, 2),
+        8,
+        24,
+        partial(decoder_layers, encoder_dim=32),
+        extra_symbols=1,
     )
     before = state(decoder)
     rows = torch.full((22,), -1)
@@ -135,7 +141,7 @@ def check_refused(
 ) -> None:
     """Import into an encoder; the error lists exactly these problems, and the encoder is as before."""
     bert = open_bert(str(directory), "--bert-encoder")
-    encoder = BertEncoder(load_dictionary(str(directory)), sizes, positions, encoder_layers(sizes))
+    encoder = BertEncoder(load_dictionary(str(directory)), sizes, positions, encoder_layers)
     before = state(encoder)
     start = f"--bert-encoder {directory}: the encoder cannot be imported: "
     with pytest.raises(ValueError, match=re.escape(start)) as refusal:
@@ -318,7 +324,7 @@ def test_a_dictionary_of_words_takes_the_rows_it_can(tmp_path: Path, write_bert:
     bert = open_bert(str(write_bert(tmp_path)), "--bert-encoder")
     dictionary = BnbDictionary()
     dictionary.add_mask()
-    encoder = BertEncoder(dictionary, sizes_of(bert), 24, encoder_layers(sizes_of(bert)))
+    encoder = BertEncoder(dictionary, sizes_of(bert), 24, encoder_layers)
     report = import_bert(encoder, bert, 4, torch.full((5,), -1), "encoder")
     assert report.matched == 0
     assert "0 of 5 (0.0%) matched" in report.summary()

@@ -1,6 +1,7 @@
 """The table of names against the models that have them: transformers' and ours."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,10 +83,10 @@ def test_models_of_both_libraries_have_the_same_parameters(
     dictionary = make_dictionary(4)  # and <s>, <pad>, </s>, <unk>, <mask>
     ours: Any
     if side == "encoder":
-        ours = BertEncoder(dictionary, SIZES, 16, encoder_layers(SIZES))
+        ours = BertEncoder(dictionary, SIZES, 16, encoder_layers)
         theirs = transformers.BertModel(transformers.BertConfig(**CONFIG, max_position_embeddings=16))
     else:
-        ours = NarDecoder(dictionary, SIZES, 3, 16, decoder_layers(SIZES, 8))
+        ours = NarDecoder(dictionary, SIZES, 3, 16, partial(decoder_layers, encoder_dim=8))
         config = transformers.BertConfig(
             **CONFIG, max_position_embeddings=16, is_decoder=True, add_cross_attention=True
         )
