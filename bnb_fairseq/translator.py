@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -11,23 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tqdm import tqdm
 
 from .engines.interface import AskedTerms
+from .engines.opening import check_loading, download, load_engine, prepare_torch
 from .folder.manifest import (
-    AUTOREGRESSIVE,
-    CARD,
-    CONFIG,
-    GRAPHS,
     LANGUAGE_MODEL,
-    READ,
     SEARCH,
-    SOURCE,
-    TARGET,
-    WEIGHTS,
     Manifest,
 )
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
 from .generation.confidence import Platt
-from .installation import is_installed, require_torch
 from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
 
@@ -37,14 +29,10 @@ if TYPE_CHECKING:
 
 GLOSSARIES = 4  # kept for later calls with the same terms
 GLOSSARY_BEAM = 10  # of a search that a glossary switches on
-BATCH_TOKENS = 2048  # source tokens of a batch, padding included
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
-DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
-SURE = 1e-6  # how near to 0 and 1 a probability lies on the logit scale
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
-ENGINES = AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
 
 
@@ -56,7 +44,7 @@ class Translation:
         text: detokenised, one line; empty if there is an error.
         score: mean log-probability of a token, by which alternatives are ordered.
         tokens: symbols of the target vocabulary.
-        confidence: of each token, 0 to 1; calibrated if the folder says how.
+        confidence: of each token, 0 to 1; calibrated if the folder says how, for its own search.
         alignment: of each word of the text, the words of the source that it comes from, counted from 0, white space
             separates words; empty unless it was asked for, and for autoregressive models and ONNX Runtime.
         alternatives: the other texts of ``nbest``, the best first.
@@ -132,19 +120,19 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind.
         """
-        _check_loading(engine, device, precision, threads, data)
+        check_loading(engine, device, precision, threads, data)
         path = Path(model)
         if data is not None:
-            _prepare_torch(device, threads)
+            prepare_torch(device, threads)
             from .hub.engine import load_checkpoint
 
             return load_checkpoint(path, Path(data), device, precision)
         if not path.exists():
-            path = _download(os.fspath(model))
+            path = download(os.fspath(model))
         if path.is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
         manifest = Manifest.read(path)
-        return cls._of_folder(path, manifest, _load_engine(path, manifest, engine, device, threads, precision))
+        return cls._of_folder(path, manifest, load_engine(path, manifest, engine, device, threads, precision))
 
     @classmethod
     def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine") -> "Translator":
@@ -165,7 +153,7 @@ class Translator:
 
     def translate(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         nbest: int = 1,
         batch_tokens: int | None = None,
         progress: bool = False,
@@ -195,8 +183,11 @@ class Translator:
             TypeError: if ``texts`` is one string, or holds something else.
             ValueError: if an option does not exist, is out of range, or does not fit the model.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("texts must be a list of strings")
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of strings, but is one string")
+        texts = list(texts)
+        if wrong := [i for i, text in enumerate(texts) if not isinstance(text, str)]:
+            raise TypeError(f"texts[{wrong[0]}] must be a string, but is {type(texts[wrong[0]]).__name__}")
         if batch_tokens is None:
             batch_tokens = self._engine.batch_tokens
         if nbest < 1 or batch_tokens < 1:
@@ -314,55 +305,6 @@ class Translator:
         return calibrated
 
 
-def _check_loading(engine: str, device: str, precision: str, threads: int | None, data: object) -> None:
-    for name, value, known in (
-        ("engine", engine, ENGINES),
-        ("device", device, DEVICES),
-        ("precision", precision, PRECISIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
-    if engine == ONNX and device != "cpu":
-        raise ValueError(f"device must be cpu for engine {ONNX}, but is {device!r}")
-    if engine == ONNX and data is not None:
-        raise ValueError(f"engine must be {AUTO} or {TORCH} for a checkpoint, but is {engine!r}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, but is {threads}")
-
-
-def _prepare_torch(device: str, threads: int | None) -> None:
-    """Check that torch is there, and the GPU if it is wanted, and set the number of threads."""
-    require_torch()
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def _load_engine(
-    path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
-) -> "Engine":
-    """Load what computes; see ``Translator.load``."""
-    has_graph = any(name in manifest.files for name in GRAPHS)
-    runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
-    if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):
-        from .engines.onnx import OnnxEngine
-
-        return OnnxEngine.load(path, manifest, threads)
-    if WEIGHTS not in manifest.files:
-        raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
-    _prepare_torch(device, threads)
-    if manifest.architecture == AUTOREGRESSIVE:
-        from .hub.engine import load_autoregressive
-
-        return load_autoregressive(path, manifest, device)
-    from .engines.nar import NarEngine
-
-    return NarEngine.load(path, manifest, device, precision)
-
-
 class _Job(NamedTuple):
     """What is asked of a call."""
 
@@ -441,20 +383,3 @@ def _segment_fault(text: str) -> str | None:
 
 def _too_long(tokens: int, longest: int) -> str:
     return f"the text has {tokens:,} tokens, but the model reads at most {longest:,}"
-
-
-def _download(name: str) -> Path:
-    """Fetch a model folder from the HuggingFace hub."""
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        raise ValueError(f"there is no model folder or checkpoint {name!r}")
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise ImportError(f"{name!r} is no folder; to fetch it from the hub, pip install huggingface_hub") from error
-    try:
-        wanted = [CONFIG, CARD, *READ, f"{SOURCE}/*", f"{TARGET}/*"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"there is no folder {name!r}, and the hub gives no model of this name: {reason}") from error

@@ -8,7 +8,7 @@ from ..engines.nar import NarEngine
 from ..evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
 from ..generation.confidence import Platt, line_confidence
 from ..tasks.text_to_text import TextToTextTask
-from ..translator import BATCH_TOKENS, SPECIAL_SYMBOLS, batches
+from ..translator import SPECIAL_SYMBOLS, batches
 
 
 class Calibration(NamedTuple):
@@ -65,7 +65,7 @@ def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mappin
     confidences: list[float] = []
     right: list[bool] = []
     lines, texts, references = [], [], []
-    for batch in batches(order, lengths, BATCH_TOKENS):
+    for batch in batches(order, lengths, engine.batch_tokens):
         for i, (best, *_) in zip(batch, engine.hypotheses([sources[i] for i in batch], 1, search), strict=True):
             pairs = zip(best.tokens, best.scores, strict=True)
             words = [(token, math.exp(score)) for token, score in pairs if token != target.eos()]
@@ -75,6 +75,9 @@ def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mappin
             lines.append(line_confidence(best.scores))
             texts.append(target.text([token for token, _ in words]))
             references.append(target.text(reference))
-    platt = fit_platt(confidences, right)
+    try:
+        platt = fit_platt(confidences, right)
+    except ValueError as error:
+        raise ValueError(f"--calibrate {part}: {error}") from error
     before, after = (calibration_error(values, right) for values in (confidences, platt.calibrated(confidences)))
     return Calibration(platt, len(right), before, after, rank_correlation(lines, texts, references))

@@ -15,9 +15,9 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from quality.options import add_model, add_search
 from quality.translating import Part, Search, Translated, Translator, make_scorer
 
 from bnb_fairseq.cli.errors import one_line_errors
@@ -49,16 +49,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         The options.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("data", type=Path, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
-    add("--path", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint of bnb_transformer under CTC")
-    add("--text", type=Path, required=True, metavar="FOLDER", help="raw text that it was made from, PART.LANG")
-    add("--ctc-beam", type=int, default=10, metavar="N", help="texts that the search keeps (default: 10)")
-    add("--ctc-beam-symbols", type=int, default=10, metavar="N", help="symbols read at each position (default: 10)")
-    add("--ctc-lm-path", metavar="FILE", help="n-gram model of the search (default: none)")
-    add("--ctc-lm-weight", type=float, default=0.0, metavar="W", help="its weight (default: 0)")
-    add("--ctc-token-bonus", type=float, default=0.0, metavar="B", help="what each token adds (default: 0)")
-    add("--batch-size", type=int, default=32, metavar="N", help="sentences in a batch (default: 32)")
+    add_model(parser)
+    add_search(parser)
     return parser.parse_args(arguments)
 
 

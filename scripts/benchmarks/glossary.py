@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quality.choosing import consistent_terms, terms_of
+from quality.options import add_model, add_search
 from quality.translating import Search, Translator, make_scorer
 
 from bnb_fairseq.cli.errors import one_line_errors
@@ -39,22 +40,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         The options.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model(parser)
+    add_search(parser)
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
-    add("--path", type=Path, required=True, metavar="CHECKPOINT", help="checkpoint of bnb_transformer under CTC")
-    add("--text", type=Path, required=True, metavar="FOLDER", help="raw text that it was made from, PART.LANG")
     add("--part", default="valid", help="part of the data to translate (default: valid)")
     add("--glossary", type=Path, metavar="FILE", help="its terms, `source <tab> target`")
     add("--terms", type=int, default=50, metavar="N", help="terms of the glossary, at most (default: 50)")
     add("--bonus", type=float, nargs="+", default=[2, 4, 6, 8], metavar="B", help="bonuses for each symbol")
     add("--floor", type=float, default=DEFAULT_FLOOR, metavar="L", help="log-probability that a term's symbol needs")
     add("--added", type=int, default=MOST_ADDED, metavar="N", help="symbols of terms read at each position, at most")
-    add("--ctc-beam", type=int, default=10, metavar="N", help="texts kept (default: 10)")
-    add("--ctc-beam-symbols", type=int, default=10, metavar="N", help="symbols read at each position (default: 10)")
-    add("--ctc-lm-path", metavar="FILE", help="n-gram model (default: none)")
-    add("--ctc-lm-weight", type=float, default=0.0, metavar="W", help="its weight (default: 0)")
-    add("--ctc-token-bonus", type=float, default=0.0, metavar="B", help="what each token adds (default: 0)")
-    add("--batch-size", type=int, default=32, metavar="N", help="sentences in a batch (default: 32)")
     return parser.parse_args(arguments)
 
 

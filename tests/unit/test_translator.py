@@ -178,7 +178,7 @@ def test_options_that_do_not_fit(options: dict[str, Any], said: str, translators
 
 def test_texts_of_other_types(translators: dict[str, Translator]) -> None:
     for texts in ("the cell", [b"the cell"], [None], [["the"]]):
-        with pytest.raises(TypeError, match=r"^texts must be a list of strings$"):
+        with pytest.raises(TypeError, match=r"^texts(\[\d\])? must be a (list of strings|string), but is "):
             translators["ctc"].translate(texts)  # type: ignore[arg-type]
     assert translators["ctc"].translate(("the cell",)) == translators["ctc"].translate(["the cell"])
 
@@ -308,3 +308,14 @@ def test_a_hub_that_has_no_such_model(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for name in ("../mine", "/me/mine", "mine", "a/b/c"):
         with pytest.raises(ValueError, match=r"^there is no model folder or checkpoint '"):
             Translator.load(name)
+
+
+def test_any_iterable_of_texts_has_as_many_translations(translators: dict[str, Translator]) -> None:
+    """One that can be read once only, too."""
+    translator = translators["ctc"]
+    expected = translator.translate(SENTENCES)
+    assert len(expected) == len(SENTENCES)
+    assert translator.translate(iter(SENTENCES)) == translator.translate(tuple(SENTENCES)) == expected
+    assert translator.translate(text for text in SENTENCES) == expected
+    with pytest.raises(TypeError, match=r"^texts\[1\] must be a string, but is int$"):
+        translator.translate(iter(["the", 5]))  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ class FakeEngine:
 
     source = target = VOCABULARY
     longest = 8
+    batch_tokens = 100
 
     def hypotheses(
         self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
