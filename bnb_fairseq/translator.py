@@ -195,6 +195,8 @@ class Translator:
         chosen = self._options(nbest, search, options)
         terms = self._glossary(glossary) if glossary else None
         if terms is not None and chosen.get(BEAM) == 0:
+            if BEAM in options:
+                raise ValueError(f"{BEAM} must be at least 1 with a glossary, which is part of the search, but is 0")
             chosen[BEAM] = GLOSSARY_BEAM
         parts = [self._pieces(text) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]

@@ -319,3 +319,12 @@ def test_any_iterable_of_texts_has_as_many_translations(translators: dict[str, T
     assert translator.translate(text for text in SENTENCES) == expected
     with pytest.raises(TypeError, match=r"^texts\[1\] must be a string, but is int$"):
         translator.translate(iter(["the", 5]))  # type: ignore[arg-type]
+
+
+def test_a_glossary_without_its_search_is_refused(translators: dict[str, Translator]) -> None:
+    glossary = {"cell": "Zelle"}
+    with pytest.raises(ValueError, match="^ctc_beam must be at least 1 with a glossary, .* but is 0$"):
+        translators["ctc"].translate(SENTENCES, glossary=glossary, ctc_beam=0)
+    for name in ("refining", "autoregressive"):
+        with pytest.raises(ValueError, match="^a glossary needs a "):
+            translators[name].translate(SENTENCES, glossary=glossary)
