@@ -1,7 +1,7 @@
 """The only module that knows about versions of fairseq and numpy; ``torch_compat`` knows torch's.
 
-Importing it makes fairseq's own checkpoints loadable
-under torch's safe loader and silences, one by one and by name, warnings that a user can do nothing about.
+Importing it makes fairseq's own checkpoints loadable under torch's safe loader. It silences, one by one and by name,
+warnings that a user can do nothing about.
 """
 
 import argparse

@@ -86,35 +86,22 @@ def export(
             f"--checkpoint must be a bnb_transformer or bert2bert of {' or '.join(TASKS)}, but {checkpoint} is a "
             f"{type(model).__name__} of {task.cfg._name}"
         )
-    parallel = isinstance(model, BnbTransformer)
-    known = PARALLEL_OPTIONS if parallel else AUTOREGRESSIVE_OPTIONS
-    check_values(search, known, "--search")
-    options = {**known, **{name: value for name, value in search.items() if name != CALIBRATION}}
+    if isinstance(model, Bert2Bert):
+        given = {"--onnx": graph and graph.kind, "--lm": lm, "--calibrate": part}
+        kind = "must not be given for an autoregressive model, but is"
+        if wrong := [f"{option} {kind} {value}" for option, value in given.items() if value is not None]:
+            raise ValueError("; ".join(wrong))
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
-    if graph is not None and not parallel:
-        raise ValueError(f"--onnx must not be given for an autoregressive model, but is {graph.kind}")
-    if lm is not None:
-        _check_language_model(lm, model, target, options)
-    elif options.get("ctc_lm_weight"):
-        raise ValueError(f"--search: ctc_lm_weight must be 0 without --lm, but is {options['ctc_lm_weight']}")
-    try:
-        if isinstance(model, BnbTransformer):
-            check_search(model, target, 1, {**options, "ctc_lm_path": None if lm is None else str(lm)})
-        else:
-            check_beam(1, options)
-    except ValueError as error:
-        raise ValueError(f"--search: {error}") from error
+    options = _checked_options(model, target, search, lm)
     weights = _stored(model, dtype)
     confidence = None
     if part is not None:
-        if not isinstance(model, BnbTransformer):
-            raise ValueError(f"--calibrate must not be given for an autoregressive model, but is {part}")
         model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
         chosen = {**options, **({} if lm is None else {"ctc_lm_path": str(lm)})}
         fitted = calibrate(NarEngine(model, source, target), task, part, chosen)
         search, confidence = {**search, CALIBRATION: fitted.platt._asdict()}, fitted.report(part)
     manifest = Manifest(
-        NAR if parallel else AUTOREGRESSIVE,
+        NAR if isinstance(model, BnbTransformer) else AUTOREGRESSIVE,
         str(task.cfg._name),
         str(getattr(task.cfg, "source_lang", None) or ""),
         str(getattr(task.cfg, "target_lang", None) or ""),
@@ -136,6 +123,27 @@ def export(
     return Manifest.read(output)
 
 
+def _checked_options(
+    model: nn.Module, target: Vocabulary, search: Mapping[str, Any], lm: Path | None
+) -> dict[str, Any]:
+    """Return all options of the search; a ValueError names one that does not fit the model, the rest or ``lm``."""
+    known = PARALLEL_OPTIONS if isinstance(model, BnbTransformer) else AUTOREGRESSIVE_OPTIONS
+    check_values(search, known, "--search")
+    options = {**known, **{name: value for name, value in search.items() if name != CALIBRATION}}
+    if lm is not None:
+        _check_language_model(lm, target, options)
+    elif options.get("ctc_lm_weight"):
+        raise ValueError(f"--search: ctc_lm_weight must be 0 without --lm, but is {options['ctc_lm_weight']}")
+    try:
+        if isinstance(model, BnbTransformer):
+            check_search(model, target, 1, {**options, "ctc_lm_path": None if lm is None else str(lm)})
+        else:
+            check_beam(1, options)
+    except ValueError as error:
+        raise ValueError(f"--search: {error}") from error
+    return options
+
+
 def _stored(model: nn.Module, dtype: str) -> dict[str, Tensor]:
     """Return the weights in a type; a ValueError names one that has numbers too large for it."""
     weights = {name: tensor.to(DTYPES[dtype]).contiguous() for name, tensor in model.state_dict().items()}
@@ -155,10 +163,8 @@ def _write_weights(weights: dict[str, Tensor], path: Path) -> None:
     path.chmod(mode)  # the library lets nobody else read its files
 
 
-def _check_language_model(lm: Path, model: nn.Module, target: Vocabulary, options: Mapping[str, Any]) -> None:
-    """See that the model has a search that reads it, with a weight, and that it knows the vocabulary."""
-    if not isinstance(model, BnbTransformer):
-        raise ValueError(f"--lm must not be given for an autoregressive model, but is {lm}")
+def _check_language_model(lm: Path, target: Vocabulary, options: Mapping[str, Any]) -> None:
+    """Refuse a language model without a weight, in another form, or over another vocabulary."""
     if options["ctc_lm_weight"] == 0:
         raise ValueError(f"--lm {lm} must stand beside --search with a ctc_lm_weight that is not 0")
     with lm.open("rb") as file:

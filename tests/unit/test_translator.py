@@ -323,8 +323,8 @@ def test_any_iterable_of_texts_has_as_many_translations(translators: dict[str, T
 
 def test_a_glossary_without_its_search_is_refused(translators: dict[str, Translator]) -> None:
     glossary = {"cell": "Zelle"}
-    with pytest.raises(ValueError, match="^ctc_beam must be at least 1 with a glossary, .* but is 0$"):
+    with pytest.raises(ValueError, match=r"^ctc_beam must be at least 1 with a glossary, .* but is 0$"):
         translators["ctc"].translate(SENTENCES, glossary=glossary, ctc_beam=0)
     for name in ("refining", "autoregressive"):
-        with pytest.raises(ValueError, match="^a glossary needs a "):
+        with pytest.raises(ValueError, match=r"^a glossary needs a "):
             translators[name].translate(SENTENCES, glossary=glossary)
