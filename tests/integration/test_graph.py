@@ -124,7 +124,7 @@ def test_a_graph_in_float32_says_the_same(
     by_graph = Translator.load(tmp_path / "model").translate(lines)
     assert [one.text for one in by_graph] == [one.text for one in by_torch]
     assert [one.score for one in by_graph] == pytest.approx([one.score for one in by_torch], abs=1e-4)
-    monkeypatch.setattr("bnb_fairseq.translator.is_installed", lambda name: False)
+    monkeypatch.setattr("bnb_fairseq.engines.opening.is_installed", lambda name: False)
     assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
 
 
