@@ -25,7 +25,7 @@ from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
-from ..network.loading import check_weights, require_layers
+from ..network.loading import check_weights, require_layers, without_weights
 from ..network.options import AutoregressiveOptions
 from ..tasks.config import TranslationBnbConfig
 from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
@@ -153,7 +153,7 @@ def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> Fairse
     try:
         options = AutoregressiveOptions.from_json(manifest.network)
         require_layers(options, weights)
-        with torch.device("meta"):
+        with without_weights():
             model = Bert2Bert.of_options(options, source, target)
         check_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, weights)
     except ValueError as error:

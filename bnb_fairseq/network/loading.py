@@ -1,9 +1,12 @@
 """From the weights of a checkpoint to a network that only infers, without fairseq."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ..modules.layers import LayerSizes
 from .nar_network import NarNetwork
@@ -35,6 +38,28 @@ def layer_shapes(sizes: LayerSizes, encoder_dim: int | None = None) -> dict[str,
     return shapes | {f"final_layer_norm.{kind}": (width,) for kind in ("weight", "bias")}
 
 
+class _NoInit(TorchFunctionMode):
+    """Leaves tensors as ``torch.nn.init`` receives them."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules built here have shapes, but no memory: their parameters lie on torch's meta device.
+
+    Drawing random numbers there would import torch's compiler, a second of each start.
+    """
+    with torch.device("meta"), _NoInit():
+        yield
+
+
 def load_network(
     options: NetworkOptions, source: SymbolTable, target: SymbolTable, weights: Mapping[str, Tensor]
 ) -> NarNetwork:
@@ -53,7 +78,7 @@ def load_network(
         ValueError: naming weights that are missing, unknown, of another shape, or no finite numbers.
     """
     require_layers(options, weights)
-    with torch.device("meta"):
+    with without_weights():
         network = NarNetwork(options, source, target, no_layers, no_layers)
     width = options.encoder.embed_dim
     sides = {"encoder": (options.encoder, None), "decoder": (options.decoder, width)}

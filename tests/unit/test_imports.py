@@ -74,13 +74,14 @@ def test_fairseq_finds_the_plugin_in_a_package_that_was_imported() -> None:
 
 
 def test_translating_needs_no_fairseq(exported: dict[str, Path]) -> None:  # noqa: F811
-    """Not even with a search."""
+    """Not even with a search; nor does it need torch's compiler, which takes a second to import."""
     program = """
 import sys
 from bnb_fairseq import Translator
 translator = Translator.load(sys.argv[1])
 for options in ({}, {"ctc_beam": 3, "ctc_token_bonus": 1.0}, {"nbest": 2}):
     assert translator.translate(["the cell opens"], **options)[0].error is None
+assert "torch._dynamo" not in sys.modules
 """
     found = imported(program, exported["ctc"])
     assert found.isdisjoint({"fairseq", "transformers", "hydra", "omegaconf", "sacrebleu", "scipy", "sklearn"})
