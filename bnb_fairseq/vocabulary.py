@@ -1,4 +1,4 @@
-"""Train a SentencePiece model on raw text, for --srcdict and --tgtdict: ``python -m bnb_fairseq.vocabulary``."""
+"""Make a vocabulary for --srcdict and --tgtdict from raw text: a SentencePiece model, or a part of a BERT's."""
 
 import argparse
 import io
@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+from tqdm import tqdm
+
+from .checkpoints.writing import new_folder
+from .data.bert_tokenizer import load_wordpiece
 
 NORMALIZATIONS = ("nmt_nfkc", "nfkc", "identity")
+# of a model, with their defaults
+MODEL_OPTIONS: dict[str, Any] = {"symbols": 8000, "character_coverage": 1.0, "normalization": NORMALIZATIONS[0]}
 SAMPLE = 2_000_000  # lines drawn from longer texts, which bounds the memory
 LONGEST = 4192  # bytes, SentencePiece's default: it drops longer lines silently
 LIMITS = {  # what SentencePiece says of a size that does not suit the text -> the constraint
@@ -78,37 +84,77 @@ def read_lines(files: Sequence[Path]) -> list[str]:
     return lines
 
 
+def trim(bert: str, lines: Sequence[str], output: Path) -> str:
+    """Write a BERT's tokenizer with only the symbols that a text uses.
+
+    Args:
+        bert: a name or folder, as ``--srcdict`` takes it.
+        lines: of the text.
+        output: the folder to make.
+
+    Returns:
+        A line for the user.
+
+    Raises:
+        ValueError: if there is no such BERT, or the folder exists.
+    """
+    whole = load_wordpiece(bert)
+    part = whole.trimmed(tqdm(lines, desc="reading", unit=" lines", disable=None))
+    with new_folder(output) as lent:
+        part.export(lent)
+    return f"{len(part.symbols):,} of {len(whole.symbols):,} symbols of {bert}: {output}"
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Read the text, train, and write the model; a ValueError lists options with their limits and values."""
-    output = arguments.output
-    problems = []
-    if output.suffix != ".model" or output.is_dir():
+    """Read the text and write the vocabulary; a ValueError lists options with their limits and values."""
+    output, bert = arguments.output, arguments.trim
+    values = {name: getattr(arguments, name) for name in MODEL_OPTIONS}
+    problems = [
+        f"--{name.replace('_', '-')} must be left out with --trim, but is {value}"
+        for name, value in values.items()
+        if bert is not None and value is not None
+    ]
+    symbols, coverage, normalization = (
+        default if values[name] is None else values[name] for name, default in MODEL_OPTIONS.items()
+    )
+    if bert is None and (output.suffix != ".model" or output.is_dir()):
         problems.append(f"--output must be a file that ends in .model, but is {output}")
-    if arguments.symbols < 1:
-        problems.append(f"--symbols must be at least 1, but is {arguments.symbols}")
-    if not 0.9 < arguments.character_coverage <= 1:
-        problems.append(f"--character-coverage must lie in (0.9, 1], but is {arguments.character_coverage}")
+    if symbols < 1:
+        problems.append(f"--symbols must be at least 1, but is {symbols}")
+    if not 0.9 < coverage <= 1:
+        problems.append(f"--character-coverage must lie in (0.9, 1], but is {coverage}")
     if problems:
         raise ValueError("; ".join(problems))
     lines = read_lines(arguments.text)
-    names = ", ".join(map(str, arguments.text))
-    options = (arguments.character_coverage, arguments.normalization)
-    model = train_model(lines, arguments.symbols, names, *options)
+    if bert is not None:
+        print(trim(bert, lines, output))
+        return
+    model = train_model(lines, symbols, ", ".join(map(str, arguments.text)), coverage, normalization)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(model)
-    print(f"SentencePiece model with {arguments.symbols:,} symbols: {output}")
+    print(f"SentencePiece model with {symbols:,} symbols: {output}")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m bnb_fairseq.vocabulary", description=__doc__)
     parser.add_argument("text", type=Path, nargs="+", metavar="TEXT", help="raw text, such as data/train.de")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="such as data/de.model")
-    parser.add_argument("--symbols", type=int, default=8000, help="size of the model (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="file to write, such as data/de.model; with --trim a folder to make",
+    )
+    parser.add_argument(
+        "--trim",
+        metavar="BERT",
+        help="keep of this BERT's symbols those that TEXT uses, and all single characters (default: train a model)",
+    )
+    parser.add_argument("--symbols", type=int, help=f"size of the model (default: {MODEL_OPTIONS['symbols']})")
     parser.add_argument(
         "--character-coverage",
         type=float,
-        default=1.0,
         metavar="SHARE",
         help="share of the text's characters that get a symbol; the rest are unknown (default: 1; for Chinese and "
         "Japanese 0.9995)",
@@ -116,7 +162,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
-        default=NORMALIZATIONS[0],
         help="nmt_nfkc (default) and nfkc: Unicode's compatible form, with three full stops for an ellipsis; "
         "identity: text unchanged",
     )

@@ -1,17 +1,13 @@
 """Encoder and decoder as plain BERT directories for HuggingFace's transformers."""
 
-import json
 from pathlib import Path
 
-import tokenizers
 from safetensors.torch import save
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import BertConfig
 
 from ..checkpoints.writing import new_folder
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..data.subword import BERT_SPECIALS
 from ..data.wordpiece import WordPiece
 from ..start.bert_checkpoint import CONFIG_KEYS
 from ..start.bert_import import ROW_NAMES
@@ -52,7 +48,7 @@ def fairseq_to_hf(checkpoint: Path, directory: Path, data: Path | None) -> list[
             folder.mkdir()
             (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
             write_config(trained, side, dictionaries[side], folder)
-            write_tokenizer(vocabulary, dictionaries[side], int(trained.cfg[f"{side}_positions"]), folder)
+            vocabulary.export(folder, int(trained.cfg[f"{side}_positions"]))
             told = f"; without {', '.join(dropped)}, which a BERT does not have" if dropped else ""
             lines.append(f"{directory / side}: {CLASSES[side]}, {len(tensors)} tensors{told}")
     others = {name.partition(".")[0]: None for name in trained.parameters if not name.startswith(SIDES)}
@@ -121,27 +117,3 @@ def write_config(trained: Trained, side: str, dictionary: BnbDictionary, folder:
         attention_probs_dropout_prob=cfg.attention_dropout,
         pad_token_id=dictionary.pad(),
     ).save_pretrained(folder)
-
-
-def write_tokenizer(vocabulary: WordPiece, dictionary: BnbDictionary, positions: int, folder: Path) -> None:
-    """Write a tokenizer that AutoTokenizer loads, with the dictionary's ids; ``positions`` limits its input."""
-    tokenizer = tokenizers.Tokenizer.from_str(vocabulary.json())
-    bos, eos = BERT_SPECIALS.bos, BERT_SPECIALS.eos
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{bos} $A {eos}",
-        pair=f"{bos} $A {eos} $B:1 {eos}:1",
-        special_tokens=[(bos, dictionary.bos()), (eos, dictionary.eos())],
-    )
-    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary.symbols), encoding="utf-8")
-    options = {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
-        "model_max_length": positions,
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        "cls_token": bos,
-        "pad_token": BERT_SPECIALS.pad,
-        "sep_token": eos,
-        "unk_token": BERT_SPECIALS.unk,
-        "mask_token": BERT_SPECIALS.mask,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers.processors import TemplateProcessing
 
 from ..checkpoints.files import require_file
 from .spaces import Spaces, general_spaces
@@ -99,6 +100,53 @@ class WordPiece(SubwordTokenizer):
         path.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
         counted = self.spaces if self.has_own_spaces or lines is None else Spaces.count(map(self.split, lines))
         counted.save(self._spaces_beside(path))
+
+    def export(self, folder: Path, positions: int | None = None) -> None:
+        """Write the files of a BERT's folder, which AutoTokenizer and ``--srcdict`` load.
+
+        Args:
+            folder: where to.
+            positions: longest input of the BERT, in symbols; None: the files do not say.
+        """
+        tokenizer = tokenizers.Tokenizer.from_str(self.json())
+        bos, eos = BERT_SPECIALS.bos, BERT_SPECIALS.eos
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{bos} $A {eos}",
+            pair=f"{bos} $A {eos} $B:1 {eos}:1",
+            special_tokens=[(symbol, self.symbols.index(symbol)) for symbol in (bos, eos)],
+        )
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+        (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in self.symbols), encoding="utf-8")
+        options = {
+            "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
+            **({} if positions is None else {"model_max_length": positions}),
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+            "cls_token": bos,
+            "pad_token": BERT_SPECIALS.pad,
+            "sep_token": eos,
+            "unk_token": BERT_SPECIALS.unk,
+            "mask_token": BERT_SPECIALS.mask,
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+
+    def trimmed(self, lines: Iterable[str]) -> "WordPiece":
+        """Return the tokenizer with only the symbols that a text uses, the special ones, and all single characters.
+
+        It splits that text as before, and words of other texts into shorter symbols where theirs are gone.
+        """
+        used = {number for line in lines for number in self.encode(line)}
+        kept = [
+            symbol
+            for number, symbol in enumerate(self.symbols)
+            if number in used or symbol in BERT_SPECIALS or len(self.surface(symbol).text) == 1
+        ]
+        numbers = {symbol: number for number, symbol in enumerate(kept)}
+        state = json.loads(self.json())
+        state["model"]["vocab"] = {symbol: numbers[symbol] for symbol in state["model"]["vocab"] if symbol in numbers}
+        added = [token for token in state["added_tokens"] if token["content"] in numbers]
+        state["added_tokens"] = [{**token, "id": numbers[token["content"]]} for token in added]
+        state["post_processor"] = None  # names ids
+        return WordPiece(tokenizers.Tokenizer.from_str(json.dumps(state)), "the trimmed vocabulary")
 
     @classmethod
     def _spaces_beside(cls, path: Path) -> Path:

@@ -9,8 +9,12 @@ import pytest
 import sentencepiece
 
 from bnb_fairseq import vocabulary
+from bnb_fairseq.data.bert_tokenizer import load_wordpiece
 from bnb_fairseq.data.dictionary import load_dictionary
 from bnb_fairseq.data.subword import BERT_SPECIALS, SentencePiece
+from bnb_fairseq.data.wordpiece import WordPiece
+
+from ..facts import check_faults, says
 
 Run = Callable[..., str]
 
@@ -128,3 +132,34 @@ def test_other_errors_of_sentencepiece_pass(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "Train", fail)
     with pytest.raises(RuntimeError, match=r"^INTERNAL: something else$"):
         vocabulary.train_model(["a"], 8, "texts")
+
+
+def test_a_part_of_a_berts_vocabulary(run: Run, tmp_path: Path) -> None:
+    """The text is split as before; other words fall into shorter symbols, and none becomes unknown."""
+    words = ["open", "##ing", "file", "closed", "Äpfel", "[unused0]"]
+    letters = sorted({*"openingclosedfilesÄpfel"})
+    symbols = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{letter}" for letter in letters)]
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    (bert / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in symbols), encoding="utf-8")
+    text, output = tmp_path / "train.en", tmp_path / "part"
+    text.write_text("opening\nÄpfel\n", encoding="utf-8")
+    said = run(text, "--trim", bert, "--output", output)
+    whole, part = load_wordpiece(str(bert)), load_wordpiece(str(output))
+    gone = {"file", "closed", "[unused0]"}
+    assert part.symbols == [symbol for symbol in symbols if symbol not in gone]
+    assert said == f"{len(symbols) - 3} of {len(symbols)} symbols of {bert}: {output}\n"
+
+    def split(vocabulary: WordPiece, line: str) -> list[str]:
+        return [vocabulary.symbols[number] for number in vocabulary.encode(line)]
+
+    for line in ("opening Äpfel", "open [MASK]"):
+        assert split(part, line) == split(whole, line)
+    assert split(whole, "files") == ["file", "##s"]
+    assert split(part, "files") == ["f", "##i", "##l", "##e", "##s"]  # single characters stay
+    assert (tmp_path / "part" / "vocab.txt").read_text(encoding="utf-8").split() == part.symbols
+
+    assert says(run(text, "--trim", bert, "--output", output), f"{output} ... new or empty")
+    message = run(text, "--trim", bert, "--output", tmp_path / "other", "--symbols", 5, "--normalization", "nfkc")
+    check_faults(message, ["--symbols ... --trim ... 5", "--normalization ... --trim ... nfkc"])
+    assert not (tmp_path / "other").exists()
