@@ -32,16 +32,9 @@ def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
 
 
 def same_text(tokens: Tensor, others: Tensor, lengths: Tensor, kept: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Compare the texts of two canvases, each B x A, however their tokens are spread.
+    """B, bool: whether two canvases, each B x A of the same B lengths, have the same text, however it is spread.
 
-    Args:
-        tokens: B x A.
-        others: B x A.
-        lengths: B, true lengths of both.
-        kept: mask of the text on a canvas, from its tokens and lengths.
-
-    Returns:
-        B, bool.
+    ``kept`` marks the text on a canvas, from its tokens and lengths.
     """
     texts = [canvas.masked_fill(~kept(canvas, lengths), -1) for canvas in (tokens, others)]
     # A stable sort by "not kept" moves the kept tokens to the left end and keeps their order.
