@@ -75,7 +75,7 @@ def answer_to_short_name(path: MutableSequence[str]) -> None:
 
 
 class EarlyStopping(NamedTuple):
-    """What ``--patience`` counts.
+    """Counters of ``--patience``.
 
     Attributes:
         best: the best value of a validation; None before the first.

@@ -1,4 +1,4 @@
-"""What fairseq gets from this package; importing the module registers it.
+"""Parts of this package for fairseq; importing the module registers them.
 
 Tasks ``translation_bnb``, ``question_generation_bnb``, ``pretraining_bnb``, ``sentence_prediction_bnb``; architectures
 ``bnb_transformer``, ``bert2bert`` and ``bnb_classifier``, the ``bnb_loss`` criterion and the ``bnb_adam`` optimizer.

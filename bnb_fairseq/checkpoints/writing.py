@@ -45,7 +45,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         OSError: if there is no room, or nothing may be written there.
-        ValueError: if the folder is there and not empty, or not a folder.
+        ValueError: if it exists and is not an empty folder.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a new folder, but is a file")

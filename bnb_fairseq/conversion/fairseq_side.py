@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What a training is called in fairseq.
+    """Names of a training in fairseq.
 
     Attributes:
         architecture: ``--arch``.

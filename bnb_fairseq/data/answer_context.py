@@ -9,19 +9,12 @@ from torch import Tensor
 from .dictionary import SEGMENT_BREAK
 from .pair_dataset import sizes_of
 
-AROUND = 4  # symbols beside the answer that a source needs at least: [CLS], [SEP], a token of the context, [SEP]
+AROUND = 4  # symbols that a source needs beside the answer: [CLS], [SEP], a token of the context, [SEP]
 WANTED = "must be an answer, one tab and the context"
 
 
 def find_source_fault(line: str) -> str | None:
-    """Tell what is wrong with a source line.
-
-    Args:
-        line: raw text.
-
-    Returns:
-        What it must be and what it is; None if nothing is wrong.
-    """
+    """Fault of a source line: what it must be and what it is; None if there is none."""
     answer, *contexts = line.split(SEGMENT_BREAK)
     if len(contexts) != 1:
         return f"{WANTED}, but has {len(contexts) or 'no'} tab{'s' * (len(contexts) > 1)}"
@@ -30,27 +23,14 @@ def find_source_fault(line: str) -> str | None:
 
 
 def find_target_fault(line: str) -> str | None:
-    """Tell what is wrong with a target line.
-
-    Args:
-        line: raw text.
-
-    Returns:
-        What it must be and what it is; None if nothing is wrong.
-    """
+    """Fault of a target line: what it must be and what it is; None if there is none."""
     return "must be a question without a tab, but has one" if SEGMENT_BREAK in line else None
 
 
 def check_typed_lines(lines: Sequence[str], option: str, before: int = 0) -> None:
-    """See that lines that were typed are answers and contexts.
+    """Check that stripped lines, after ``before`` earlier ones of an ``option``, are answers and contexts.
 
-    Args:
-        lines: raw text, white space at both ends removed.
-        option: the command-line option that they came by.
-        before: how many lines came before them.
-
-    Raises:
-        ValueError: naming the first line that is not, and what it is.
+    Raises a ValueError, naming the first line that is not, and what it is.
     """
     for number, line in enumerate(lines, start=before + 1):
         if fault := find_source_fault(line):
@@ -59,22 +39,20 @@ def check_typed_lines(lines: Sequence[str], option: str, before: int = 0) -> Non
 
 
 def check_segments(name: str, sources: Sequence[Tensor], separator: int, longest: int | None) -> None:
-    """See that sources have two segments, and that answers leave room for a token of their contexts.
-
-    Whether there are two segments is judged by the first source; room is looked for where a source is to be cut.
+    """Check that sources have two segments, by the first one, and that a cut leaves a token of every context.
 
     Args:
-        name: what to call the sources in the message.
+        name: name of the sources in messages.
         sources: ids, each source ending in [SEP].
         separator: id of [SEP].
-        longest: sources are to be cut to this many tokens, [CLS] and [SEP] counted; None: they are not cut.
+        longest: tokens to cut sources to, including [CLS] and [SEP]; None: no cut.
 
     Raises:
         ValueError: naming what made the sources, or the first answer that is too long, its length and the limit.
     """
     if len(sources) and int((_read(sources, [0])[0] == separator).sum()) < 2:
         raise ValueError(
-            f"{name}: sources must be an answer and a context, but the first is one text; preprocess them with "
+            f"{name}: sources must be an answer and a context, but the first has one text; preprocess them with "
             f"--task question_generation_bnb"
         )
     if longest is None:
@@ -94,5 +72,5 @@ def check_segments(name: str, sources: Sequence[Tensor], separator: int, longest
 
 def _read(sources: Any, indices: Sequence[int]) -> list[Tensor]:
     if indices and getattr(sources, "supports_prefetch", False):
-        sources.prefetch(indices)  # a data set that keeps in memory what is read wants to know it
+        sources.prefetch(indices)  # fairseq's cached data sets read only prefetched items
     return [sources[i] for i in indices]

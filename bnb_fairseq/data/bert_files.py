@@ -8,25 +8,17 @@ from ..checkpoints.files import require_file
 
 
 def find(origin: str, name: str) -> Path | None:
-    """Find a file that a model may have; None without it, or where the hub cannot be reached. See ``fetch``."""
+    """An optional file of a model; None if it is missing, or the hub cannot be reached. See ``fetch``."""
     return _cached(origin, name, optional=True)
 
 
 def fetch(origin: str, name: str) -> Path:
-    """Find a file of a model; nothing in it is run.
+    """Local path of a model's file, downloaded if ``origin`` is a name on the hub; nothing in it is run.
 
-    Args:
-        origin: a directory, or a model's name on the hub, from which the file is downloaded.
-        name: the file's name.
-
-    Returns:
-        Its local path.
-
-    Raises:
-        ValueError: if the model cannot be found or has no such file.
+    Raises a ValueError if the model cannot be found or has no such file.
     """
     path = _cached(origin, name, optional=False)
-    if path is None:  # transformers does not raise where config.json is missing
+    if path is None:  # transformers raises nothing for a missing config.json
         raise ValueError(f"{origin}: has no {name}")
     return path
 
@@ -46,7 +38,7 @@ def _cached(origin: str, name: str, optional: bool) -> Path | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a ValueError that names the file if it is none."""
+    """A JSON object from a file; a ValueError names the file if it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

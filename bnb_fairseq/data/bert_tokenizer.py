@@ -1,8 +1,7 @@
-"""Loading a BERT's tokenizer, and deciding whether it reads capitals and accents.
+"""Loading a BERT's tokenizer, and deciding whether it lower-cases text and strips accents.
 
-Its files decide where they say something: ``tokenizer.json``, ``do_lower_case`` and ``strip_accents`` of
-``tokenizer_config.json``. Where they are silent, the vocabulary does: one with capitals is cased, accents that it has
-stay.
+Settings in its files decide: ``tokenizer.json``, then ``do_lower_case`` and ``strip_accents`` of
+``tokenizer_config.json``. Without them the vocabulary decides: one with capitals is cased, and its accents stay.
 """
 
 import json
@@ -22,10 +21,9 @@ from .wordpiece import INSIDE, WordPiece, read_tokenizer
 
 logger = logging.getLogger(__name__)
 
-CASED_SHARE = (
-    0.01  # more of a cased vocabulary's words have capitals; an uncased one may have placeholders like HTTPURL
-)
-# Tokenizers that vocab.txt describes completely; others split text before, by programs of their own.
+# A larger share of a cased vocabulary's words has capitals; an uncased one may have placeholders like HTTPURL.
+CASED_SHARE = 0.01
+# Tokenizers that vocab.txt describes completely; others first split text with their own code.
 WORDPIECE_CLASSES = re.compile(
     r"(?:|(?:Bert|DistilBert|Electra|MobileBert|Lxmert|Funnel|PreTrained)Tokenizer(?:Fast)?|TokenizersBackend)"
 )
@@ -39,12 +37,12 @@ class Change(NamedTuple):
     """A change that a tokenizer may make to text.
 
     Attributes:
-        name: what users call it.
+        name: name for users.
         config_key: its key in ``tokenizer_config.json``.
         normalizer_key: its key in the BertNormalizer of ``tokenizer.json``.
-        example: a letter and what becomes of it.
-        loses: what words lose by it.
-        affects: whether a word would lose something.
+        example: a letter before and after.
+        loses: feature of words that it removes.
+        affects: whether it changes a word.
     """
 
     name: str
@@ -64,11 +62,11 @@ INSISTED = re.compile(rf"(?P<origin>.+?):(?P<settings>(?:{'|'.join(change.name f
 
 
 class Files(NamedTuple):
-    """What a BERT's files say of its tokenizer.
+    """Settings of a tokenizer, from a BERT's files.
 
     Attributes:
-        tokenizer: what ``tokenizer.json`` or else ``vocab.txt`` describes.
-        described: name of the one that was read.
+        tokenizer: read from ``tokenizer.json``, else from ``vocab.txt``.
+        described: name of the file that was read.
         config: ``tokenizer_config.json``; empty without one.
     """
 
@@ -77,28 +75,28 @@ class Files(NamedTuple):
     config: dict[str, Any]
 
     def words(self) -> list[str]:
-        """Return the vocabulary without special symbols and unused places, which stand in brackets."""
+        """The vocabulary without special symbols and unused places, which are in brackets."""
         return [word for word in self.tokenizer.get_vocab() if not (word.startswith("[") and word.endswith("]"))]
 
 
 class Setting(NamedTuple):
-    """Whether text is changed in one way, and what says so."""
+    """Whether text is changed in one way, and the reason."""
 
     value: bool
     reason: str
 
 
 def load_wordpiece(origin: str, strict: bool = True) -> WordPiece:
-    """Load the tokenizer of a BERT; no code of its own is run.
+    """Load the tokenizer of a BERT; none of its own code is run.
 
     Args:
-        origin: a HuggingFace model name, a local BERT directory, or the ``vocab.txt`` in one. ``:lower_case=true`` or
-            ``false`` and ``strip_accents=true`` or ``false``, with a comma between, may follow; they overrule files and
-            vocabulary.
-        strict: refuse settings that contradict each other or the vocabulary; False: the files' settings hold.
+        origin: a HuggingFace model name, a local BERT directory, or the ``vocab.txt`` in one. To overrule files and
+            vocabulary, append ``:lower_case=true`` or ``false``, ``strip_accents=true`` or ``false``, or both with a
+            comma.
+        strict: refuse settings that contradict each other or the vocabulary; False: the files' settings apply.
 
     Returns:
-        Its tokenizer.
+        The tokenizer.
 
     Raises:
         ValueError: if there is no such model, it has no BERT vocabulary, or settings contradict each other.
@@ -120,7 +118,7 @@ def load_wordpiece(origin: str, strict: bool = True) -> WordPiece:
 
 
 def _insisted(origin: str) -> tuple[str, dict[str, bool]]:
-    """Take apart a name and the settings that follow it."""
+    """Split an origin into the name and the settings after it."""
     match = INSISTED.fullmatch(origin)
     if match is None:
         return origin, {}
@@ -129,7 +127,7 @@ def _insisted(origin: str) -> tuple[str, dict[str, bool]]:
         name, _, value = setting.partition("=")
         if name not in {change.name for change in CHANGES} or value not in ("true", "false"):
             raise ValueError(
-                f"{origin}: behind the name lower_case and strip_accents can be set to true or false, but there is "
+                f"{origin}: settings after the name must be lower_case or strip_accents with true or false, but one is "
                 f"{setting!r}"
             )
         settings[name] = value == "true"
@@ -137,7 +135,7 @@ def _insisted(origin: str) -> tuple[str, dict[str, bool]]:
 
 
 def _read(place: str) -> Files:
-    """Read ``tokenizer.json`` or, where there is none, ``vocab.txt``, and ``tokenizer_config.json``."""
+    """Read ``tokenizer.json``, or without it ``vocab.txt``; and ``tokenizer_config.json``."""
     found = {name: find(place, name) for name in ("tokenizer.json", "tokenizer_config.json")}
     config = {} if found["tokenizer_config.json"] is None else read_json(found["tokenizer_config.json"])
     described = found["tokenizer.json"]
@@ -146,10 +144,10 @@ def _read(place: str) -> Files:
     vocabulary = find(place, "vocab.txt")
     if vocabulary is None and Path(place).is_dir():
         raise ValueError(f"{place}: the directory holds neither tokenizer.json nor vocab.txt")
-    vocabulary = vocabulary or fetch(place, "vocab.txt")  # which says why there is none
+    vocabulary = vocabulary or fetch(place, "vocab.txt")  # raises an error that says why there is none
     if not WORDPIECE_CLASSES.fullmatch(str(config.get("tokenizer_class") or "")):
         raise ValueError(
-            f"{place}: vocab.txt alone does not describe a {config['tokenizer_class']}, save the model with a "
+            f"{place}: vocab.txt alone does not describe a {config['tokenizer_class']}; save the model with a "
             f"tokenizer.json"
         )
     try:
@@ -168,28 +166,26 @@ def _read(place: str) -> Files:
 
 
 def _add_tokens(place: str, tokenizer: Any, size: int, config: dict[str, Any]) -> None:
-    """Add the tokens behind ``vocab.txt`` that other files of the model list."""
+    """Add tokens beyond ``vocab.txt`` that other files of the model list."""
     path = find(place, "added_tokens.json")
     try:
         added = {} if path is None else {int(number): str(token) for token, number in read_json(path).items()}
         for number, token in (config.get("added_tokens_decoder") or {}).items():
             added[int(number)] = str(token["content"])
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise ValueError(
-            f"{place}: tokens that were added must be numbers with tokens, but are not: {error}"
-        ) from error
+        raise ValueError(f"{place}: added tokens must be pairs of number and token, but are not: {error}") from error
     for number, token in sorted(added.items()):
         if number >= size:
             tokenizer.add_tokens([token])
 
 
 class Evidence(NamedTuple):
-    """How many of a vocabulary's words a change of text would make useless.
+    """Words of a vocabulary that a change of text would make useless.
 
     Attributes:
-        lost: such words.
-        total: words with letters.
-        what: what they have that the change takes away.
+        lost: number of such words.
+        total: number of words with letters.
+        what: feature that the change removes.
     """
 
     lost: int
@@ -198,7 +194,7 @@ class Evidence(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The share of such words."""
+        """Share of such words."""
         return self.lost / max(self.total, 1)
 
     def __str__(self) -> str:
@@ -211,14 +207,14 @@ def _evidence(change: Change, words: Sequence[str]) -> Evidence:
 
 
 def _settings(change: Change, files: Files) -> list[Setting]:
-    """List what the files say of a change, nothing where they are silent."""
+    """The files' settings of a change; empty if there are none."""
     found = _of_tokenizer(change, files)
     value = files.config.get(change.config_key)
     return found if value is None else [*found, Setting(bool(value), f"{change.config_key} of tokenizer_config.json")]
 
 
 def _of_tokenizer(change: Change, files: Files) -> list[Setting]:
-    """Return what ``tokenizer.json`` says: by a BERT's normalizer, or by what another one does to a letter."""
+    """The setting of ``tokenizer.json``: of a BERT's normalizer, or from another normalizer's effect on a letter."""
     if files.described != "tokenizer.json":
         return []
     normalizer = _normalizer(files.tokenizer)
@@ -237,9 +233,9 @@ def _normalizer(tokenizer: Any) -> dict[str, Any]:
 
 
 def _decide(change: Change, files: Files, insisted: Mapping[str, bool]) -> Setting:
-    """Decide by what the user insists on, the files and the vocabulary, in this order."""
+    """Decide by the user's setting, the files and the vocabulary, in this order."""
     if change.name in insisted:
-        return Setting(insisted[change.name], "as set behind the name")
+        return Setting(insisted[change.name], "as set after the name")
     if settings := _settings(change, files):
         return settings[-1]
     found = _evidence(change, files.words())
@@ -249,7 +245,7 @@ def _decide(change: Change, files: Files, insisted: Mapping[str, bool]) -> Setti
 
 
 def _refuse_contradictions(origin: str, files: Files, insisted: Mapping[str, bool]) -> None:
-    """Refuse settings that contradict each other, or take away what the vocabulary has."""
+    """Refuse settings that contradict each other, or remove what the vocabulary has."""
     problems = []
     for change in CHANGES:
         settings = [] if change.name in insisted else _settings(change, files)
@@ -268,7 +264,7 @@ def _refuse_contradictions(origin: str, files: Files, insisted: Mapping[str, boo
 
 
 def _apply(files: Files, origin: str, settings: Mapping[Change, Setting]) -> None:
-    """Make the tokenizer do what was decided; one with another normalizer than BERT's must do it already."""
+    """Set the tokenizer to the decisions; a normalizer other than BERT's must agree with them already."""
     normalizer = _normalizer(files.tokenizer)
     if normalizer.get("type") == "BertNormalizer":
         normalizer |= {change.normalizer_key: setting.value for change, setting in settings.items()}

@@ -11,20 +11,20 @@ Integers = NDArray[np.int64]
 
 
 class DocumentBlocks(Sequence[Tensor]):
-    """The blocks of a corpus: no block crosses the end of a document, and those of one document are equally long.
+    """Blocks of a corpus; no block crosses the end of a document.
 
-    Equally long, up to one token: a document of 130 tokens gives two blocks of 65 where 128 fit, not one of 128 and a
-    rest of 2 from which nothing can be learnt.
+    Blocks of a document are equally long, up to one token. With room for 128, a document of 130 tokens gives two blocks
+    of 65; a rest of 2 would teach nothing.
 
     Args:
-        lines: the lines of a corpus, items ending in [SEP]; one that is nothing but [SEP] is an empty line.
-        longest: tokens that fit into a block, [SEP] not counted; at least 1.
+        lines: the lines of a corpus, items ending in [SEP]; [SEP] alone is an empty line.
+        longest: tokens that fit into a block without [SEP], at least 1.
         by_line: every line is a document; False: documents consist of lines and end at empty ones.
 
     Attributes:
-        sizes: length of every block, [SEP] counted.
-        first_lines: for every block the line, counted from 1, in which its document begins.
-        supports_prefetch: whether blocks can be read ahead; they cannot.
+        sizes: length of every block, including [SEP].
+        first_lines: for every block the first line of its document, counted from 1.
+        supports_prefetch: False, blocks cannot be read ahead.
 
     Raises:
         ValueError: naming the first empty document.
@@ -55,7 +55,7 @@ class DocumentBlocks(Sequence[Tensor]):
         parts = []
         while missing:
             line = self._lines[number]
-            skipped = start - (int(self._line_ends[number]) - len(line) + 1)  # already in the block before
+            skipped = start - (int(self._line_ends[number]) - len(line) + 1)  # already in the previous block
             part = line[skipped : min(len(line) - 1, skipped + missing)]
             parts.append(part)
             start, missing, number = start + len(part), missing - len(part), number + 1
@@ -63,7 +63,7 @@ class DocumentBlocks(Sequence[Tensor]):
 
 
 def _documents(tokens: Integers, by_line: bool) -> tuple[Integers, Integers]:
-    """Find the first and the last line of every document, from the number of tokens in every line."""
+    """First and last line of every document, from the number of tokens in every line."""
     empty = tokens == 0
     if by_line:
         if empty.any():
@@ -83,5 +83,5 @@ def _documents(tokens: Integers, by_line: bool) -> tuple[Integers, Integers]:
 
 
 def _counting(pieces: Integers) -> Integers:
-    """Number the pieces of every document from 0: 2, 3 gives 0 1 0 1 2."""
+    """Count the pieces of every document from 0: 2, 3 gives 0 1 0 1 2."""
     return np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)

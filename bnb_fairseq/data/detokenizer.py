@@ -6,14 +6,14 @@ from .raw_texts import RawText
 
 
 class Decodes(Protocol):
-    """What joins symbols: a dictionary."""
+    """A dictionary that joins symbols."""
 
     def decode(self, text: str) -> str:
-        """Join symbols into text."""
+        """The text of symbols."""
 
 
 class Symbols(str):
-    """Symbols with spaces between them, which know whose they are.
+    """Symbols with spaces between them, and their dictionary.
 
     fairseq gives one function the symbols of the target and, for its ``S-`` lines, those of the source.
     """
@@ -22,36 +22,28 @@ class Symbols(str):
 
     @classmethod
     def of(cls, text: str, dictionary: Decodes) -> "Symbols":
-        """Mark a string.
-
-        Args:
-            text: the symbols.
-            dictionary: that they are from.
-
-        Returns:
-            The same string.
-        """
+        """The same string, with its dictionary."""
         symbols = cls(text)
         symbols.dictionary = dictionary
         return symbols
 
 
 class Detokenizer:
-    """What fairseq calls the BPE of a task: joins symbols in ``D-``, ``T-`` and ``S-`` lines.
+    """The BPE of a task in fairseq's terms: joins symbols in ``D-``, ``T-`` and ``S-`` lines.
 
     Args:
-        dictionary: the target dictionary, which strings are taken to be of unless they say otherwise.
+        dictionary: the target dictionary, used for strings other than ``Symbols``.
     """
 
     def __init__(self, dictionary: Decodes) -> None:
         self._dictionary = dictionary
 
     def encode(self, text: str) -> str:
-        """Leave raw text alone; the source dictionary splits it."""
+        """Raw text as it is; the source dictionary splits it."""
         return text
 
     def decode(self, text: str) -> str:
-        """Join symbols into text; raw text stays as it is."""
+        """The text of symbols; raw text as it is."""
         if isinstance(text, RawText):
             return text
         dictionary = text.dictionary if isinstance(text, Symbols) else self._dictionary

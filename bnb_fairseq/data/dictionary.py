@@ -1,4 +1,4 @@
-"""fairseq dictionaries that take raw text: WordPiece with BERT's ids, SentencePiece, and plain ``dict.txt``."""
+"""Dictionaries of fairseq that take raw text: WordPiece with BERT's ids, SentencePiece, and plain ``dict.txt``."""
 
 import hashlib
 import logging
@@ -26,21 +26,21 @@ from .wordpiece import WordPiece
 logger = logging.getLogger(__name__)
 
 PLAIN_MASK = "<mask>"
-SEGMENT_BREAK = "\t"  # between the segments of a line, where a dictionary reads segments
-COUNTED_LINES = 100_000  # of the training text, for spaces between words: half a minute at most
+SEGMENT_BREAK = "\t"  # separates the segments of a line, if a dictionary reads segments
+COUNTED_LINES = 100_000  # of the training text, to count spaces in: at most half a minute
 LOADERS = {WordPiece.suffix: WordPiece.load, SentencePiece.suffix: SentencePiece}
 
 
 class BnbDictionary(Dictionary):
-    """A plain fairseq dictionary (text already split at spaces) that also has a mask symbol, the last one.
+    """A plain fairseq dictionary, for text split at spaces, with a mask symbol at the end.
 
     Attributes:
-        reads_segments: True: a tab in a line ends a segment and becomes [SEP]; False: it is white space like any other.
-            A task sets it; a saved dictionary does not remember it.
-        takes_raw_text: True: a tokenizer of its own splits text and joins it again; False: others have split it.
+        reads_segments: True: a tab in a line ends a segment and becomes [SEP]; False: it is white space. The task sets
+            this; it is not saved.
+        takes_raw_text: True: its own tokenizer splits text and joins it again; False: text comes split.
         origin: file or name that it was loaded from, for messages; empty if it was counted.
-        preprocessing: what goes with it where it is saved; None where no data-bin folder is being made.
-        references: raw texts that take the place of targets.
+        preprocessing: files to write beside the dictionary; None unless a data-bin folder is being made.
+        references: raw texts that replace targets.
     """
 
     mask_index: int
@@ -57,14 +57,7 @@ class BnbDictionary(Dictionary):
 
     @classmethod
     def load_plain(cls, path: Path) -> "BnbDictionary":
-        """Read a fairseq ``dict.txt``.
-
-        Args:
-            path: the file, one ``symbol count`` a line.
-
-        Returns:
-            The dictionary, ids as fairseq's own, with the mask symbol after them.
-        """
+        """Read a fairseq ``dict.txt``, one ``symbol count`` a line; the mask symbol follows fairseq's ids."""
         dictionary = cls()
         dictionary.add_from_file(str(path))
         dictionary.add_mask()
@@ -72,14 +65,7 @@ class BnbDictionary(Dictionary):
 
     @classmethod
     def of_counts(cls, counted: Dictionary) -> "BnbDictionary":
-        """Copy the symbols that fairseq counted in a text, and add the mask symbol.
-
-        Args:
-            counted: fairseq's dictionary.
-
-        Returns:
-            The dictionary.
-        """
+        """The symbols that fairseq counted in a text, and the mask symbol."""
         dictionary = cls()
         dictionary.update(counted)
         dictionary.add_mask()
@@ -92,15 +78,15 @@ class BnbDictionary(Dictionary):
         self.mask_index = self.index(self.mask_word)
 
     def mask(self) -> int:
-        """Return the id of the mask symbol."""
+        """Id of the mask symbol."""
         return self.mask_index
 
     def specials(self) -> Specials:
-        """Return the special symbols as text."""
+        """The special symbols as text."""
         return Specials(self.bos_word, self.pad_word, self.eos_word, self.unk_word, self.mask_word)
 
     def surface(self, symbol: str) -> Surface:
-        """Tell what an ordinary symbol stands for; in a plain dictionary every symbol is a word."""
+        """Surface form of an ordinary symbol; in a plain dictionary every symbol is a word."""
         return Surface(symbol, True)
 
     def encode_line(
@@ -112,18 +98,10 @@ class BnbDictionary(Dictionary):
         append_eos: bool = True,
         reverse_order: bool = False,
     ) -> Tensor:
-        """Turn a line into ids; the signature is fairseq's.
+        """Ids of a line, int32, with [SEP] after each segment.
 
-        Args:
-            line: text; surrounding white space does not count.
-            line_tokenizer: splits already split text; a subword dictionary has its own tokenizer.
-            add_if_not_exist: let a plain dictionary take up new words; a subword vocabulary is closed.
-            consumer: called with every symbol and id; fairseq counts unknown ones with it.
-            append_eos: end with [SEP], which stands between segments in any case.
-            reverse_order: reverse the symbols of each segment.
-
-        Returns:
-            Ids, int32.
+        A subword vocabulary is closed and has its own tokenizer: ``line_tokenizer`` and ``add_if_not_exist`` are for
+        plain ones. ``reverse_order`` reverses each segment; ``append_eos`` concerns the last one.
         """
         *ended, last = line.split(SEGMENT_BREAK) if self.reads_segments else [line]
         rules = (line_tokenizer, add_if_not_exist, consumer)
@@ -135,7 +113,7 @@ class BnbDictionary(Dictionary):
         return tokens
 
     def digest(self) -> DictionaryDigest:
-        """Return hashes, by which data and checkpoint are compared."""
+        """Hashes to compare data and checkpoint by."""
         symbols = hashlib.sha256("\n".join(self.symbols).encode()).hexdigest()
         return DictionaryDigest(len(self), symbols, "", "", self.origin)
 
@@ -149,19 +127,10 @@ class BnbDictionary(Dictionary):
         include_eos: bool = False,
         separator: str = " ",
     ) -> str:
-        """Turn ids into symbols, as fairseq does, and leave out padding and masks too.
+        """Symbols of ids as fairseq joins them, without padding and masks.
 
-        Args:
-            tensor: ids, any integer tensor of one or two dimensions or a sequence.
-            bpe_symbol: fairseq's ``--post-process``; a subword dictionary leaves joining to ``decode``.
-            escape_unk: the ids are a target's; its raw text takes their place where the data-bin folder has it.
-            extra_symbols_to_ignore: further ids to leave out.
-            unk_string: what to write for unknown symbols.
-            include_eos: keep the end symbol.
-            separator: text between symbols.
-
-        Returns:
-            The symbols in one string, or a target's raw text.
+        With ``escape_unk`` the ids are a target's, and its raw text replaces them if the data-bin folder has it. A
+        subword dictionary ignores ``bpe_symbol`` and leaves joining to ``decode``.
         """
         raw = self.references.take([int(i) for i in tensor]) if escape_unk else None
         if raw is not None:
@@ -172,29 +141,18 @@ class BnbDictionary(Dictionary):
         return Symbols.of(text, self)
 
     def decode(self, text: str) -> str:
-        """Detokenise a string of symbols; a plain dictionary leaves it alone."""
+        """Detokenised text of a string of symbols; unchanged by a plain dictionary."""
         return text
 
     def text(self, tokens: Tensor, unknown: str) -> str:
-        """Turn ids into detokenised text.
-
-        Args:
-            tokens: ids, one sentence.
-            unknown: what to write for unknown symbols.
-
-        Returns:
-            The text.
-        """
+        """Detokenised text of one sentence's ids, with ``unknown`` for unknown symbols."""
         return self.decode(self.string(tokens.int().cpu(), unk_string=unknown))
 
     def save(self, f: str | Any) -> None:
-        """Write ``dict.LANG.txt`` and what goes with it; a tokenizer that an earlier run left beside it goes.
+        """Write ``dict.LANG.txt`` and the files beside it, and remove a tokenizer that an earlier run left there.
 
-        ``fairseq-preprocess`` shows a task the dictionaries alone: what else goes into the folder is written here. At
-        any moment the folder has the old dictionary or the new one.
-
-        Args:
-            f: path of the ``dict.LANG.txt``, or an open file, into which the symbols alone are written.
+        ``fairseq-preprocess`` gives a task only its dictionaries, so they write the folder's other files, too. At any
+        moment the folder has the old dictionary or the new one. An open file ``f`` receives the symbols only.
         """
         if not isinstance(f, str):
             super().save(f)
@@ -210,9 +168,8 @@ class BnbDictionary(Dictionary):
             super().save(str(unfinished / path.name))
             self.save_tokenizer(unfinished / path.name)
             written = {file.name for file in unfinished.iterdir()}
-            for name in sorted(
-                written, key=lambda name: name == path.name
-            ):  # what splits text decides, and comes first
+            # The tokenizer takes precedence over the dictionary, so it comes first.
+            for name in sorted(written, key=lambda name: name == path.name):
                 os.replace(unfinished / name, path.with_name(name))
         finally:
             shutil.rmtree(unfinished)
@@ -228,7 +185,7 @@ class BnbDictionary(Dictionary):
 
 
 class SubwordDictionary(BnbDictionary):
-    """A dictionary with the symbols of a subword tokenizer, which splits raw text and joins it again.
+    """Symbols of a subword tokenizer, which splits raw text and joins it again.
 
     Args:
         tokenizer: the tokenizer; its order of symbols gives the ids.
@@ -256,7 +213,7 @@ class SubwordDictionary(BnbDictionary):
         self.nspecial = 0
 
     def surface(self, symbol: str) -> Surface:
-        """Tell what an ordinary symbol stands for, by the tokenizer's rules."""
+        """Surface form of an ordinary symbol, by the tokenizer's rules."""
         return self.tokenizer.surface(symbol)
 
     def _encode_segment(self, segment: str, *arguments: Any) -> Tensor:
@@ -272,33 +229,26 @@ class SubwordDictionary(BnbDictionary):
         return torch.tensor(ids, dtype=torch.int32)
 
     def decode(self, text: str) -> str:
-        """Detokenise a string of symbols separated by spaces.
-
-        Args:
-            text: symbols as ``string`` writes them.
-
-        Returns:
-            Text as a reader expects it.
-        """
+        """Detokenised text of symbols separated by spaces."""
         return self.tokenizer.decode(text.split(" ")) if text else ""
 
     def digest(self) -> DictionaryDigest:
-        """Return hashes, by which data and checkpoint are compared."""
+        """Hashes to compare data and checkpoint by."""
         return super().digest()._replace(tokenizer=self.tokenizer.digest(), spaces=self.tokenizer.spaces_digest())
 
     def save_tokenizer(self, dictionary: Path) -> None:
-        """Write the tokenizer beside a ``dict.LANG.txt``, with the spaces that it counts in the training part."""
+        """Write the tokenizer beside a ``dict.LANG.txt``, with the spaces counted in the training part."""
         text = None if self.preprocessing is None else self.preprocessing.training.get(dictionary.name)
         lines = None if text is None else evenly_spaced_lines(text)
         self.tokenizer.save(companion(dictionary, self.tokenizer.suffix), lines)
 
 
 def load_dictionary(origin: str) -> BnbDictionary:
-    """Load whatever ``--srcdict`` and ``--tgtdict`` accept, or the dictionary of a data-bin folder.
+    """Load what ``--srcdict`` and ``--tgtdict`` accept, or the dictionary of a data-bin folder.
 
     Args:
-        origin: ``dict.LANG.txt`` (with or without a tokenizer beside it), a SentencePiece ``.model``, a BERT
-            directory or its ``vocab.txt``, or a HuggingFace model name.
+        origin: ``dict.LANG.txt`` (with or without a tokenizer beside it), a SentencePiece ``.model``, a BERT directory
+            or its ``vocab.txt``, or a HuggingFace model name.
 
     Returns:
         The dictionary.
@@ -310,8 +260,8 @@ def load_dictionary(origin: str) -> BnbDictionary:
         dictionary = _load(origin)
     except ValueError as error:
         raise ValueError(
-            f"--srcdict/--tgtdict want a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
-            f".model or a fairseq dict.txt, not {origin!r}: {error}"
+            f"--srcdict/--tgtdict must be a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
+            f".model or a fairseq dict.txt, but is {origin!r}: {error}"
         ) from error
     dictionary.origin = origin
     return dictionary
@@ -330,33 +280,17 @@ def _load(origin: str) -> BnbDictionary:
 
 
 def companion(dictionary: Path, suffix: str) -> Path:
-    """Name the file in which the tokenizer of ``dict.LANG.txt`` is kept.
-
-    Args:
-        dictionary: path of the ``dict.LANG.txt``.
-        suffix: the tokenizer's file name suffix.
-
-    Returns:
-        The path beside it, ``dict.LANG`` followed by the suffix.
-    """
+    """Path of the tokenizer of ``dict.LANG.txt``: beside it, ``dict.LANG`` followed by the tokenizer's suffix."""
     return dictionary.with_name(dictionary.name.removesuffix(".txt") + suffix)
 
 
 def companions(dictionary: Path) -> list[Path]:
-    """Return the files that may belong to a tokenizer beside ``dict.LANG.txt``."""
+    """Files beside ``dict.LANG.txt`` that may belong to a tokenizer."""
     return [companion(dictionary, suffix) for suffix in (*LOADERS, WordPiece.spaces_suffix)]
 
 
 def evenly_spaced_lines(path: Path, most: int = COUNTED_LINES) -> Iterator[str]:
-    """Read a text, of a long one every second, third ... line.
-
-    Args:
-        path: the text, in UTF-8.
-        most: about how many lines to read.
-
-    Yields:
-        Lines.
-    """
+    """Lines of a text in UTF-8, about ``most``: of a longer one every second, third ... line."""
     with path.open("rb") as lines:
         step = 1 + sum(1 for _ in lines) // most
     with path.open(encoding="utf-8") as text:
@@ -364,18 +298,7 @@ def evenly_spaced_lines(path: Path, most: int = COUNTED_LINES) -> Iterator[str]:
 
 
 def load_data_bin(folder: Path, languages: Iterable[str]) -> list[BnbDictionary]:
-    """Load the dictionaries of a data-bin folder.
-
-    Args:
-        folder: the folder.
-        languages: languages, in the order wanted.
-
-    Returns:
-        Their dictionaries.
-
-    Raises:
-        ValueError: if the folder lacks one of them.
-    """
+    """Dictionaries of a data-bin folder, in the order of ``languages``; a ValueError names a missing one."""
     dictionaries = []
     for language in languages:
         path = folder / f"dict.{language}.txt"

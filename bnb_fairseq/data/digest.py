@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of its dictionaries, and how that is compared with those of a data-bin folder."""
+"""Digests of dictionaries, by which a checkpoint and a data-bin folder are compared."""
 
 import logging
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ class DictionaryDigest(NamedTuple):
     Attributes:
         size: number of its symbols.
         sha256: of the symbols, in order.
-        tokenizer: sha256 of how text becomes symbols; empty without a tokenizer, None in checkpoints written before.
-        spaces: sha256 of its counts of spaces; empty without any, None in checkpoints written before.
-        origin: file that it was read from; empty where that is not known. It does not count in a comparison.
+        tokenizer: sha256 of how text becomes symbols; empty without a tokenizer, None in older checkpoints.
+        spaces: sha256 of its counts of spaces; empty without any, None in older checkpoints.
+        origin: file that it was read from, empty if unknown; comparisons ignore it.
     """
 
     size: int
@@ -26,11 +26,11 @@ class DictionaryDigest(NamedTuple):
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "DictionaryDigest":
-        """Read what a checkpoint holds."""
+        """The digest in a checkpoint."""
         return cls(**{name: state[name] for name in cls._fields if name in state})
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint is to hold."""
+        """The digest for a checkpoint."""
         return dict(self._asdict())
 
     def __str__(self) -> str:
@@ -38,10 +38,10 @@ class DictionaryDigest(NamedTuple):
         hashes += [
             f"{name} {value[:12]}" for name, value in (("tokenizer", self.tokenizer), ("spaces", self.spaces)) if value
         ]
-        return f"{self.origin or 'not known where'} ({self.size:,} symbols, {', '.join(hashes)})"
+        return f"{self.origin or 'of unknown origin'} ({self.size:,} symbols, {', '.join(hashes)})"
 
     def differences(self, other: "DictionaryDigest") -> list[str]:
-        """List in what two dictionaries differ, as far as both are known: symbols, tokenizer, spaces."""
+        """Differences between two dictionaries, if known to both: symbols, tokenizer, spaces."""
         found = [] if self[:2] == other[:2] else ["symbols"]
         for name in ("tokenizer", "spaces"):
             mine, its = getattr(self, name), getattr(other, name)
@@ -51,9 +51,9 @@ class DictionaryDigest(NamedTuple):
 
 
 DIFFERENCES = {
-    "symbols": "they have other symbols",
-    "tokenizer": "their tokenizers split text in other ways, for instance in small letters",
-    "spaces": "they put other spaces between words",
+    "symbols": "their symbols differ",
+    "tokenizer": "their tokenizers split text differently, for example after lower-casing it",
+    "spaces": "they put different spaces between words",
 }
 
 
@@ -66,10 +66,10 @@ def check_same_dictionary(
         side: ``source``, ``target`` or another name of the dictionary.
         found: of the data.
         trained: of the checkpoint.
-        text_may_differ: only warn of other spaces between words, which change no id.
+        text_may_differ: only warn of different spaces between words, which change no id.
 
     Raises:
-        ValueError: if they differ, naming where both came from.
+        ValueError: if they differ, naming the origin of both.
     """
     differences = found.differences(trained)
     reasons = " and ".join(DIFFERENCES[name] for name in differences)
@@ -82,7 +82,7 @@ def check_same_dictionary(
         )
     elif trained.tokenizer is None and found.tokenizer:
         logger.warning(
-            "the checkpoint does not record its tokenizers: its %s symbols are those of %s, but whether text was split "
-            "alike is not known",
+            "the checkpoint does not record its tokenizers: its %s symbols match %s, but its tokenizer may have split "
+            "text differently",
             *(side, found.origin or "the data"),
         )

@@ -1,6 +1,6 @@
-"""What the pretraining strategies make of a text: a source to read and a target to write.
+"""Pretraining strategies: from a text to a source to read and a target to write.
 
-Ids are without [CLS] and [SEP]. All randomness comes from the generator that is passed.
+Ids are without [CLS] and [SEP], one dimension. All randomness comes from the given generator.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .dictionary import BnbDictionary
 
-CONTINUED = 4  # tokens: the shortest text of which 20 to 30% can be at least one token
+CONTINUED = 4  # tokens: the shortest text of which 20 to 30% come to at least one token
 
 
 class NoisedText(NamedTuple):
@@ -28,10 +28,10 @@ Noise = Callable[[Tensor, Generator], NoisedText]
 
 
 class Masking(NamedTuple):
-    """How BERT's masking treats the tokens that it chooses (Devlin et al. 2019, section 3.1).
+    """BERT's treatment of the tokens to mask (Devlin et al. 2019, section 3.1).
 
     Attributes:
-        share: of the tokens that are chosen.
+        share: share of tokens that are chosen.
         unchanged: share of the chosen that stay as they are.
         replaced: share of the chosen that become random symbols; the others become [MASK].
         mask: id of [MASK].
@@ -46,17 +46,7 @@ class Masking(NamedTuple):
 
     @classmethod
     def of(cls, dictionary: BnbDictionary, share: float, unchanged: float, replaced: float) -> "Masking":
-        """Draw random symbols from all of a dictionary but its special symbols.
-
-        Args:
-            dictionary: the dictionary.
-            share: see above.
-            unchanged: see above.
-            replaced: see above.
-
-        Returns:
-            The masking.
-        """
+        """Masking that draws random symbols from all of a dictionary but its special symbols."""
         special = {dictionary.index(symbol) for symbol in dictionary.specials()}
         symbols = torch.tensor([i for i in range(len(dictionary)) if i not in special])
         return cls(share, unchanged, replaced, dictionary.mask(), symbols)
@@ -68,16 +58,7 @@ def autoencoded(tokens: Tensor, random: Generator) -> NoisedText:
 
 
 def masked(tokens: Tensor, random: Generator, masking: Masking) -> NoisedText:
-    """Read the text with some tokens masked, write all of it (``mlm``).
-
-    Args:
-        tokens: N ids.
-        random: draws positions and symbols.
-        masking: which tokens are chosen and what becomes of them.
-
-    Returns:
-        N ids each.
-    """
+    """Read the text with some tokens masked, write all of it (``mlm``); N ids each."""
     chosen = _choose(len(tokens), masking.share, random)
     fate = random.random(len(chosen))
     drawn = masking.symbols[torch.from_numpy(random.integers(len(masking.symbols), size=len(chosen)))]
@@ -91,16 +72,7 @@ def masked(tokens: Tensor, random: Generator, masking: Masking) -> NoisedText:
 
 
 def permuted(tokens: Tensor, random: Generator, share: float) -> NoisedText:
-    """Read the text with some tokens in another order, write it in the right one (``plm``).
-
-    Args:
-        tokens: N ids.
-        random: draws the positions and their order.
-        share: of the positions whose tokens change places among each other.
-
-    Returns:
-        N ids each.
-    """
+    """Read the text with a ``share`` of its tokens in another order, write the right order (``plm``); N ids each."""
     chosen = _choose(len(tokens), share, random)
     source = tokens.clone()
     source[torch.from_numpy(chosen)] = tokens[torch.from_numpy(random.permutation(chosen))]
@@ -108,16 +80,9 @@ def permuted(tokens: Tensor, random: Generator, share: float) -> NoisedText:
 
 
 def continued(tokens: Tensor, random: Generator, least: float, most: float) -> NoisedText:
-    """Read the beginning of the text, write its end (``clm``).
+    """Read the beginning of the text, write its end (``clm``): N - M and M ids, N at least 2.
 
-    Args:
-        tokens: N ids, at least 2.
-        random: draws the length of the end.
-        least: smallest share of the text that is the end.
-        most: largest share.
-
-    Returns:
-        N - M and M ids, M from ``least`` N to ``most`` N, rounded, and neither part empty.
+    M is drawn between ``least`` N and ``most`` N, and rounded; neither part is empty.
     """
     wanted = round(float(random.uniform(least, most)) * len(tokens))
     start = len(tokens) - min(max(wanted, 1), len(tokens) - 1)
@@ -125,6 +90,6 @@ def continued(tokens: Tensor, random: Generator, least: float, most: float) -> N
 
 
 def _choose(count: int, share: float, random: Generator) -> NDArray[np.int64]:
-    """Draw distinct positions, ascending; on average their number is ``share`` times ``count``."""
+    """Distinct positions, ascending; on average there are ``share`` times ``count``."""
     number = int(share * count + random.random())
     return np.sort(random.permutation(count)[:number])

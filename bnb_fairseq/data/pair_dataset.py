@@ -27,7 +27,7 @@ class TruncatedSentences(Sequence[Tensor]):
 
     Args:
         sentences: items ending in [SEP].
-        longest: longest item, [SEP] counted.
+        longest: longest item, including [SEP].
 
     Attributes:
         sizes: lengths after the cut.
@@ -62,8 +62,8 @@ class TruncatedSentences(Sequence[Tensor]):
 class SentencePairDataset(WholeBatches):
     """Sentence pairs as [CLS] ... [SEP], padded on the right.
 
-    Unlike fairseq's ``LanguagePairDataset``, the two dictionaries may have different ids for padding and the other
-    special symbols, as two BERTs do.
+    Unlike fairseq's ``LanguagePairDataset``, it allows two dictionaries with different ids for padding and the other
+    special symbols, as two BERTs have.
 
     Args:
         source: source sentences, items ending in [SEP].
@@ -71,11 +71,11 @@ class SentencePairDataset(WholeBatches):
         target: target sentences in the same order, or None.
         target_dictionary: their dictionary.
         target_bos: True: the model writes [CLS], too, which counts in lengths, and there is no ``prev_output_tokens``
-            (non-autoregressive); False: ``prev_output_tokens`` is the target shifted right behind [CLS]. What items and
-            batches call the target is without [CLS] either way, since ``fairseq-generate`` scores it as it is.
+            (non-autoregressive); False: ``prev_output_tokens`` is the target shifted right behind [CLS]. The target of
+            items and batches never has [CLS], since ``fairseq-generate`` scores it as it is.
         shuffle: shuffle sentences of equal length.
-        longest_source: cut sources to this many tokens, [CLS] and [SEP] counted, at least 2; None: leave them.
-        target_texts: raw text of the targets; None: it is not known.
+        longest_source: cut sources to this many tokens, including [CLS] and [SEP], at least 2; None: no cut.
+        target_texts: raw text of the targets; None: unknown.
 
     Attributes:
         cut_sources: number of sources that were cut.
@@ -114,14 +114,10 @@ class SentencePairDataset(WholeBatches):
         return item
 
     def collater(self, samples: list[Sample]) -> Sample:
-        """Make a batch.
+        """A batch in fairseq's form; empty for no items.
 
-        Args:
-            samples: items of this data set.
-
-        Returns:
-            fairseq's sample: ``id`` B, ``net_input`` with ``src_tokens`` B x S and ``src_lengths`` B, ``target`` B x T
-            or None, ``ntokens`` and ``nsentences``; ``target_texts``, B, where they are known; empty for no items.
+        It has ``id`` B, ``net_input`` with ``src_tokens`` B x S and ``src_lengths`` B, ``target`` B x T or None,
+        ``ntokens`` and ``nsentences``; ``target_texts``, B, if known.
         """
         if not samples:
             return {}
@@ -149,25 +145,25 @@ class SentencePairDataset(WholeBatches):
         return batch
 
     def describe_cut(self) -> str:
-        """Say how many sources were cut, and to what."""
+        """Number and share of the sources that were cut, and their length after it."""
         share = self.cut_sources / max(len(self), 1)
         return f"{self.cut_sources:,} of {len(self):,} sources ({share:.1%}) cut to {self.longest_source} tokens"
 
     def num_tokens(self, index: int) -> int:
-        """Return the longer side's length, by which ``--max-tokens`` limits a batch."""
+        """The longer side's length, by which ``--max-tokens`` limits a batch."""
         return int(self.num_tokens_vec(np.asarray([index]))[0])
 
     def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return ``num_tokens`` of many items at once."""
+        """``num_tokens`` of many items."""
         sizes = self.source_sizes[indices]
         return sizes if self.target_sizes is None else np.maximum(sizes, self.target_sizes[indices])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return the lengths of source and target (0 without one)."""
+        """Lengths of source and target (0 without one)."""
         return int(self.source_sizes[index]), 0 if self.target_sizes is None else int(self.target_sizes[index])
 
     def ordered_indices(self) -> NDArray[np.int64]:
-        """Return the items sorted by source, then target length, ties in random or original order."""
+        """Items sorted by source, then target length, ties in random or original order."""
         indices = np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
         if self.target_sizes is not None:
             indices = indices[np.argsort(self.target_sizes[indices], kind="stable")]
@@ -176,15 +172,7 @@ class SentencePairDataset(WholeBatches):
     def filter_indices_by_size(
         self, indices: NDArray[np.int64], max_sizes: tuple[int, int]
     ) -> tuple[NDArray[np.int64], list[int]]:
-        """Leave out items that are too long.
-
-        Args:
-            indices: items.
-            max_sizes: largest source and target length.
-
-        Returns:
-            The items that fit, and those that do not.
-        """
+        """Items within the largest source and target length, and the others."""
         kept, ignored = data_utils.filter_paired_dataset_indices_by_size(
             self.source_sizes, self.target_sizes, indices, max_sizes
         )
@@ -204,20 +192,20 @@ class SentencePairDataset(WholeBatches):
 
 
 def sizes_of(items: Sequence[Tensor]) -> NDArray[np.int64]:
-    """Return the lengths of N items, which data sets of fairseq know without reading them."""
+    """Lengths of N items, which fairseq's data sets know without reading them."""
     sizes = getattr(items, "sizes", None)
     return np.asarray([len(item) for item in items] if sizes is None else sizes, dtype=np.int64)
 
 
 def prepend(symbol: int, tokens: Tensor) -> Tensor:
-    """Put a symbol in front of N ids: N + 1 ids, int64."""
+    """A symbol and N ids: N + 1 ids, int64."""
     return torch.cat([torch.tensor([symbol]), tokens.long()])
 
 
 class SentencePairs(NamedTuple):
-    """Binarized sentences of a data-bin folder, each ending in [SEP]; target is None where there is none.
+    """Binarized sentences of a data-bin folder, each ending in [SEP]; None for a side that the folder lacks.
 
-    ``target_texts`` are the targets as they were before, None where the folder does not hold them.
+    ``target_texts`` are the targets as raw text.
     """
 
     source: Sequence[Tensor]
@@ -232,21 +220,21 @@ def load_pair(
     dictionaries: tuple[BnbDictionary, BnbDictionary],
     dataset_impl: str | None = None,
 ) -> SentencePairs:
-    """Open a part of a data-bin folder.
+    """Open the part ``split`` of a data-bin folder, with source and target language and dictionary.
 
     Args:
         folder: the folder.
         split: name of the part.
         languages: source and target language.
         dictionaries: source and target dictionary.
-        dataset_impl: fairseq's storage format; None: found out.
+        dataset_impl: fairseq's storage format; None: inferred from the files.
 
     Returns:
         The sentences.
 
     Raises:
         FileNotFoundError: if the part does not exist.
-        ValueError: if source and target differ in number, or the format does not work here.
+        ValueError: if source and target differ in number, or the format is not supported.
     """
     source_lang, target_lang = languages
     for pair in (f"{source_lang}-{target_lang}", f"{target_lang}-{source_lang}"):
@@ -270,25 +258,15 @@ def load_pair(
 def keep_fitting(
     dataset: SentencePairDataset, indices: NDArray[np.int64], longest: tuple[int, int], skip: bool
 ) -> NDArray[np.int64]:
-    """Leave out sentences that are too long, or refuse them.
+    """Items whose source and target have at most ``longest`` tokens.
 
-    Args:
-        dataset: the data set.
-        indices: sentences.
-        longest: longest source and target, in tokens.
-        skip: leave out with a warning instead of an error.
-
-    Returns:
-        The sentences that fit.
-
-    Raises:
-        ValueError: naming the first sentence that does not fit, its lengths and the limits.
+    Others are left out with a warning if ``skip``; else a ValueError names the first, its lengths and the limits.
     """
     kept, ignored = dataset.filter_indices_by_size(indices, longest)
     if ignored:
         first = min(ignored)
         source = dataset.source_dictionary.text(dataset.source[first], str(dataset.source_dictionary.unk_word))
-        shown = source if len(source) <= 60 else f"{source[:60]}..."  # in fairseq-interactive, numbers begin anew
+        shown = source if len(source) <= 60 else f"{source[:60]}..."  # fairseq-interactive restarts its numbers
         message = (
             f"{len(ignored):,} of {len(indices):,} sentences are too long; sentence {first} of {len(dataset):,}, "
             f"{shown!r}, has source and target lengths {dataset.size(first)}, but --max-source-positions, "
@@ -296,7 +274,7 @@ def keep_fitting(
         )
         if not skip:
             raise ValueError(
-                f"{message}; --truncate-source cuts sources, --skip-invalid-size-inputs-valid-test leaves out"
+                f"{message}; --truncate-source cuts sources, --skip-invalid-size-inputs-valid-test leaves them out"
             )
         logger.warning("%s; they are left out", message)
     return kept

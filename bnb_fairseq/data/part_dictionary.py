@@ -1,8 +1,8 @@
-"""The dictionary that the ids of a part belong to: its digest lies beside the part, as ``train.en-de.en.dict.json``.
+"""The dictionary of a part: its digest lies beside the part, as ``train.en-de.en.dict.json``.
 
-A part can be read once it has its index, which ``fairseq-preprocess`` writes last. The indices of the parts that it is
-about to write are removed before it changes anything else, so a run that is killed leaves no part with other ids than
-its dictionary has.
+A part can be read once it has its index, which ``fairseq-preprocess`` writes last. Before a run changes anything, it
+removes the indices of the parts that it will write. A killed run therefore leaves no part with ids of another
+dictionary.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .digest import DIFFERENCES, DictionaryDigest
 
-SUFFIX = ".dict.json"  # behind the path of a part
+SUFFIX = ".dict.json"  # appended to the path of a part
 INDEX = ".idx"
 DICTIONARY = "dict"  # of a data-bin folder: dict.txt, or dict.LANG.txt
 NOT_KNOWN = DictionaryDigest(0, "")
@@ -22,17 +22,17 @@ NOT_KNOWN = DictionaryDigest(0, "")
 def begin_parts(
     dictionary: Path, parts: Iterable[Path], digest: DictionaryDigest, read_digest: Callable[[Path], DictionaryDigest]
 ) -> None:
-    """Prepare a data-bin folder for a dictionary that is about to be written, and for parts with its ids.
+    """Prepare a data-bin folder for a new dictionary and parts with its ids.
 
     Args:
-        dictionary: path of the dictionary, perhaps of an older one.
-        parts: paths of the parts that will be written, without suffix.
+        dictionary: path of the dictionary; an older one may exist.
+        parts: paths of the new parts, without suffix.
         digest: of the new dictionary.
-        read_digest: reads the older dictionary; a ValueError if it is damaged.
+        read_digest: reads the older dictionary; raises a ValueError if it is damaged.
     """
     for part in parts:
         _with(part, INDEX).unlink(missing_ok=True)
-        for unfinished in part.parent.glob(f"{escape(part.name)}.pt[0-9]*"):  # of --workers of a run that was killed
+        for unfinished in part.parent.glob(f"{escape(part.name)}.pt[0-9]*"):  # left by the workers of a killed run
             unfinished.unlink()
     unmarked = [part for part in _parts(dictionary) if not _with(part, SUFFIX).is_file()]
     if unmarked and dictionary.is_file():
@@ -47,14 +47,9 @@ def begin_parts(
 
 
 def check_part(part: str, read_digest: Callable[[], DictionaryDigest]) -> None:
-    """Compare a part's dictionary with that of its folder.
+    """Compare the dictionary of a part (path without suffix) with its folder's; parts of older versions pass.
 
-    Args:
-        part: path of the part, without suffix.
-        read_digest: returns the digest of the folder's dictionary.
-
-    Raises:
-        ValueError: if the part's ids belong to another one; parts of older versions do not say.
+    Raises a ValueError if the part's ids belong to another one.
     """
     note = Path(f"{part}{SUFFIX}")
     if not note.is_file():
@@ -72,7 +67,7 @@ def check_part(part: str, read_digest: Callable[[], DictionaryDigest]) -> None:
 
 
 def _parts(dictionary: Path) -> list[Path]:
-    """List the parts in a dictionary's folder that have its ids."""
+    """Parts in a dictionary's folder that have its ids."""
     language = dictionary.name.removeprefix(DICTIONARY).removesuffix(".txt")
     found = [path.with_suffix("") for path in sorted(dictionary.parent.glob(f"*{escape(language)}{INDEX}"))]
     return [part for part in found if language or "." not in part.name]

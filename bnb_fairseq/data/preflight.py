@@ -1,4 +1,4 @@
-"""Checks of the text files that ``fairseq-preprocess`` is about to read."""
+"""Checks of the text files that ``fairseq-preprocess`` will read."""
 
 import logging
 import sys
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 def count_lines(path: Path, option: str) -> int:
-    """Count the lines of a text file, and see that it is UTF-8 and that nothing but newlines ends a line in it.
+    """Count the lines of a text file, which must be UTF-8 with newlines as the only line ends.
 
-    fairseq reads text with Python's universal newlines, to which a carriage return alone is a line end, too.
+    fairseq reads text with Python's universal newlines, which also split at a single carriage return.
 
     Args:
         path: the file.
-        option: the command-line option that named it, for the message.
+        option: the command-line option that named it, for messages.
 
     Returns:
         Number of lines.
@@ -43,12 +43,12 @@ def count_lines(path: Path, option: str) -> int:
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"{option}: {path}, line {number} is not valid UTF-8 (byte {line[error.start]:#04x} at column "
-                    f"{error.start + 1}); convert the file, for instance with iconv"
+                    f"{error.start + 1}); convert the file, for example with iconv"
                 ) from error
             if CARRIAGE_RETURN in line.removesuffix(b"\r\n"):
                 raise ValueError(
                     f"{option}: {path}, line {number} has a carriage return inside (column "
-                    f"{line.index(CARRIAGE_RETURN) + 1}), where fairseq would end the line; replace it, for instance "
+                    f"{line.index(CARRIAGE_RETURN) + 1}), where fairseq would end the line; replace it, for example "
                     f"with tr '\\r' ' '"
                 )
     return number
@@ -65,17 +65,9 @@ def _count_filled(path: Path, option: str) -> int:
 
 
 def check_lines(lines: Sequence[str], option: str, before: int = 0) -> None:
-    """See that lines which Python has already read were valid UTF-8.
+    """Check that lines which Python has read, after ``before`` earlier ones of an ``option``, were valid UTF-8.
 
-    Broken bytes are read as lone surrogates, which Python's texts may have, too.
-
-    Args:
-        lines: the lines.
-        option: the command-line option that they came by.
-        before: how many lines came before them.
-
-    Raises:
-        ValueError: naming the first line that was broken.
+    Broken bytes are read as lone surrogates. A ValueError names the first such line.
     """
     for number, line in enumerate(lines, start=before + 1):
         try:
@@ -86,15 +78,9 @@ def check_lines(lines: Sequence[str], option: str, before: int = 0) -> None:
 
 
 def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
-    """See that the files of all languages are UTF-8 and have equally many lines.
+    """Check that the files of all languages, ``prefix.LANG``, are UTF-8 and have the same number of lines.
 
-    Args:
-        prefix: path without the language.
-        languages: the languages, which end the file names.
-        option: the command-line option that named the prefix.
-
-    Raises:
-        ValueError: naming the option, the files and the counts, if they differ or are 0 where sentences are needed.
+    A ValueError names the option, the files and the counts, if they differ or are 0 where sentences are needed.
     """
     counts = {f"{prefix}.{language}": _count_filled(Path(f"{prefix}.{language}"), option) for language in languages}
     if len(set(counts.values())) > 1:
@@ -103,14 +89,10 @@ def check_parallel(prefix: str, languages: Sequence[str], option: str) -> None:
 
 
 def check_documents(path: Path, option: str) -> None:
-    """See that no document of a plain text is empty: lines are documents, or documents end at one empty line.
+    """Check that no document of a plain text is empty; a document is a line, or ends at one empty line.
 
-    Args:
-        path: the file.
-        option: the command-line option that named it.
-
-    Raises:
-        ValueError: if the file is missing or not UTF-8, or naming its first line that ends an empty document.
+    A ValueError names the option and the first line that ends an empty document, or a file that is missing or not
+    UTF-8.
     """
     _count_filled(path, option)
     before = b""
@@ -122,16 +104,11 @@ def check_documents(path: Path, option: str) -> None:
 
 
 def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
-    """Check the files named on the command line if the running command is ``fairseq-preprocess``.
+    """Check the files on the command line of ``fairseq-preprocess``; do nothing under another command.
 
-    fairseq shows the task only the dictionaries there, never the text files, so the command line is read again with
-    fairseq's own parser. Under any other command nothing happens.
-
-    Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
-
-    Raises:
-        ValueError: if a file is missing, not UTF-8, or longer than its counterpart.
+    fairseq gives the task only the dictionaries, never the text files, so fairseq's own parser reads the command line
+    again (``argv``; None: ``sys.argv``). A ValueError names a file that is missing, not UTF-8, or longer than its
+    counterpart.
     """
     args = _preprocessing_arguments(argv)
     if args is None:
@@ -147,14 +124,7 @@ def check_preprocessing_command(argv: Sequence[str] | None = None) -> None:
 
 
 def check_corpus_command(argv: Sequence[str] | None = None) -> None:
-    """Do the same for a corpus of plain text, which has no languages.
-
-    Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
-
-    Raises:
-        ValueError: if an option is missing or too many, or a file is missing, not UTF-8, or has an empty document.
-    """
+    """As ``check_preprocessing_command``, for a corpus of plain text, which has no languages and no empty documents."""
     args = _preprocessing_arguments(argv)
     if args is None:
         return
@@ -168,15 +138,7 @@ def check_corpus_command(argv: Sequence[str] | None = None) -> None:
 
 
 def check_question_command(argv: Sequence[str] | None = None) -> None:
-    """Do the same for answers with their contexts, and questions.
-
-    Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
-
-    Raises:
-        ValueError: if a file is missing, not UTF-8, or longer than its counterpart, or naming its first line that is
-            not what it must be.
-    """
+    """As ``check_preprocessing_command``, for answers with contexts and questions; a ValueError names a faulty line."""
     check_preprocessing_command(argv)
     args = _preprocessing_arguments(argv)
     if args is None:
@@ -199,14 +161,7 @@ def _check_each_line(path: Path, find_fault: Callable[[str], str | None], option
 
 
 def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | None:
-    """Find what the running ``fairseq-preprocess`` reads and writes.
-
-    Args:
-        argv: the command and its arguments; ``sys.argv`` by default.
-
-    Returns:
-        Texts and parts; None under any other command.
-    """
+    """Texts and parts of the running ``fairseq-preprocess``; None under any other command."""
     args = _preprocessing_arguments(argv)
     if args is None:
         return None
@@ -234,7 +189,7 @@ def running_preprocessing(argv: Sequence[str] | None = None) -> Preprocessing | 
 
 
 def _part(args: Namespace, name: str, language: str | None) -> Path:
-    """Return the path of a part, without suffix, as fairseq names it."""
+    """Path of a part, without suffix, as fairseq names it."""
     if language is None and args.only_source:
         return Path(args.destdir, name)
     pair = f"{name}.{args.source_lang}-{args.target_lang}"
@@ -242,7 +197,7 @@ def _part(args: Namespace, name: str, language: str | None) -> Path:
 
 
 def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:
-    """Read the command line of ``fairseq-preprocess``; None if another command runs."""
+    """Arguments of ``fairseq-preprocess``; None if another command runs."""
     command, *arguments = argv if argv is not None else sys.argv
     if Path(command).name not in COMMANDS:
         return None
@@ -252,7 +207,7 @@ def _preprocessing_arguments(argv: Sequence[str] | None) -> Namespace | None:
 
 
 def _prefixes(args: Namespace) -> Iterator[tuple[str, str]]:
-    """List the text files' prefixes, each with the option that names it; fairseq takes only one for training."""
+    """Prefixes of the text files, each with the option that names it; fairseq takes only one for training."""
     if args.trainpref:
         yield args.trainpref, "--trainpref"
     for name in ("validpref", "testpref"):

@@ -1,4 +1,4 @@
-"""Blocks of plain text as sentence pairs, the noise made anew in every epoch."""
+"""Blocks of plain text as sentence pairs, with new noise in every epoch."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from .pair_dataset import Sample, SentencePairDataset, prepend
 
 
 class PretrainingDataset(SentencePairDataset):
-    """What a pretraining strategy makes of the blocks of a corpus.
+    """Blocks of a corpus under a pretraining strategy.
 
-    The noise of a block depends on the seed, the epoch and the block alone, not on workers, batches or what was read
-    before. Without ``set_epoch``, which fairseq calls for training data only, it is always the same.
+    The noise of a block depends only on the seed, the epoch and the block, not on workers or batches. Without
+    ``set_epoch``, which fairseq calls for training data only, it never changes.
 
     Args:
         blocks: the blocks, see ``DocumentBlocks``.
@@ -39,15 +39,11 @@ class PretrainingDataset(SentencePairDataset):
         self._blocks = blocks
         self._noise = noise
         self._seed = seed
-        self._epoch = torch.zeros((), dtype=torch.int64)  # shared, since fairseq's workers live through all epochs
+        self._epoch = torch.zeros((), dtype=torch.int64)  # in shared memory, since fairseq's workers outlive an epoch
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the noise of an epoch.
-
-        Args:
-            epoch: its number.
-        """
+        """Choose the noise of an epoch."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> Sample:

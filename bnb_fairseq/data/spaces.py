@@ -1,8 +1,8 @@
 """Spaces between words, as a text has them.
 
-BERT splits off every punctuation mark and CJK character and forgets where spaces stood. Here they are counted in a
-text, for each place between two words in contexts from the words around it down to their classes, and put back by
-majority, from left to right.
+BERT splits off every punctuation mark and CJK character and loses the spaces. Here they are counted in a text, for each
+place between two words, in contexts from the words around it to their classes. The majority restores them, from left to
+right.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ HEADER = "# spaces between words, version 1: level, context, 1 for a space and 0
 BEGIN, END, NEITHER = "<s>", "</s>", "-"
 QUOTES = "\"'`"  # the same mark opens and closes
 CJK = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
-PRIOR, PRIOR_WEIGHT = 0.9, 1.0  # share of spaces where nothing is known; how many places it counts for
+PRIOR, PRIOR_WEIGHT = 0.9, 1.0  # share of spaces in an unknown context; the number of places it counts as
 
 
 class Place(NamedTuple):
@@ -47,8 +47,8 @@ class Spaces:
     """Where spaces stand between words.
 
     Args:
-        rules: for each level of ``contexts_of``, whether a space stands in a context; only contexts that differ from
-            what the next level says.
+        rules: for each level of ``contexts_of``, whether a context has a space; only contexts that deviate from the
+            next level.
     """
 
     def __init__(self, rules: Sequence[Mapping[str, bool]]) -> None:
@@ -56,14 +56,7 @@ class Spaces:
 
     @classmethod
     def count(cls, lines: Iterable[tuple[Sequence[str], Sequence[bool]]]) -> "Spaces":
-        """Count a text.
-
-        Args:
-            lines: of each line its N words, and whether a space stands behind each of the first N - 1.
-
-        Returns:
-            The counts.
-        """
+        """Count a text: for each line its N words, and whether a space stands behind each of the first N - 1."""
         seen = Counter((place, bool(spaces[i])) for words, spaces in lines for i, place in _places(words, spaces))
         totals: list[dict[str, list[int]]] = [{} for _ in contexts_of(Place(*["x"] * len(Place._fields)))]
         parents: list[dict[str, str]] = [{} for _ in totals]
@@ -87,12 +80,12 @@ class Spaces:
 
     @classmethod
     def load(cls, path: Path) -> "Spaces":
-        """Read what ``save`` wrote; a ValueError that names the file and the line if it is damaged."""
+        """Read the file of ``save``; a ValueError names the file and the line if it is damaged."""
         return cls.parse(path.read_text(encoding="utf-8"), str(path))
 
     @classmethod
     def parse(cls, text: str, origin: str) -> "Spaces":
-        """Read what ``str`` returned; a ValueError that names ``origin`` and the line if it is damaged."""
+        """The inverse of ``str``; a ValueError names ``origin`` and the line if the text is damaged."""
         header, *lines = text.removesuffix("\n").split("\n")
         if header != HEADER:
             raise ValueError(f"{origin}: must begin with {HEADER!r}, but begins with {header[:80]!r}")
@@ -119,11 +112,11 @@ class Spaces:
         path.write_text(str(self), encoding="utf-8")
 
     def digest(self) -> str:
-        """Return the sha256 of the file that ``save`` writes."""
+        """The sha256 of the file that ``save`` writes."""
         return hashlib.sha256(str(self).encode()).hexdigest()
 
     def join(self, words: Sequence[str]) -> str:
-        """Put words together with spaces where the counted text has them."""
+        """Join words, with spaces where the counted text has them."""
         spaces = [True] * len(words)
         for i, place in _places(words, spaces):
             spaces[i] = self._has_space(place)
@@ -137,7 +130,7 @@ class Spaces:
 
 
 def contexts_of(place: Place) -> list[str]:
-    """List the contexts of a place, each less exact than the one before it."""
+    """Contexts of a place, from the most exact to the least."""
     before, left, right, after, quotes, spaced = place
     classes = [class_of(word) for word in place[:4]]
     return [
@@ -157,7 +150,7 @@ def contexts_of(place: Place) -> list[str]:
 
 @cache
 def class_of(word: str) -> str:
-    """Return the class of a word: digits, its case, whether it is one letter long; a mark is its own class."""
+    """Class of a word: digits, its case, whether it is one letter long; a mark is its own class."""
     if BERT_SPECIALS.unk in word:
         return "a"
     if word in (BEGIN, END) or not any(map(str.isalnum, word)):
@@ -175,14 +168,7 @@ def class_of(word: str) -> str:
 
 
 def general_spaces(lower_case: bool) -> Spaces:
-    """Load the counts that ship with the package, for texts that have none of their own.
-
-    Args:
-        lower_case: whether the words are in small letters only.
-
-    Returns:
-        The counts.
-    """
+    """The package's counts, for texts without their own; ``lower_case`` for words in small letters only."""
     name = "lower_case" if lower_case else "cased"
     return _general(f"spaces_{name}.tsv")
 
@@ -198,9 +184,9 @@ def _splits_at_spaces(word: str) -> bool:
 
 
 def _places(words: Sequence[str], spaces: Sequence[bool]) -> Iterator[tuple[int, Place]]:
-    """List the places between N words that may have a space or none, each by the number of the word in front of it.
+    """Places between N words that may have a space, each with the number of the word in front of it.
 
-    ``spaces`` may be filled in while the places are listed: a place needs the decision on the one before it.
+    ``spaces`` may be filled in meanwhile: a place needs the decision on the one before it.
     """
     opened: Counter[str] = Counter()
     padded = [BEGIN, *words, END]

@@ -1,4 +1,4 @@
-"""The formats in which fairseq stores a data-bin folder's items: which of them work here, and opening them."""
+"""Storage formats of a data-bin folder's items: which of fairseq's are supported, and opening them."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from .part_dictionary import SUFFIX, check_part
 
 FORMATS = ("mmap", "cached", "lazy")
 INDEXED = ("cached", "lazy")  # two ways of reading one format
-MAPPED_HEADER, INDEXED_HEADER = struct.Struct("<9sQBQ"), struct.Struct("<8s5Q")  # in front of fairseq's indices
+MAPPED_HEADER, INDEXED_HEADER = struct.Struct("<9sQBQ"), struct.Struct("<8s5Q")  # at the start of fairseq's index files
 
 
 class NoItems(Sequence[Tensor]):
@@ -23,7 +23,7 @@ class NoItems(Sequence[Tensor]):
 
     Attributes:
         sizes: none, int64.
-        supports_prefetch: True, so that parts beside it in a ``ConcatDataset`` are read ahead.
+        supports_prefetch: True, so that other parts in a ``ConcatDataset`` are read ahead.
     """
 
     supports_prefetch = True
@@ -42,14 +42,7 @@ class NoItems(Sequence[Tensor]):
 
 
 def check_format(name: str | None) -> None:
-    """Check ``--dataset-impl``.
-
-    Args:
-        name: its value; None: the format is found out.
-
-    Raises:
-        ValueError: if the format does not work here.
-    """
+    """Check the value of ``--dataset-impl`` (None: inferred); a ValueError names the supported formats."""
     if name is not None and str(name) not in FORMATS:
         raise ValueError(f"--dataset-impl must be one of {', '.join(FORMATS)}, but is {name}")
 
@@ -60,16 +53,16 @@ def open_items(prefix: str, dictionary: BnbDictionary, name: str | None = None) 
     Args:
         prefix: their path, without suffix.
         dictionary: their dictionary.
-        name: ``--dataset-impl``; None: the format is found out.
+        name: ``--dataset-impl``; None: inferred from the files.
 
     Returns:
-        The items; None where the path has none.
+        The items; None if there are none at the path.
 
     Raises:
-        ValueError: if the format does not work here, or the items are stored in another one, are not whole, or have
-            the ids of another dictionary.
+        ValueError: if the format is not supported or is not the items', or they are not whole or have another
+            dictionary.
     """
-    name = None if str(name).startswith("${") else name  # the task's options belong to no command
+    name = None if str(name).startswith("${") else name  # an interpolation stays if no command owns the task's options
     check_format(name)
     if not indexed_dataset.IndexedDataset.exists(prefix):
         if left := [path for suffix in (".bin", ".idx", SUFFIX) if (path := Path(prefix + suffix)).exists()]:
@@ -85,12 +78,12 @@ def open_items(prefix: str, dictionary: BnbDictionary, name: str | None = None) 
         return NoItems()
     items: Sequence[Tensor] = data_utils.load_indexed_dataset(prefix, dictionary, name)
     if isinstance(items, indexed_dataset.IndexedCachedDataset):
-        items.prefetch(range(len(items)))  # fairseq's trainer reads a first batch before it would read ahead
+        items.prefetch(range(len(items)))  # fairseq's trainer reads a first batch before it prefetches
     return items
 
 
 def _check_whole(prefix: str, mapped: bool) -> int:
-    """See that the index and the items are as long as the index says, and return the number of bytes of the items."""
+    """Check that index and items are as long as the index says; returns the number of bytes of the items."""
     index, data = (Path(f"{prefix}{suffix}") for suffix in (".idx", ".bin"))
     form = MAPPED_HEADER if mapped else INDEXED_HEADER
     length, needed = index.stat().st_size, form.size

@@ -1,7 +1,7 @@
 """Subword tokenizers behind one small interface: raw text to symbols and back.
 
-A subword tokenizer knows its symbols in id order, the five special symbols, and the *surface form* of every symbol,
-by which embedding rows of different vocabularies are matched.
+A subword tokenizer has its symbols in id order, the five special symbols, and the *surface form* of every symbol, which
+matches embedding rows of different vocabularies.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ BERT_SPECIALS = Specials(bos="[CLS]", pad="[PAD]", eos="[SEP]", unk="[UNK]", mas
 
 
 class Surface(NamedTuple):
-    """What a symbol stands for in the text: its characters, and whether it begins a word."""
+    """A symbol in the text: its characters, and whether it begins a word."""
 
     text: str
     word_initial: bool
@@ -41,7 +41,7 @@ class SubwordTokenizer(ABC):
 
     Attributes:
         symbols: every symbol, in the order of the dictionary's ids.
-        suffix: file name suffix under which the tokenizer is kept beside ``dict.*.txt``.
+        suffix: suffix of the tokenizer's file beside ``dict.*.txt``.
     """
 
     symbols: list[str]
@@ -49,56 +49,35 @@ class SubwordTokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Split raw text into symbol ids, without [CLS] and [SEP].
-
-        Args:
-            text: one line of raw text.
-
-        Returns:
-            Ids into ``symbols``.
-        """
+        """Symbol ids of a line of raw text, without [CLS] and [SEP]."""
 
     @abstractmethod
     def decode(self, symbols: Sequence[str]) -> str:
-        """Join symbols into text.
-
-        Args:
-            symbols: symbols, special ones left out.
-
-        Returns:
-            Detokenised text.
-        """
+        """Detokenised text of symbols; the caller leaves out special ones."""
 
     @abstractmethod
     def surface(self, symbol: str) -> Surface:
-        """Tell what a symbol stands for.
-
-        Args:
-            symbol: an ordinary (not special) symbol.
-
-        Returns:
-            Its characters and whether it begins a word.
-        """
+        """Surface form of an ordinary (not special) symbol."""
 
     @abstractmethod
     def word_numbers(self, text: str) -> list[int]:
-        """Return, for each of the symbols of a text, in which of its words it lies; white space separates words."""
+        """For each symbol of a text, the number of its word; white space separates words."""
 
     @abstractmethod
     def save(self, path: Path, lines: Iterable[str] | None = None) -> None:
-        """Write the tokenizer to a file, and what goes with it beside it.
+        """Write the tokenizer to a file, and further files beside it.
 
         Args:
             path: the file, whose name ends in ``suffix``.
-            lines: text in which a tokenizer that forgets spaces counts them, unless it has; None: there is none.
+            lines: text in which a tokenizer that loses spaces counts them, unless it has counts; None: no text.
         """
 
     @abstractmethod
     def digest(self) -> str:
-        """Return a sha256 of how text becomes symbols, beside the symbols themselves."""
+        """A sha256 of how text becomes symbols; the symbols themselves are not part of it."""
 
     def spaces_digest(self) -> str:
-        """Return a sha256 of its counts of spaces; empty if it needs none."""
+        """A sha256 of its counts of spaces; empty if it needs none."""
         return ""
 
 
@@ -109,7 +88,7 @@ class SentencePiece(SubwordTokenizer):
         path: the ``.model`` file.
 
     Raises:
-        ValueError: if the file is no SentencePiece model.
+        ValueError: if the file is not a SentencePiece model.
     """
 
     suffix = ".sentencepiece.model"

@@ -10,20 +10,14 @@ from omegaconf import DictConfig
 COMMANDS = ("fairseq-interactive", "interactive.py")
 STANDARD_INPUT = "-"
 NEWLINE = "\n"
-BROKEN_BYTES = "surrogateescape"  # become lone surrogates, for which the task refuses the line by its number
+BROKEN_BYTES = "surrogateescape"  # become lone surrogates, and the task refuses such a line by its number
 
 
 def end_lines_at_newlines(options: DictConfig, argv: Sequence[str] | None = None) -> None:
-    """Let nothing but a newline end a line, nor a broken byte end the command, where ``fairseq-interactive`` reads.
+    """Make ``fairseq-interactive`` end lines at newlines only, and survive broken bytes; else do nothing.
 
-    Python takes a carriage return for a line end, too, so that there would be more outputs than lines.
-
-    Args:
-        options: fairseq's; a file that ``--input`` names becomes the standard input.
-        argv: the command and its arguments; ``sys.argv`` by default. Under any other command nothing happens.
-
-    Raises:
-        OSError: if the file cannot be read.
+    Python also splits at a carriage return, which would give more outputs than lines. A file that ``--input`` names
+    becomes the standard input; an OSError if it cannot be read.
     """
     command = (argv if argv is not None else sys.argv)[0]
     if Path(command).name not in COMMANDS:
@@ -36,5 +30,5 @@ def end_lines_at_newlines(options: DictConfig, argv: Sequence[str] | None = None
 
 
 def on_one_line(text: str) -> str:
-    """Put a space in the place of every carriage return."""
+    """The text with spaces in place of carriage returns."""
     return text.replace("\r", " ")

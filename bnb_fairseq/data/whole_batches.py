@@ -1,4 +1,4 @@
-"""Batches that leave out nothing."""
+"""Batches that leave out no item."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ Indices = NDArray[np.int64]
 
 
 class Shard(NamedTuple):
-    """One of several parts that a data set's batches fall into, each batch in one of them.
+    """One of the parts that a data set's batches are divided into.
 
     Attributes:
-        total: how many there are.
-        number: which one this is, from 0.
+        total: number of parts.
+        number: of this part, from 0.
     """
 
     total: int = 1
@@ -27,8 +27,8 @@ WHOLE = Shard()
 class WholeBatches(FairseqDataset):
     """A data set whose every item is in a batch.
 
-    fairseq drops the last batch where its size is no multiple of ``required_batch_size_multiple`` (8 by default):
-    sentences would be missing from a translation, and a metric would be one of other items than those of the file.
+    fairseq drops the last batch if its size is no multiple of ``required_batch_size_multiple`` (8 by default). A
+    translation would lack sentences, and a metric would leave out items.
 
     Attributes:
         shard: whose batches ``batch_by_size`` returns.
@@ -43,18 +43,8 @@ class WholeBatches(FairseqDataset):
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
     ) -> list[Indices]:
-        """Cut ordered items into batches, every item in one of them.
-
-        Args:
-            indices: ordered items.
-            max_tokens: largest number of tokens in a batch, padding included.
-            max_sentences: largest number of items in a batch.
-            required_batch_size_multiple: batches have fewer items than this, or a multiple of it.
-
-        Returns:
-            The shard's batches.
-        """
-        if len(indices) == 0:  # fairseq looks at the last batch
+        """The shard's batches of ordered items, each of fewer than ``required_batch_size_multiple`` or a multiple."""
+        if len(indices) == 0:  # fairseq would index the last batch
             return []
         batches: list[Indices] = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
         dropped = indices[sum(map(len, batches)) :]

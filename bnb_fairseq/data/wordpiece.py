@@ -17,27 +17,17 @@ from .spaces import Spaces, general_spaces
 from .subword import BERT_SPECIALS, SubwordTokenizer, Surface
 
 INSIDE = "##"  # mark of a symbol that continues a word
-BEHAVIOUR = ("normalizer", "pre_tokenizer")  # parts of a tokenizer that decide how text is split, beside its vocabulary
+BEHAVIOUR = ("normalizer", "pre_tokenizer")  # parts of a tokenizer, other than its vocabulary, that affect splitting
 MODEL_BEHAVIOUR = ("type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
 
 
 def read_tokenizer(path: Path) -> Any:
-    """Read a tokenizer of the library ``tokenizers``; no code is in it.
-
-    Args:
-        path: ``tokenizer.json``, or a file of that form.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        ValueError: if the file is none.
-    """
+    """Read a ``tokenizer.json`` with the library ``tokenizers``, which runs no code; a ValueError if it is none."""
     try:
         return tokenizers.Tokenizer.from_file(str(require_file(path)))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the library raises nothing narrower, and where it panics not even an Exception
+    except BaseException as error:  # the library raises nothing narrower, and a panic is not even an Exception
         raise ValueError(f"{path}: not a tokenizer's file ({error})") from error
 
 
@@ -46,14 +36,14 @@ class WordPiece(SubwordTokenizer):
 
     Args:
         tokenizer: a fast tokenizer with BERT's five special symbols.
-        origin: where it came from, for messages.
+        origin: its file or name, for messages.
 
     Attributes:
         spaces: where spaces stand between words.
         has_own_spaces: whether they were counted in this vocabulary's training text; else they are the package's.
 
     Raises:
-        ValueError: if special symbols are missing or ids have gaps, that is, if it is not a BERT vocabulary.
+        ValueError: if special symbols are missing or ids have gaps, so that it is not a BERT vocabulary.
     """
 
     suffix = ".wordpiece.json"
@@ -76,7 +66,7 @@ class WordPiece(SubwordTokenizer):
         self.has_own_spaces = False
 
     def _ready(self) -> None:
-        # "[SEP]" in a user's text is five characters, not the end of the sentence; the library forgets this setting
+        # "[SEP]" in a user's text is five characters, not the end of the sentence; the library loses this setting
         # when a tokenizer is pickled or saved.
         self._tokenizer.encode_special_tokens = True
 
@@ -86,7 +76,7 @@ class WordPiece(SubwordTokenizer):
 
     @classmethod
     def load(cls, path: Path) -> "WordPiece":
-        """Read the files that ``save`` wrote; a ValueError if one is damaged."""
+        """Read the files of ``save``; a ValueError if one is damaged."""
         try:
             loaded = cls(read_tokenizer(path), str(path))
         except ValueError as error:
@@ -174,11 +164,11 @@ class WordPiece(SubwordTokenizer):
         return Surface(symbol.removeprefix(INSIDE), False) if continues else Surface(symbol, True)
 
     def normalize(self, text: str) -> str:
-        """Write a text as the vocabulary reads it, in small letters for an uncased BERT."""
+        """A text as the vocabulary reads it, in small letters for an uncased BERT."""
         return str(self._tokenizer.normalizer.normalize_str(text)) if self._tokenizer.normalizer else text
 
     def split(self, line: str) -> tuple[list[str], list[bool]]:
-        """Split a line into N words, and say behind which of the first N - 1 white space stands."""
+        """The N words of a line, and whether white space stands behind each of the first N - 1."""
         text = tokenizers.PreTokenizedString(line)
         if self._tokenizer.normalizer:
             text.normalize(self._tokenizer.normalizer.normalize)
@@ -188,7 +178,7 @@ class WordPiece(SubwordTokenizer):
         return [word for word, _, _ in splits], [any(map(str.isspace, gap)) for gap in between]
 
     def json(self) -> str:
-        """Return the content of a ``tokenizer.json``."""
+        """Content of a ``tokenizer.json``."""
         return str(self._tokenizer.to_str())
 
     def digest(self) -> str:  # noqa: D102

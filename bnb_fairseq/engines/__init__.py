@@ -1,1 +1,1 @@
-"""What turns ids of sources into hypotheses, behind one interface."""
+"""Engines from ids of sources to hypotheses, behind one interface."""

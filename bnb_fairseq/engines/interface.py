@@ -1,4 +1,4 @@
-"""The interface of the engines, in plain values, so that what uses it needs no library of tensors."""
+"""The interface of the engines, in plain values, so that its users need no tensor library."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class Hypothesis(NamedTuple):
-    """A text that a model wrote.
+    """An output text of a model.
 
     Attributes:
         tokens: ids, perhaps with an end symbol in the last place.
         scores: log-probability of each token.
-        score: by which texts are ordered.
+        score: by which texts are ranked.
     """
 
     tokens: list[int]
@@ -24,11 +24,11 @@ class Hypothesis(NamedTuple):
 
 
 class AskedTerms(NamedTuple):
-    """The terms of a glossary that the sources of a batch have.
+    """Glossary terms that occur in the sources of a batch.
 
     Attributes:
         glossary: the terms.
-        rows: of each source how often each target term is asked for.
+        rows: for each source, the number of times that each target term is requested.
     """
 
     glossary: "Glossary"
@@ -41,9 +41,9 @@ class Engine(Protocol):
     Attributes:
         source: the source vocabulary.
         target: the target vocabulary.
-        longest: the longest source, [CLS] and [SEP] counted.
+        longest: the longest source, including [CLS] and [SEP].
         options: the options that it reads, with the values of the plainest translation.
-        batch_tokens: source tokens that it translates at once with the least time for each, padding included.
+        batch_tokens: source tokens of the batch size with the least time per token, including padding.
     """
 
     source: Vocabulary
@@ -66,9 +66,9 @@ class Engine(Protocol):
 
         Args:
             sources: ids of each source, not empty and not too long.
-            nbest: hypotheses wanted of each.
+            nbest: largest number of hypotheses for each.
             search: options by name; ``ctc_lm_path`` names the language model.
-            terms: what a glossary asks for; None: there is none.
+            terms: requested by a glossary; None: no glossary.
 
         Returns:
             For each source at most ``nbest`` hypotheses, the best first.
@@ -78,12 +78,12 @@ class Engine(Protocol):
         """
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
-        """Return how much each token of a text looks at each source token.
+        """Attention from each token of a text to each source token.
 
         Args:
             sources: ids of each source.
-            texts: ids of a text of each, without special symbols.
+            texts: ids of one text for each, without special symbols.
 
         Returns:
-            Of each T x S weights, as an array; None if the model keeps none.
+            For each an array of T x S weights; None if the model keeps none.
         """

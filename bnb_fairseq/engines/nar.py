@@ -32,28 +32,18 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the weights of a model folder; a ValueError if they are damaged."""
     try:
         return load_file(folder / WEIGHTS)
-    except Exception as error:  # the library has an exception of its own, derived from Exception alone
+    except Exception as error:  # the library's own exception derives from Exception directly
         raise ValueError(f"{folder / WEIGHTS}: cannot be read ({error})") from error
 
 
 def plain(hypothesis: Mapping[str, Any]) -> Hypothesis:
-    """Take from a hypothesis in fairseq's form what the interface has."""
+    """The interface's form of a hypothesis of fairseq."""
     tokens, scores = (hypothesis[name].tolist() for name in ("tokens", "positional_scores"))
     return Hypothesis(tokens, scores, float(hypothesis["score"]))
 
 
 def check_search(network: NarNetwork, target: SymbolTable, nbest: int, search: Mapping[str, Any]) -> None:
-    """Check options of a non-autoregressive model.
-
-    Args:
-        network: the model.
-        target: the target vocabulary.
-        nbest: hypotheses wanted.
-        search: options by name.
-
-    Raises:
-        ValueError: if one is out of range, or does not fit the model or another.
-    """
+    """Check options of a non-autoregressive model; a ValueError if one is out of range or does not fit."""
     NarGenerator([network], target, generator_options(SimpleNamespace(nbest=nbest, **search)))
 
 
@@ -77,20 +67,7 @@ class NarEngine:
 
     @classmethod
     def load(cls, folder: Path, manifest: Manifest, device: str, precision: str) -> "NarEngine":
-        """Read a model folder.
-
-        Args:
-            folder: the folder, whose files are those of the manifest.
-            manifest: what ``config.json`` says.
-            device: where the network lies.
-            precision: of matrix products.
-
-        Returns:
-            The engine.
-
-        Raises:
-            ValueError: if a file is damaged or does not fit another.
-        """
+        """Read a model folder that its manifest describes; a ValueError if a file is damaged or does not fit."""
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
         weights = read_weights(folder)
         try:

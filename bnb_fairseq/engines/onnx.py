@@ -21,10 +21,10 @@ from ..graph.facts import Facts
 from ..recent import Recent
 from .interface import AskedTerms, Hypothesis
 
-X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # Linux alone says there what a processor can do
+X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # only Linux lists a processor's features there
 SCORERS = 4  # kept for later calls with the same options
 PRECISE = ("session.x64quantprecision", "1")  # products of int8 that cannot overflow, at half the speed
-SLOW_FUSIONS = ["SkipLayerNormFusion"]  # its kernel takes several times as long as the two that it stands for
+SLOW_FUSIONS = ["SkipLayerNormFusion"]  # its kernel is several times slower than the two that it replaces
 
 
 class OnnxEngine:
@@ -34,7 +34,7 @@ class OnnxEngine:
         graph: the ONNX file.
         source: the source vocabulary.
         target: the target vocabulary.
-        threads: on the CPU; None: ONNX Runtime's own choice.
+        threads: on the CPU; None: ONNX Runtime's default.
 
     Raises:
         ImportError: if ONNX Runtime is not installed.
@@ -77,7 +77,7 @@ class OnnxEngine:
             if not self._facts.has_alignments:
                 raise ValueError("a glossary needs a model that was trained with --length-control ctc")
             if options.ctc_beam == 0:
-                raise ValueError("--glossary needs --ctc-beam, the search that it is part of")
+                raise ValueError("--glossary needs --ctc-beam, whose search applies it")
             glossary = GlossaryScorer(terms.glossary, terms.rows, search["glossary_bonus"])
         if options.ctc_beam == 0:
             return [[one] for one in self._fill(sources)]
@@ -85,11 +85,11 @@ class OnnxEngine:
         return self._search(sources, options, scorer, glossary)
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
-        """Return None: the graph gives no weights of attention."""
+        """None: the graph has no attention weights as output."""
         return None
 
     def _fitting(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
-        """Check the options; a ValueError says what does not fit."""
+        """The options; a ValueError names one that does not fit."""
         options = generator_options(SimpleNamespace(nbest=nbest, **search))
         for name, value, only in (
             ("iter-decode-max-iter", options.max_iter, 0),
@@ -110,7 +110,7 @@ class OnnxEngine:
     def _run(
         self, sources: Sequence[Sequence[int]], symbols: int, asked: Array | None = None
     ) -> tuple[Array, Array, Array, Array, Array]:
-        """Run the graph; see ``StaticNetwork``. No asked symbols: id 0 stands for them."""
+        """Run the graph; see ``StaticNetwork``. Without asked symbols, id 0 replaces them."""
         lengths = np.array([len(source) for source in sources])
         tokens = np.full((len(sources), int(lengths.max())), self.source.pad())
         for row, source in zip(tokens, sources, strict=True):
@@ -131,7 +131,7 @@ class OnnxEngine:
         return [self._hypothesis(row[keep], of_row[keep], None) for row, of_row, keep in rows]
 
     def _hypothesis(self, tokens: Array, scores: Array, score: float | None) -> Hypothesis:
-        """Cut a text as fairseq wants it; its score is the mean of its tokens' unless another one is given."""
+        """Cut a text as fairseq wants it; its score is the mean of its tokens' unless given."""
         if score is None:
             score = float(scores.sum()) / max(len(scores), 1)
         ids = tokens.tolist()
@@ -150,7 +150,7 @@ class OnnxEngine:
         k = min(options.ctc_beam_symbols + 1, self._facts.symbols)
         asked = None if terms is None else np.maximum(terms.symbols, 0)
         symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, k, asked)
-        # The blank is one of the k best, or else the last of them is one too many.
+        # Without the blank among the k best, the last of them is one too many.
         order = np.argsort(symbols == self._facts.blank, axis=2, kind="stable")[:, :, : k - 1]
         symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
         canvas = CanvasSymbols(scores, symbols, blank_scores)
@@ -163,7 +163,7 @@ class OnnxEngine:
         return [self._texts(found, token_scores[i], i, options.nbest) for i in range(len(sources))]
 
     def _texts(self, found: CtcHypotheses, scores: Array, sentence: int, nbest: int) -> list[Hypothesis]:
-        """Take the best texts of a sentence, whose tokens have scores, K x L."""
+        """The best texts of a sentence, whose tokens have scores, K x L."""
         means, lengths = found.means[sentence].tolist(), found.lengths[sentence].tolist()
         texts = [row[:length] for row, length in zip(found.tokens[sentence], lengths, strict=True)]
         chosen = best_distinct(means, [text.tolist() for text in texts], nbest, self._silent)
@@ -171,7 +171,7 @@ class OnnxEngine:
 
 
 def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbols:
-    """Put the symbols of terms behind the best ones; see ``best_symbols``.
+    """Append symbols of terms to the best ones; see ``best_symbols``.
 
     Args:
         best: the best symbols.
@@ -208,12 +208,12 @@ def _session(graph: Path, threads: int | None) -> Any:
         return onnxruntime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
         )
-    except Exception as error:  # the library's exceptions are derived from Exception or RuntimeError, by kind
+    except Exception as error:  # some of the library's exceptions derive from Exception directly
         raise ValueError(f"{graph}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def _overflows() -> bool:
-    """Return whether the processor's products of int8 overflow: x86 without VNNI, or perhaps without it."""
+    """Whether the processor's products of int8 overflow: x86 without VNNI, or perhaps without it."""
     if platform.machine().lower() not in X86:
         return False
     try:

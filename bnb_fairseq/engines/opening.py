@@ -1,4 +1,4 @@
-"""From a model folder to the engine that runs it, and the hub's folders."""
+"""From a model folder, perhaps on the hub, to the engine that runs it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ def check_loading(engine: str, device: str, precision: str, threads: int | None,
 
 
 def prepare_torch(device: str, threads: int | None) -> None:
-    """Check that torch is there, and the GPU if it is wanted, and set the number of threads."""
+    """Check that torch is installed, and finds the GPU if requested; set the number of threads."""
     require_torch()
     import torch
 
@@ -44,7 +44,7 @@ def prepare_torch(device: str, threads: int | None) -> None:
 def load_engine(
     path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
 ) -> "Engine":
-    """Load what computes; see ``Translator.load``."""
+    """Load the engine; see ``Translator.load``."""
     has_graph = any(name in manifest.files for name in GRAPHS)
     runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
     if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):

@@ -1,1 +1,1 @@
-"""The model folder: all that a translation needs, nothing of it pickled, read without fairseq."""
+"""The model folder: all files of a translation, none of them pickled, read without fairseq."""

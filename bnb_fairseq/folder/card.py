@@ -9,20 +9,20 @@ from .manifest import AUTOREGRESSIVE, CARD, GRAPHS, WEIGHTS, Manifest
 SCORES = "## Scores"
 NO_SCORES = "None yet."
 PARALLEL = "non-autoregressive"
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")  # as the hub writes them; "text" and "summary" are none
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")  # as the hub writes them; "text" and "summary" do not match
 
 
 def write_card(
     folder: Path, manifest: Manifest, licence: str | None, description: str | None, confidence: str | None = None
 ) -> None:
-    """Write the card of a folder whose other files are there.
+    """Write the card of a folder that is otherwise complete.
 
     Args:
         folder: the model folder.
-        manifest: what ``config.json`` says.
-        licence: of the model, by the hub's identifier; None: it is not known.
-        description: of the model and its training data; None: there is none.
-        confidence: how well it was calibrated; None: it was not.
+        manifest: content of ``config.json``.
+        licence: of the model, by the hub's identifier; None: unknown.
+        description: of the model and its training data; None: missing.
+        confidence: quality of its calibration; None: not calibrated.
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
@@ -36,7 +36,7 @@ def write_card(
     front |= {"library_name": "bnb_fairseq"}
     front |= {"pipeline_tag": "translation" if translates else "text2text-generation"}
     front |= {"tags": [manifest.architecture, *([] if manifest.architecture == AUTOREGRESSIVE else [PARALLEL])]}
-    head = [f"{key}: {json.dumps(value)}" for key, value in front.items()]  # JSON is YAML, and "no" stays Norwegian
+    head = [f"{key}: {json.dumps(value)}" for key, value in front.items()]  # quoted, since YAML's no means false
     encoder, decoder = manifest.network["encoder"], manifest.network["decoder"]
     sizes = f"{encoder['layers']} encoder and {decoder['layers']} decoder layers of width {decoder['embed_dim']}"
     body = f"""
@@ -75,12 +75,7 @@ print(translator.translate(["..."])[0].text)
 
 
 def fill_scores(folder: Path, scores: str) -> None:
-    """Put scores into the card, in place of those that are there.
-
-    Args:
-        folder: the model folder.
-        scores: Markdown.
-    """
+    """Replace the scores in the card by ``scores``, Markdown."""
     path = folder / CARD
     before, _, behind = path.read_text(encoding="utf-8").partition(f"{SCORES}\n")
     rest = behind.partition("\n## ")

@@ -1,4 +1,4 @@
-"""``config.json`` of a model folder: what the model is, and the sha256 of every other file."""
+"""``config.json`` of a model folder: the model's properties, and the sha256 of every other file."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ from ..checkpoints.files import find_file_fault
 FORMAT = 1  # of the folder; a reader refuses another
 CONFIG, WEIGHTS, SEARCH, CARD = "config.json", "model.safetensors", "search.json", "README.md"
 SOURCE, TARGET = "source", "target"
-LANGUAGE_MODEL = "lm.arpa.gz"  # KenLM checks the text form; its binary form it trusts
-GRAPHS = ("model.int8.onnx", "model.float32.onnx")  # the first one that is there is run
+LANGUAGE_MODEL = "lm.arpa.gz"  # KenLM checks the text form but trusts its binary form
+GRAPHS = ("model.int8.onnx", "model.float32.onnx")  # the first existing one is run
 NAR, AUTOREGRESSIVE = "bnb_transformer", "bert2bert"
 TASKS = ("translation_bnb", "question_generation_bnb")
-UNCHECKED = frozenset({CONFIG, CARD})  # the card is for people, who may add to it
-READ = (WEIGHTS, *GRAPHS, SEARCH, LANGUAGE_MODEL)  # beside what is in SOURCE and TARGET
+UNCHECKED = frozenset({CONFIG, CARD})  # people may edit the card
+READ = (WEIGHTS, *GRAPHS, SEARCH, LANGUAGE_MODEL)  # and the files in SOURCE and TARGET
 MOST_NAMED = 5  # files in a message
 LARGEST_CONFIG = 1 << 20  # bytes
 BLOCK = 1 << 20
@@ -25,12 +25,12 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Manifest:
-    """What ``config.json`` says.
+    """Content of ``config.json``.
 
     Attributes:
         architecture: ``bnb_transformer`` or ``bert2bert``.
         task: fairseq's name of the task.
-        source_lang: language of the sources; empty where the task has none.
+        source_lang: language of the sources; empty if the task has none.
         target_lang: language of the targets.
         network: options of the network.
         name: of the model, for people.
@@ -46,7 +46,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write ``config.json`` with the sha256 of the files that are there."""
+        """Write ``config.json`` with the sha256 of the folder's files."""
         files = {name: sha256(folder / name) for name in _list_files(folder) if name not in UNCHECKED}
         values = {"format": FORMAT, **asdict(self), "files": files}
         (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -59,10 +59,10 @@ class Manifest:
             folder: the model folder.
 
         Returns:
-            What it says.
+            The content.
 
         Raises:
-            ValueError: if the folder is none, of another format version, or a file is missing, changed or added.
+            ValueError: if it is no model folder or has another format version, or a file is missing, changed or added.
         """
         path = folder / CONFIG
         if fault := _find_fault(folder, CONFIG):
@@ -87,14 +87,14 @@ class Manifest:
         return manifest
 
     def check_files(self, folder: Path) -> None:
-        """Compare the folder's files with ``files``.
+        """Compare a model folder with ``files``.
 
         Args:
             folder: the model folder.
 
         Raises:
-            ValueError: naming files that are missing or changed, that lie outside the folder, or that would be read but
-                are not in ``files``.
+            ValueError: naming files that are missing or changed, that lie outside the folder, or that a reader would
+                open but are not in ``files``.
         """
         problems = []
         for name, expected in self.files.items():
@@ -109,17 +109,7 @@ class Manifest:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small JSON file that holds an object.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its values.
-
-    Raises:
-        ValueError: if it is missing, too large, or holds something else.
-    """
+    """A JSON object from a small file; a ValueError if it is missing, too large, or holds something else."""
     if fault := find_file_fault(path):
         raise ValueError(f"{path}: must be a file of a model folder, but {fault}; bnb-export makes such folders")
     if path.stat().st_size > LARGEST_CONFIG:
@@ -134,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Compute the sha256 of a file, hexadecimal."""
+    """The sha256 of a file, hexadecimal."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -147,14 +137,14 @@ def _list_files(folder: Path) -> Iterable[str]:
 
 
 def _list_read(folder: Path) -> list[str]:
-    """List the files that a reader of the folder opens, if they are there."""
+    """Existing files that a reader of the folder opens."""
     inside = [path for side in (SOURCE, TARGET) for path in sorted((folder / side).glob("*"))]
     paths = [path for path in (*(folder / name for name in READ), *inside) if path.exists()]
     return [path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")]
 
 
 def _find_fault(folder: Path, name: str) -> str | None:
-    """Return why a name is no file inside the folder, as the end of a sentence; None if it is one."""
+    """Why a name is no file inside the folder, as the end of a sentence; None if it is one."""
     path = PurePosixPath(name)
     if path.is_absolute() or path.as_posix() != name or {"..", "."} & set(path.parts) or "\\" in name or ":" in name:
         return "it must be a path inside the folder"
@@ -166,6 +156,6 @@ def _find_fault(folder: Path, name: str) -> str | None:
 
 
 def _root(folder: Path) -> Path:
-    """Return the folder, or the one above it where the HuggingFace hub keeps the files that its folders link to."""
+    """The folder; of a folder of the HuggingFace hub the one above, where the linked files are."""
     folder = folder.absolute()
     return folder.parents[1] if folder.parent.name == "snapshots" else folder

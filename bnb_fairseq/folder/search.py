@@ -1,4 +1,4 @@
-"""``search.json`` of a model folder: the options that a translation has unless it is asked for others."""
+"""``search.json`` of a model folder: default options of a translation."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from .manifest import SEARCH, read_json
 
-PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignment
+PARALLEL_OPTIONS: dict[str, Any] = {  # values of one pass, best alignment
     "iter_decode_max_iter": 0,
     "iter_decode_force_max_iter": False,
     "iter_decode_with_beam": 1,
@@ -16,7 +16,7 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
-    "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
+    "glossary_bonus": 6.0,  # for each symbol of a term; read only with a glossary
 }
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
 CALIBRATION = "calibration"
@@ -29,7 +29,7 @@ def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: the model folder.
-        known: the options that may stand there, with values of their types.
+        known: the options allowed, with values of their types.
 
     Returns:
         The options, and the calibration of confidence if there is one.
@@ -43,12 +43,12 @@ def read_search(folder: Path, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(values: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
-    """Check what is to stand, or stands, in ``search.json``.
+    """Check values of ``search.json``.
 
     Args:
         values: the options, and perhaps the calibration.
-        known: the options that may stand there, with values of their types.
-        origin: what messages begin with.
+        known: the options allowed, with values of their types.
+        origin: start of messages.
 
     Raises:
         ValueError: if an option is unknown, of another type or too large.
@@ -71,15 +71,9 @@ def _check_calibration(calibration: Any, origin: str) -> None:
 
 
 def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
-    """Check names and types of options.
+    """Check names and types of options, of ``known``, with values of their types.
 
-    Args:
-        given: what was given.
-        known: the options that there are, with values of their types.
-        origin: what messages begin with.
-
-    Raises:
-        ValueError: naming every option that is unknown, of another type, or no finite number.
+    A ValueError, which begins with ``origin``, names every option that is unknown, of another type or not finite.
     """
     problems = [f"there is no option {name}; there are {', '.join(known)}" for name in given if name not in known]
     for name, value in given.items():
@@ -94,15 +88,7 @@ def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: st
 
 
 def check_beam(nbest: int, search: Mapping[str, Any]) -> None:
-    """Check options of an autoregressive model.
-
-    Args:
-        nbest: hypotheses wanted.
-        search: every option of ``AUTOREGRESSIVE_OPTIONS``.
-
-    Raises:
-        ValueError: naming every option that is out of range.
-    """
+    """Check ``AUTOREGRESSIVE_OPTIONS`` for ``nbest`` hypotheses; a ValueError lists those out of range."""
     least = {"beam": max(nbest, 1), "max_len_a": 0, "max_len_b": 1}
     problems = [f"{name} must be at least {n}, but is {search[name]}" for name, n in least.items() if search[name] < n]
     if problems:

@@ -1,4 +1,4 @@
-"""The vocabulary of one side of a model folder: raw text to ids and back, by the tokenizer that lies in the folder."""
+"""The vocabulary of one side of a model folder: raw text to ids and back, by the folder's tokenizer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from ..data.spaces import Spaces
 from ..data.subword import BERT_SPECIALS, SentencePiece, Specials, SubwordTokenizer, Surface
 from ..data.wordpiece import WordPiece, read_tokenizer
 
-SEGMENT_BREAK = "\t"  # between the segments of a line, where the task has two
+SEGMENT_BREAK = "\t"  # between the segments of a line, if the task has two
 WORDPIECE, SENTENCEPIECE, PLAIN = "tokenizer.json", "sentencepiece.model", "dict.txt"
 SPACES = "spaces.tsv"
 PLAIN_SPECIALS = Specials(bos="<s>", pad="<pad>", eos="</s>", unk="<unk>", mask="<mask>")
 
 
 class Vocabulary(ABC):
-    """Symbols with their ids, those of the data-bin folder's dictionary, and how text is split into them.
+    """Symbols with the ids of the data-bin folder's dictionary, and the splitting of text into them.
 
     Args:
-        symbols: in the order of their ids, the special ones among them.
+        symbols: in the order of their ids, including the special ones.
         specials: the special symbols.
 
     Attributes:
@@ -37,48 +37,40 @@ class Vocabulary(ABC):
         return len(self.symbols)
 
     def bos(self) -> int:
-        """Return the id of [CLS]."""
+        """Id of [CLS]."""
         return self._bos
 
     def pad(self) -> int:
-        """Return the id of [PAD]."""
+        """Id of [PAD]."""
         return self._pad
 
     def eos(self) -> int:
-        """Return the id of [SEP]."""
+        """Id of [SEP]."""
         return self._eos
 
     def unk(self) -> int:
-        """Return the id of [UNK]."""
+        """Id of [UNK]."""
         return self._unk
 
     def mask(self) -> int:
-        """Return the id of [MASK]."""
+        """Id of [MASK]."""
         return self._mask
 
     def specials(self) -> Specials:
-        """Return the special symbols as text."""
+        """The special symbols as text."""
         return self._specials
 
     def encode(self, line: str, has_segments: bool = False) -> list[int]:
-        """Turn a line into ids, [CLS] in front and [SEP] behind each segment.
-
-        Args:
-            line: raw text.
-            has_segments: a tab ends a segment; else it is white space.
-
-        Returns:
-            The ids.
-        """
+        """Ids of a raw line: [CLS], then each segment and [SEP]; tabs separate segments if ``has_segments``."""
         segments = line.split(SEGMENT_BREAK) if has_segments else [line]
         return [self._bos, *(i for segment in segments for i in (*self.split(segment.strip()), self._eos))]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Turn ids into detokenised text, special symbols left out."""
+        """Detokenised text of ids, without special symbols."""
         return self.join([self.symbols[token] for token in tokens if token not in self._silent])
 
     def source_words(self, line: str, has_segments: bool = False) -> list[int | None]:
-        """Return, for each id of ``encode``, in which word of the line it lies; None for special symbols."""
+        """For each id of ``encode`` the number of its word in the line; None for special symbols."""
         numbers: list[int | None] = [None]
         before = 0
         for segment in line.split(SEGMENT_BREAK) if has_segments else [line]:
@@ -88,29 +80,29 @@ class Vocabulary(ABC):
         return numbers
 
     def target_words(self, tokens: Sequence[int]) -> list[int]:
-        """Return, for each id of a text without special symbols, in which word of the detokenised text it lies."""
+        """For each id of a text without special symbols, the number of its word in the detokenised text."""
         symbols = [self.symbols[token] for token in tokens]
         return [max(len(self.join(symbols[: i + 1]).split()) - 1, 0) for i in range(len(symbols))]
 
     @abstractmethod
     def split(self, text: str) -> list[int]:
-        """Split raw text into ids, without special symbols."""
+        """Ids of raw text, without special symbols."""
 
     @abstractmethod
     def join(self, symbols: Sequence[str]) -> str:
-        """Join symbols into text, special ones left out."""
+        """Text of symbols; the caller leaves out special ones."""
 
     @abstractmethod
     def surface(self, symbol: str) -> Surface:
-        """Return the characters of an ordinary symbol, and whether it begins a word."""
+        """Characters of an ordinary symbol, and whether it begins a word."""
 
     @abstractmethod
     def word_numbers(self, text: str) -> list[int]:
-        """Return, for each id of ``split``, in which word of the text it lies; white space separates words."""
+        """For each id of ``split`` the number of its word in the text; white space separates words."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the tokenizer in its own standard file, and what goes with it, into a folder."""
+        """Write the tokenizer's standard file and those beside it into a folder."""
 
 
 class SubwordVocabulary(Vocabulary):
@@ -145,10 +137,10 @@ class SubwordVocabulary(Vocabulary):
 
 
 class PlainVocabulary(Vocabulary):
-    """Words of text that others have split at spaces.
+    """Words of text that comes split at spaces.
 
     Args:
-        symbols: in the order of their ids, the special ones among them.
+        symbols: in the order of their ids, including the special ones.
         specials: the special symbols.
     """
 
@@ -169,17 +161,7 @@ class PlainVocabulary(Vocabulary):
 
 
 def load_vocabulary(folder: Path) -> Vocabulary:
-    """Read the vocabulary that ``save`` wrote.
-
-    Args:
-        folder: ``source`` or ``target`` of a model folder.
-
-    Returns:
-        The vocabulary.
-
-    Raises:
-        ValueError: if a file is missing or damaged.
-    """
+    """The vocabulary in ``source`` or ``target`` of a model folder; a ValueError if a file is missing or damaged."""
     try:
         return _load(folder)
     except UnicodeDecodeError as error:

@@ -1,1 +1,1 @@
-"""Decoding: pure functions over an immutable state, and the generator that loops over them."""
+"""Decoding: pure functions over an immutable state, and the generator that runs them."""

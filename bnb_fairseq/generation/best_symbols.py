@@ -1,4 +1,4 @@
-"""The few symbols of each position that a search reads, without ever holding a score for every word of all of them."""
+"""The few symbols of each position that a search reads, without scores of all words at all positions in memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class BestSymbols(NamedTuple):
     """The best symbols of N positions.
 
     Attributes:
-        scores: N x k, float32, log-probabilities of the best symbols that are not the blank, best first.
+        scores: N x k, float32, log-probabilities of the best symbols except the blank, best first.
         tokens: N x k, their ids, all different within a position.
         blank_scores: N, float32, log-probability of the blank.
     """
@@ -24,13 +24,9 @@ class BestSymbols(NamedTuple):
     blank_scores: Tensor
 
     def on_canvas(self, positions: Tensor) -> CanvasSymbols:
-        """Put the positions onto the canvas, for a search on the CPU.
+        """The symbols on a canvas on the CPU; elsewhere scores are -inf and ids 0.
 
-        Args:
-            positions: B x A, bool, True at the N positions, in row-major order.
-
-        Returns:
-            The symbols; elsewhere scores are -inf and ids 0.
+        ``positions``, B x A, bool, is True at the N positions, in row-major order.
         """
         k = self.scores.size(1)
         scores = self.scores.new_full((*positions.shape, k), float("-inf"))
@@ -41,11 +37,11 @@ class BestSymbols(NamedTuple):
 
 
 class AskedSymbols(NamedTuple):
-    """Symbols that a search reads beside the best ones.
+    """Symbols that a search reads in addition to the best ones.
 
     Attributes:
         tokens: N x n ids, all different within a position, -1 for none.
-        most: how many to add at most, the most probable ones.
+        most: largest number to add, the most probable ones.
         floor: log-probability below which none is added.
     """
 
@@ -54,7 +50,7 @@ class AskedSymbols(NamedTuple):
     floor: float
 
     def on_positions(self, positions: Tensor) -> "AskedSymbols":
-        """Repeat the symbols of B sentences, B x n, at N listed positions: B x A, bool -> N x n."""
+        """The symbols of B sentences, B x n, repeated at N positions: B x A, bool -> N x n."""
         spread = self.tokens.unsqueeze(1).expand(*positions.shape, self.tokens.size(1))
         return self._replace(tokens=spread[positions])
 
@@ -67,15 +63,15 @@ def best_symbols(
     k: int,
     asked: AskedSymbols | None = None,
 ) -> BestSymbols:
-    """Choose the most probable symbols of every position, block by block while the logits are at hand.
+    """The most probable symbols of every position, computed block by block.
 
     Args:
-        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
+        output_layer: from states, N' x D, to logits, N' x V, which may be overwritten.
         states: N x D.
         symbols: V, with the blank.
         blank: id of the blank.
-        k: how many symbols to choose beside the blank; all of them if there are fewer.
-        asked: symbols to read as well, behind the k best ones; -inf and id 0 stand for those not added.
+        k: number of symbols beside the blank; all of them if there are fewer.
+        asked: symbols to append to the k best ones; -inf and id 0 stand for those not added.
 
     Returns:
         The best symbols of the N positions, and the blank's score.
@@ -108,7 +104,7 @@ def _best_of_block(logits: Tensor, blank: int, k: int, asked: AskedSymbols | Non
     first = best[:, 0]
     highest, second = torch.maximum(first, blank_logits), torch.minimum(first, blank_logits)
     logits.scatter_(1, tokens[:, :1], float("-inf"))
-    # The highest logit is left out of the sum, since beside its 1 all others would drown in rounding.
+    # The sum excludes the highest logit, since rounding would lose all others beside its 1.
     others = logits.sub_(highest.unsqueeze(1)).exp_().sum(dim=1) + (second - highest).exp()
     normaliser = torch.log1p(others)
     best, blank_logits = best - highest.unsqueeze(1), blank_logits - highest
@@ -119,7 +115,7 @@ def _best_of_block(logits: Tensor, blank: int, k: int, asked: AskedSymbols | Non
 
 
 def _with_asked(best: BestSymbols, asked: AskedSymbols, scores: Tensor) -> BestSymbols:
-    """Put the asked symbols, with scores N x n, behind the best ones."""
+    """Append the asked symbols, with scores N x n, to the best ones."""
     there = (asked.tokens.unsqueeze(2) == best.tokens.unsqueeze(1)).any(dim=2)
     dropped = there | (asked.tokens < 0) | (scores < asked.floor)
     scores, order = scores.masked_fill(dropped, float("-inf")).topk(min(asked.most, scores.size(1)), dim=1)

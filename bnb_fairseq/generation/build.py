@@ -18,19 +18,8 @@ def build_nar_generator(
 ) -> NarGenerator:
     """Build the generator for the checkpoints of ``--path``, at least one of which is non-autoregressive.
 
-    Args:
-        models: the models.
-        dictionary: the target dictionary.
-        args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options.
-
-    Returns:
-        The generator.
-
-    Raises:
-        FileNotFoundError: if there is no file ``--ctc-lm-path``.
-        ImportError: if that needs KenLM, which is not installed.
-        ValueError: if the options and the models do not fit each other.
+    ``args`` is fairseq's generation config, or a namespace with some of its fields; ``task`` has the task's options.
+    Raises a ValueError if options and models do not fit each other, and as ``build_scorer``.
     """
     options = generator_options(args, task)
     reranker, parallel = None, models

@@ -1,10 +1,10 @@
 """CTC prefix beam search (Graves 2012, section 7.5.3; Hannun et al. 2014), over all sentences of a batch at once.
 
-A hypothesis is a text, not an alignment: the probabilities of all alignments that the beam kept add up. Those that end
-in a blank are kept apart, since only behind a blank may the same token come again as a new one.
+A hypothesis is a text, not an alignment: it adds up the probabilities of all alignments that the beam kept. Those that
+end in a blank are kept apart, since a token can only repeat after a blank.
 
-It is written in numpy: one search for models in torch and in ONNX Runtime, whose small operations start faster on a CPU
-than torch's.
+The search is in numpy and serves models in torch and in ONNX Runtime: small operations start faster on a CPU than in
+torch.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-NOTHING = -1  # stands behind the tokens of a text; no id
+NOTHING = -1  # follows the tokens of a text; not an id
 IMPOSSIBLE = -np.inf
 
 
@@ -21,7 +21,7 @@ class CanvasSymbols(NamedTuple):
     """The symbols of each canvas position that the search reads.
 
     Attributes:
-        scores: B x A x k, log-probabilities of the best symbols that are not the blank.
+        scores: B x A x k, log-probabilities of the best symbols except the blank.
         tokens: B x A x k, their ids, all different within a position.
         blank_scores: B x A, log-probability of the blank.
     """
@@ -32,10 +32,10 @@ class CanvasSymbols(NamedTuple):
 
 
 class PrefixScorer(Protocol):
-    """Adds a score to texts, token by token. Its states are numbers that the search carries along."""
+    """Adds a score to texts, token by token. Its states are numbers, which the search keeps for each text."""
 
     def start(self) -> int:
-        """Return the state of the empty text; the search calls it once a batch."""
+        """State of the empty text; the search calls this once a batch."""
 
     def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
         """Score each next token.
@@ -46,21 +46,21 @@ class PrefixScorer(Protocol):
             wanted: B x K x k, True where the search reads the result.
 
         Returns:
-            What each token adds to each text, float32, and the states behind it, int64, both B x K x k.
+            Gain of each token after each text, float32, and the states after it, int64, both B x K x k.
         """
 
     def finish(self, states: Array) -> Array:
-        """Score the end of texts: states B x K -> what it adds, B x K, float32."""
+        """Gain at the end of texts, float32: states B x K -> B x K."""
 
 
 class CtcHypotheses(NamedTuple):
-    """Texts, all different within a sentence, best first; of places that the search could not fill, scores are -inf.
+    """Texts, all different within a sentence, best first; empty places have scores of -inf.
 
     Attributes:
-        tokens: B x K x L ids, the pad symbol behind a text.
+        tokens: B x K x L ids, the pad symbol after a text.
         lengths: B x K, number of tokens.
         ctc_scores: B x K, log-probability of each text under CTC, over the alignments that the beam kept.
-        scores: B x K, with what the scorer added; they decide the order.
+        scores: B x K, with the scorer's gains; they decide the order.
     """
 
     tokens: Array
@@ -70,7 +70,7 @@ class CtcHypotheses(NamedTuple):
 
     @property
     def counts(self) -> Array:
-        """How many texts each sentence has: B."""
+        """Number of texts of each sentence: B."""
         return np.isfinite(self.ctc_scores).sum(axis=1)
 
     @property
@@ -80,16 +80,16 @@ class CtcHypotheses(NamedTuple):
 
 
 class _Beam(NamedTuple):
-    """The texts that are being written.
+    """Texts in progress.
 
     Attributes:
-        tokens: B x K x A, ``NOTHING`` behind a text.
+        tokens: B x K x A, ``NOTHING`` after a text.
         lengths: B x K.
         blank: B x K, log-probability of the alignments that end in a blank, or are empty.
         token: B x K, of those that end in the text's last token.
-        shared: B x K x K, how many tokens two texts have in common at their beginnings.
+        shared: B x K x K, length of the common prefix of two texts.
         states: B x K, the scorer's.
-        added: B x K, what the scorer has added.
+        added: B x K, the scorer's gains.
     """
 
     tokens: Array
@@ -102,12 +102,12 @@ class _Beam(NamedTuple):
 
 
 class _Growth(NamedTuple):
-    """What one canvas position makes of a beam: each text may stay what it is, or grow by one token.
+    """Effect of a canvas position on a beam: each text may stay, or grow by one token.
 
     Attributes:
         blank: B x K, of a text that stays: log-probability of the alignments that end in a blank.
         token: B x K, of those that end in its last token.
-        grown: B x K x k, log-probability of a text that grows; -inf where the result is in the beam already.
+        grown: B x K x k, log-probability of a text that grows; -inf if the result is in the beam already.
     """
 
     blank: Array
@@ -121,14 +121,14 @@ def ctc_beam_search(
     """Search the most probable texts.
 
     Args:
-        symbols: of each position; what lies beyond a sentence's canvas is not read.
+        symbols: of each position; those beyond a sentence's canvas are ignored.
         lengths: B, true canvas lengths.
         beam: K, texts kept at each position.
-        pad: what stands behind the tokens of a text in the result.
-        scorer: what else texts are judged by.
+        pad: id that follows a text in the result.
+        scorer: adds to the scores of texts; None: CTC alone decides.
 
     Returns:
-        Up to K texts of each sentence; a sentence without canvas has the empty text alone.
+        Up to K texts of each sentence; without a canvas the empty text alone.
 
     Raises:
         ValueError: if the beam is not positive.
@@ -136,7 +136,7 @@ def ctc_beam_search(
     if beam < 1:
         raise ValueError(f"--ctc-beam must be at least 1, but is {beam}")
     padding = np.arange(symbols.blank_scores.shape[1]) >= lengths[:, None]
-    # A certain blank changes no text and no probability, so that sentences of all lengths go on together.
+    # A certain blank changes no text and no probability, so that sentences of all lengths can run together.
     blank_scores = np.where(padding, 0, symbols.blank_scores)
     scores = np.where(padding[:, :, None], IMPOSSIBLE, symbols.scores)
     state = _first_beam(blank_scores, beam, scorer.start() if scorer else 0)
@@ -146,7 +146,7 @@ def ctc_beam_search(
 
 
 def _first_beam(scores: Array, beam: int, state: int) -> _Beam:
-    """Begin with the empty text in the first place of each sentence and nothing in the others: scores B x A."""
+    """The empty text in the first place of each sentence, and nothing in the others: scores B x A."""
     sentences, longest = scores.shape
     nobody = np.full((sentences, beam), IMPOSSIBLE, scores.dtype)
     blank = nobody.copy()
@@ -164,7 +164,7 @@ def _first_beam(scores: Array, beam: int, state: int) -> _Beam:
 
 
 def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _Beam:
-    """Read one canvas position, without A in the shapes: all that the texts can become, and of that the best."""
+    """Read one canvas position (shapes lack A): extend the texts in all ways, and keep the best."""
     (sentences, size), k = beam.lengths.shape, symbols.tokens.shape[1]
     rows, places = np.arange(sentences)[:, None], np.arange(size)
     growth = _grow(beam, symbols)
@@ -175,8 +175,8 @@ def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _
         added = added + gains.astype(added.dtype, copy=False)
     stay = np.logaddexp(growth.blank, growth.token)
     ranked = _side_by_side(stay + beam.added, growth.grown + added)  # B x (K + K k)
-    # A stable sort, so that the order of equal values does not depend on the batch. So an impossible text is one that
-    # stays, never one that grows: no text is there twice but the empty one.
+    # A stable sort keeps the order of equal values independent of the batch. Among impossible texts it prefers those
+    # that stay, so that only the empty text can occur twice.
     chosen = np.argsort(-ranked, axis=1, kind="stable")[:, :size]
     grows = chosen >= size
     parents = np.where(grows, (chosen - size) // k, chosen)
@@ -196,7 +196,7 @@ def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _
 
 
 def _side_by_side(of_stays: Array, of_grown: Array) -> Array:
-    """Put what belongs to texts that stay (B x K) before what belongs to those that grow (B x K x k)."""
+    """Values of texts that stay (B x K), then of those that grow (B x K x k): B x (K + K k)."""
     return np.concatenate([of_stays, of_grown.reshape(len(of_grown), -1)], axis=1)
 
 
@@ -209,13 +209,13 @@ def _grow(beam: _Beam, symbols: CanvasSymbols) -> _Growth:
     scores = symbols.scores[:, None, :]
     last_score = np.where(is_last, scores, IMPOSSIBLE).max(axis=2)
     grown = np.where(is_last, beam.blank[:, :, None], total[:, :, None]) + scores
-    # B x K x K, [i, j]: text j is text i and one token more. Places not yet filled hold the empty text, nobody's child.
+    # B x K x K, [i, j]: text j is text i and one more token. Unfilled places hold the empty text, which has no parent.
     longer = beam.lengths[:, :, None]
     child = (beam.shared == longer) & (beam.lengths[:, None, :] == longer + 1)
     repeats = last[:, :, None] == last[:, None, :]
     source = np.where(repeats, beam.blank[:, :, None], total[:, :, None])
-    from_parent = np.where(child, source, IMPOSSIBLE).max(axis=1)  # a text has one parent at most
-    in_beam = child @ is_last  # of truth values: some child of text i ends in the symbol, B x K x k
+    from_parent = np.where(child, source, IMPOSSIBLE).max(axis=1)  # a text has at most one parent
+    in_beam = child @ is_last  # boolean product: some child of text i ends in the symbol, B x K x k
     return _Growth(
         blank=total + symbols.blank_scores[:, None],
         token=np.logaddexp(beam.token, from_parent) + last_score,
@@ -224,15 +224,9 @@ def _grow(beam: _Beam, symbols: CanvasSymbols) -> _Growth:
 
 
 def _shared(before: Array, tokens: Array, lengths: Array) -> Array:
-    """Compare the beginnings of new texts: one more token at most than their parents have in common.
+    """Lengths of the common prefixes of new texts, at most one more than their parents': B x K x K.
 
-    Args:
-        before: B x K x K, of the new texts' parents.
-        tokens: B x K x A, the new texts.
-        lengths: B x K.
-
-    Returns:
-        B x K x K.
+    ``before`` is B x K x K, of the parents; ``tokens`` are B x K x A, ``lengths`` B x K.
     """
     next_tokens = np.take_along_axis(tokens, np.minimum(before, tokens.shape[2] - 1), axis=2)  # [i, j]: of text i
     equal = (next_tokens == next_tokens.transpose(0, 2, 1)) & (lengths[:, :, None] > before)

@@ -1,4 +1,4 @@
-"""The generator of non-autoregressive models, which fairseq's commands run, too."""
+"""The generator of non-autoregressive models, also for fairseq's commands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -22,11 +22,11 @@ from .token_scores import score_best
 
 
 class Texts(NamedTuple):
-    """What competes to be a sentence's output.
+    """Candidates for the outputs of sentences.
 
     Attributes:
         state: N written texts, those of one sentence after another.
-        scores: N, what they are judged by; -inf for a place that holds none.
+        scores: N, which rank them; -inf for an empty place.
     """
 
     state: DecodingState
@@ -34,30 +34,30 @@ class Texts(NamedTuple):
 
 
 class ScoresTexts(Protocol):
-    """Judges texts in the model's place."""
+    """Scores texts in place of the model."""
 
     def scores(self, source: Mapping[str, Tensor], tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Score texts (N x L ids, N lengths), those of one of the B sources after another: N."""
+        """N scores of texts (N x L ids, N lengths), those of one of the B sources after another."""
 
 
 class NarGenerator:
     """Writes whole outputs in one pass, or in one pass and a few refinements (mask-predict).
 
-    Under CTC the refinements take place on the canvas, blanks included; it is collapsed once, at the end. With several
-    canvases a sentence, each is filled and refined by itself, and the texts compete.
+    Under CTC the canvas is refined with its blanks and collapsed once, at the end. With several canvases for a
+    sentence, each is filled and refined separately, and the texts compete.
 
     Args:
-        models: the model, in a list as fairseq hands it over.
+        models: the model, in a list as fairseq passes it.
         dictionary: the target dictionary.
-        options: what was asked for.
-        reranker: scores the texts in the model's place.
-        scorer: what the prefix beam search judges texts by, beside the model.
+        options: the options of decoding.
+        reranker: scores the texts in place of the model.
+        scorer: adds to the scores of texts in the prefix beam search.
 
     Attributes:
-        eos: id of [SEP], which fairseq's commands leave out of what they print.
+        eos: id of [SEP], which fairseq's commands do not print.
 
     Raises:
-        ValueError: for several models, or options that the model does not have.
+        ValueError: for several models, or options that the model does not support.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class NarGenerator:
             )
         searches = options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0
         if self.model.control.has_alignments and searches:
-            # The alignments of several canvases may say the same, the texts of a search do not.
+            # Alignments of several canvases may give the same text; the texts of a search all differ.
             options = options._replace(ctc_beam=options.nbest)
         candidates = options.canvases * max(options.ctc_beam, 1)
         if max(options.nbest, 1 + options.rerank) > candidates:
             raise ValueError(
-                f"--nbest {options.nbest}{' and the reranker' if options.rerank else ''} must have as many candidates "
-                f"to choose from, by --iter-decode-with-beam or --ctc-beam, but there are {candidates}"
+                f"--nbest {options.nbest}{' and the reranker' if options.rerank else ''} must have enough candidates "
+                f"from --iter-decode-with-beam or --ctc-beam, but there are {candidates}"
             )
         self.bos, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
         self.options = options
@@ -120,11 +120,10 @@ class NarGenerator:
             terms: of a glossary, with a row for each canvas; for the search only.
 
         Returns:
-            For each sentence its distinct hypotheses in fairseq's form, the best first, at most ``--nbest``:
-            ``tokens``, ``score``, ``positional_scores`` (log-probability of each token), ``steps`` (passes),
-            ``history`` and empty ``attention``, ``alignment``. The score is the log-probability divided by the number
-            of tokens; where several canvases or texts compete under CTC, blanks are part of it; the reranker's where
-            there is one.
+            For each sentence at most ``--nbest`` distinct hypotheses in fairseq's form, the best first: ``tokens``,
+            ``score``, ``positional_scores`` (log-probability of each token), ``steps`` (passes), ``history`` and empty
+            ``attention``, ``alignment``. The score is the log-probability divided by the number of tokens, or the
+            reranker's. It includes blanks if several canvases or texts compete under CTC.
 
         Raises:
             ValueError: if there are prefix tokens or constraints, or terms without a search.
@@ -132,7 +131,7 @@ class NarGenerator:
         if prefix_tokens is not None or constraints is not None:
             raise ValueError("--prefix-size and --constraints cannot be used with a non-autoregressive model")
         if terms is not None and self.options.ctc_beam == 0:
-            raise ValueError("--glossary needs --ctc-beam, the search that it is part of")
+            raise ValueError("--glossary needs --ctc-beam, whose search applies it")
         model = models[0]
         model.eval()
         source = sample["net_input"]
@@ -146,14 +145,7 @@ class NarGenerator:
 
     @torch.no_grad()
     def passes(self, sample: Mapping[str, Any]) -> list[DecodingState]:
-        """Fill and refine the canvases of a batch, and return them as they are, not reduced to texts.
-
-        Args:
-            sample: a batch with ``net_input``.
-
-        Returns:
-            The states after each pass that was made; only the last one without ``--retain-iter-history``.
-        """
+        """The canvases of a batch after each pass, with blanks; only the last without ``--retain-iter-history``."""
         self.model.eval()
         encoded = self.model.encode(sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"])
         return self._refine(self.model, *self.model.canvases(encoded, self.options.canvases))
@@ -164,8 +156,7 @@ class NarGenerator:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
-        # What is not written needs a score only where scores decide what is predicted again or which canvas is best,
-        # or where the canvas itself is looked at.
+        # Blanks need scores only to choose positions for refinement or the best canvas, or in the history.
         written_alone = self.options.max_iter == 0 and self.options.canvases == 1 and not self.options.retain_history
         unscored = model.control.blank if model.control.has_alignments and written_alone else None
         prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, unscored)
@@ -176,13 +167,13 @@ class NarGenerator:
         return filled, scores
 
     def _written(self, model: NarNetwork, state: DecodingState) -> DecodingState:
-        """Reduce a canvas to the tokens that are part of the text."""
+        """Reduce a canvas to the tokens of its text."""
         kept = model.control.kept(state.tokens, state.lengths)
         tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
         return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
 
     def _refine(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
-        """Return the states after each pass (only the last one unless the history is wanted)."""
+        """States after each pass; only the last one without the history option."""
         state = first_state(*self._predict(model, encoded, canvas, ~canvas.padding), canvas.lengths)
         states = [state]
         kept = None if self.options.force_max_iter else model.control.kept
@@ -198,7 +189,7 @@ class NarGenerator:
         return states
 
     def _fill(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[Texts]:
-        """Return the texts after each pass, one of each canvas (only the last ones unless the history is wanted)."""
+        """Texts after each pass, one of each canvas; only the last ones without the history option."""
         with_blanks = model.control.has_alignments and self.options.canvases > 1
         texts = []
         for state in self._refine(model, encoded, canvas):
@@ -208,7 +199,7 @@ class NarGenerator:
         return texts
 
     def _search(self, model: NarNetwork, encoded: Encoded, canvas: Canvas, terms: GlossaryScorer | None) -> list[Texts]:
-        """Return the texts that a prefix beam search finds on each canvas, those of one canvas after another."""
+        """Texts that a prefix beam search finds on each canvas, those of one canvas after another."""
         positions = ~canvas.padding
         states = model.decode(encoded, canvas).transpose(0, 1)[positions]  # A x B x D -> N x D
         decoder = model.decoder
@@ -222,7 +213,7 @@ class NarGenerator:
         best = best_symbols(decoder.output_layer, states, symbols, blank, read, asked).on_canvas(positions)
         canvas_lengths = canvas.lengths.cpu().numpy()
         found = ctc_beam_search(best, canvas_lengths, self.options.ctc_beam, self.pad, scorer)
-        # Only texts that may be returned have their tokens scored.
+        # Tokens of texts that are never returned need no scores.
         scored = 1 if self.options.nbest == 1 and self.reranker is None else self.options.ctc_beam
         scores = score_best(best, canvas_lengths, found, scored)
         parts = found.tokens, scores, found.lengths, found.means
@@ -230,7 +221,7 @@ class NarGenerator:
         return [Texts(first_state(tokens, positional, lengths), means)]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
-        """Choose among the texts of each sentence, once the last pass is over."""
+        """Rank the texts of each sentence after the last pass."""
         if self.reranker is not None:
             last, own = texts[-1]
             scores = self.reranker.scores(source, last.tokens, last.lengths)

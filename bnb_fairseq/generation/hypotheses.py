@@ -1,4 +1,4 @@
-"""From decoding states to hypotheses in fairseq's form, and the best of several for one sentence."""
+"""Hypotheses in fairseq's form, from decoding states, and the best of several for a sentence."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
@@ -12,15 +12,10 @@ Hypothesis = dict[str, Any]
 
 
 def hypotheses_of(state: DecodingState, scores: list[float]) -> list[Hypothesis]:
-    """Cut a state's rows to their lengths, on the CPU.
+    """N hypotheses on the CPU, from N written texts and their scores.
 
-    Args:
-        state: N written texts.
-        scores: of each text.
-
-    Returns:
-        N hypotheses: ``tokens``, ``score``, ``positional_scores`` (log-probability of each token) and empty
-        ``attention``, ``alignment``.
+    Each has ``tokens``, ``score``, ``positional_scores`` (log-probability of each token), empty ``attention`` and
+    ``alignment``.
     """
     lengths = state.lengths.tolist()
     tokens, positional = state.tokens.cpu(), state.scores.cpu()
@@ -37,30 +32,14 @@ def hypotheses_of(state: DecodingState, scores: list[float]) -> list[Hypothesis]
 
 
 def best_distinct(hypotheses: Iterable[Hypothesis], count: int, silent: Container[int]) -> list[Hypothesis]:
-    """Order the hypotheses of a sentence by score, and drop those whose text a better one has.
-
-    Args:
-        hypotheses: of one sentence; a score of -inf marks a place that holds none.
-        count: how many to return.
-        silent: ids that are not printed: texts that differ in these alone are equal.
-
-    Returns:
-        At most ``count``, the best first; equal scores keep their order.
-    """
+    """The best hypotheses of a sentence, as ``texts.best_distinct`` chooses them."""
     listed = list(hypotheses)
     tokens = [hypothesis["tokens"].tolist() for hypothesis in listed]
     return [listed[i] for i in texts.best_distinct([one["score"] for one in listed], tokens, count, silent)]
 
 
 def empty_hypothesis(eos: int) -> Hypothesis:
-    """Make the translation of an empty sentence.
-
-    Args:
-        eos: id of the end symbol.
-
-    Returns:
-        What to put over a hypothesis of fairseq's.
-    """
+    """Fields of the translation of an empty sentence, which replace those of a hypothesis of fairseq's."""
     return {
         "tokens": torch.tensor([eos]),
         "score": 0.0,
@@ -71,19 +50,19 @@ def empty_hypothesis(eos: int) -> Hypothesis:
 
 
 def words_and_ends(hypotheses: Sequence[Hypothesis], silent: Sequence[int], eos: int) -> list[Hypothesis]:
-    """Reduce what a non-autoregressive model wrote to what fairseq takes for texts.
+    """Reduce hypotheses to the symbols that fairseq counts as text.
 
-    fairseq's BLEU (``--scoring bleu``) counts every symbol but an end symbol in the last place as a word, and needs one
-    symbol in every text.
+    fairseq's BLEU (``--scoring bleu``) counts every symbol as a word, except an end symbol in the last place, and needs
+    one symbol in every text.
 
     Args:
         hypotheses: N, at least one, on the CPU.
-        silent: ids that are not printed, wherever they stand: [CLS], [PAD] and [SEP].
+        silent: ids that are never printed: [CLS], [PAD] and [SEP].
         eos: id of [SEP].
 
     Returns:
-        N hypotheses without them, but for an end symbol in the last place; an empty text has this symbol alone, and its
-        log-probability is the text's score.
+        N hypotheses without them, except an end symbol in the last place. An empty text has this symbol alone, with the
+        text's score as its log-probability.
     """
     tokens = torch.cat([hypothesis["tokens"] for hypothesis in hypotheses])
     scores = torch.cat([hypothesis["positional_scores"] for hypothesis in hypotheses])

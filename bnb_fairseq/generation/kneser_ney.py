@@ -4,9 +4,9 @@ An n-gram w_1 ... w_n with the context c = w_1 ... w_{n-1} has
 
     p(w_n | c) = (a - D(a)) / sum of a over c's n-grams + backoff(c) p(w_n | w_2 ... w_{n-1}),
 
-where a is its count in the highest order, and in the lower ones the number of different words that precede it; before
-the first word of a sentence there is none, so what begins with <s> keeps its count. The lowest order interpolates with
-the uniform distribution over everything that can follow: all words, <unk> and </s>.
+where a is its count in the highest order, and in lower orders the number of different words that precede it. Nothing
+precedes <s>, so n-grams that begin with it keep their counts. The lowest order interpolates with the uniform
+distribution over all words, <unk> and </s>.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 UNKNOWN_ID, BEGIN_ID, END_ID = 0, 1, 2
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
-NO_PROBABILITY = -99.0  # what stands in ARPA files for the logarithm of 0
-# For small or artificial texts whose counts of counts give no discounts: what lmplz falls back to, too.
+NO_PROBABILITY = -99.0  # the logarithm of 0 in ARPA files
+# For small or artificial texts whose counts of counts give no discounts; lmplz has the same.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
@@ -34,8 +34,8 @@ class Counts(NamedTuple):
         contexts: number of the n-gram without its last word, in the order below; 0 for single words.
         suffixes: number of the n-gram without its first word, in the order below; 0 for single words.
         words: id of the last word.
-        begins: True where the first word is <s>.
-        counts: how often the text has it.
+        begins: True if the first word is <s>.
+        counts: number of occurrences in the text.
     """
 
     contexts: Ints
@@ -49,10 +49,10 @@ class Order(NamedTuple):
     """The smoothed n-grams of one order.
 
     Attributes:
-        contexts: as in ``Counts``, of those that are kept.
+        contexts: as in ``Counts``, of the n-grams kept.
         words: id of the last word.
-        probs: probability of the last word behind the others; 0 for <s>.
-        backoffs: weight of the lower order where the n-gram is a context; 1 where it is none.
+        probs: probability of the last word after the others; 0 for <s>.
+        backoffs: weight of the lower order if the n-gram is a context, else 1.
         discounts: D1, D2 and D3+.
         fell_back: whether the text gave no valid discounts.
     """
@@ -66,7 +66,7 @@ class Order(NamedTuple):
 
 
 def count(sentences: Sequence[Ints], order: int, vocabulary: int) -> Iterator[Counts]:
-    """Count n-grams, <s> and </s> included.
+    """Count n-grams, including <s> and </s>.
 
     Args:
         sentences: ids, without <s> and </s>.
@@ -95,13 +95,9 @@ def count(sentences: Sequence[Ints], order: int, vocabulary: int) -> Iterator[Co
 
 
 def discounts(adjusted: Ints) -> tuple[tuple[float, float, float], bool]:
-    """Estimate D1, D2 and D3+ (Chen and Goodman 1998, equation 26).
+    """D1, D2 and D3+ from the counts of one order's n-grams (Chen and Goodman 1998, equation 26).
 
-    Args:
-        adjusted: counts of the n-grams of one order.
-
-    Returns:
-        The discounts, and whether they are fixed ones because the counts give none between 0 and the count itself.
+    Also returns whether they are ``FALLBACK_DISCOUNTS``, because the counts give none between 0 and the count itself.
     """
     n1, n2, n3, n4 = (int((adjusted == times).sum()) for times in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
@@ -114,18 +110,13 @@ def discounts(adjusted: Ints) -> tuple[tuple[float, float, float], bool]:
 
 
 def smooth(counted: Sequence[Counts], min_count: int = 1) -> list[Order]:
-    """Turn counts into probabilities.
+    """Probabilities from counts, single words first.
 
-    Args:
-        counted: the orders, single words first.
-        min_count: leave out n-grams of three words and more that the text has less often; their probability goes to the
-            lower order.
-
-    Returns:
-        The orders.
+    N-grams of three words and more that occur less than ``min_count`` times are left out; the lower order gets their
+    probability.
     """
     orders: list[Order] = []
-    renumber = np.zeros(1, dtype=np.int64)  # numbers of the order below, as counted -> as kept
+    renumber = np.zeros(1, dtype=np.int64)  # for the order below: counted number -> kept number
     for n, counts in enumerate(counted, start=1):
         above = counted[n] if n < len(counted) else None
         adjusted = _adjusted(counts, above)
@@ -135,7 +126,7 @@ def smooth(counted: Sequence[Counts], min_count: int = 1) -> list[Order]:
         taken = np.array([0.0, *estimated])[np.minimum(adjusted, 3)]
         keep = counts.counts >= min_count if n > 2 else np.ones(len(adjusted), dtype=bool)
         size = len(orders[-1].words) if orders else 1
-        # A kept n-gram's context is kept, too; of one that is not, the whole mass goes to the lower order.
+        # A kept n-gram's context is kept, too; the whole mass of a dropped one goes to the lower order.
         contexts, suffixes = renumber[counts.contexts], renumber[counts.suffixes]
         of_kept_context = contexts >= 0
         totals = np.bincount(contexts[of_kept_context], adjusted[of_kept_context], size)
@@ -154,20 +145,20 @@ def smooth(counted: Sequence[Counts], min_count: int = 1) -> list[Order]:
 
 
 def _adjusted(counts: Counts, above: Counts | None) -> Ints:
-    """Replace counts by the number of different words before each n-gram, but in the highest order."""
+    """Counts in the highest order; in others the number of different words before each n-gram."""
     if above is None:
         return counts.counts.copy()
     return np.where(counts.begins, counts.counts, np.bincount(above.suffixes, minlength=len(counts.words)))
 
 
 def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: Callable[[str], None]) -> None:
-    """Write a model in the ARPA format, which is complete or not there.
+    """Write a model in the ARPA format, completely or not at all.
 
     Args:
         orders: the model.
-        words: the word of every id; no two are equal and none has white space.
+        words: the word of every id, all different and without white space.
         path: file to write.
-        say: called with a line about the progress after each order.
+        say: called with a line of progress after each order.
     """
     with staging(path.parent) as lent, (lent / path.name).open("w", encoding="utf-8", newline="\n") as file:
         file.write("\\data\\\n")
@@ -188,7 +179,7 @@ def _lines(order: Order, texts: Sequence[str], highest: bool) -> Iterator[str]:
     probs = np.log10(order.probs, out=np.full(len(texts), NO_PROBABILITY), where=positive).tolist()
     if highest:
         return (f"{prob:.8g}\t{text}\n" for prob, text in zip(probs, texts, strict=True))
-    # A backoff of 0, if every count was discounted by nothing, would be -inf, which no reader takes.
+    # A backoff of 0, if no count was discounted, would be -inf, which no reader accepts.
     backoffs = np.log10(np.maximum(order.backoffs, 10.0**NO_PROBABILITY)).tolist()
     rows = zip(probs, texts, backoffs, strict=True)
     return (f"{prob:.8g}\t{text}\t{backoff:.8g}\n" for prob, text, backoff in rows)

@@ -1,4 +1,4 @@
-"""An n-gram language model, read by KenLM, that judges the texts of a beam search."""
+"""An n-gram language model in KenLM, which scores the texts of a beam search."""
 
 import bz2
 import gzip
@@ -22,16 +22,16 @@ Array = NDArray[Any]
 logger = logging.getLogger(__name__)
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-BINARY = b"mmap lm http://kheafield.com/code"  # begin of KenLM's own files
+BINARY = b"mmap lm http://kheafield.com/code"  # start of KenLM's own files
 COMPRESSED: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-LARGEST_COMPRESSION = 2000  # bytes of text for one of a compressed file
+LARGEST_COMPRESSION = 2000  # bytes of text in a byte of a compressed file
 HEADER_BYTES = 4096
 SHORTEST_LINE = 4  # bytes of an n-gram: a number, a tab, a letter, a line end
 CACHED_PAIRS = 1 << 20  # a text's state and a token; about 200 bytes each
 
 
 class FileVersion(NamedTuple):
-    """A file as it is at one moment; another one after a change."""
+    """A file at one moment; a change makes another version."""
 
     path: str
     modified: int
@@ -40,7 +40,7 @@ class FileVersion(NamedTuple):
 
 
 def file_version(path: str) -> FileVersion | None:
-    """Return the version of a file, None where there is none."""
+    """Version of a file; None if there is none."""
     file = Path(path)
     if not file.is_file():
         return None
@@ -49,7 +49,7 @@ def file_version(path: str) -> FileVersion | None:
 
 
 class NgramModel:
-    """A model in memory, as KenLM has it.
+    """A model in memory.
 
     Args:
         kenlm: KenLM's model.
@@ -59,7 +59,7 @@ class NgramModel:
         self.kenlm = kenlm
 
 
-# What scorers share. A model goes with the last scorer that uses it.
+# Shared by scorers. A model is freed with the last scorer that uses it.
 _in_memory: WeakValueDictionary[FileVersion, NgramModel] = WeakValueDictionary()
 _reading = threading.Lock()
 
@@ -74,18 +74,13 @@ class Spelled(Protocol):
     symbols: list[str]
 
     def specials(self) -> Specials:
-        """Return the special symbols."""
+        """The special symbols."""
 
 
 def ngram_words(dictionary: Spelled) -> list[str]:
-    """Spell a dictionary for an n-gram model.
+    """Word of every id in an n-gram model: its symbol, or ``<unk>``.
 
-    Args:
-        dictionary: the target dictionary.
-
-    Returns:
-        The word of every id: its symbol, or ``<unk>`` for a special symbol, which no text contains, and for what has a
-        meaning of its own in an n-gram model.
+    Special symbols, which no text contains, and symbols with a meaning in n-gram models or ARPA files are ``<unk>``.
     """
     special = {*dictionary.specials(), BEGIN, END, ""}
     separators = set("\0\t\n\r ")  # an ARPA file's
@@ -97,15 +92,15 @@ def ngram_words(dictionary: Spelled) -> list[str]:
 class NgramScorer:
     """Adds ``weight`` x log P(token | text) + ``token_bonus`` to a text for each token, natural logarithm.
 
-    Texts that end in the same words, as far as the model looks back, share one state; each state and token is looked up
-    once. Scorers of one file share the model; threads may share a scorer.
+    Texts with the same last words, as far as the model looks back, share a state; each pair of state and token is
+    looked up once. Scorers of one file share the model; threads may share a scorer.
 
     Args:
         path: an ARPA file or KenLM's binary file, over the symbols of the target dictionary.
         words: the word of every token id, from ``ngram_words``.
         weight: weight of the model.
-        token_bonus: what each token adds, against a model's love of short texts.
-        score_end: count the probability that the text ends, too.
+        token_bonus: gain of each token, since the model prefers short texts.
+        score_end: add the probability of the text's end, too.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -135,11 +130,11 @@ class NgramScorer:
         self._known = _Known()
 
     def forget(self) -> None:
-        """Look up anew what this thread has looked up so far."""
+        """Clear this thread's cache."""
         self._known.forget()
 
     def start(self) -> int:
-        """Return the state of the empty text."""
+        """State of the empty text."""
         if len(self._known.pairs) > CACHED_PAIRS:
             self.forget()
         empty = self._new_state()
@@ -147,16 +142,7 @@ class NgramScorer:
         return self._known.number(empty)
 
     def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
-        """Score each next token.
-
-        Args:
-            states: B x K, int64.
-            tokens: B x k ids.
-            wanted: B x K x k, True where a score is read.
-
-        Returns:
-            What each token adds to each text, float32, and the states behind it, both B x K x k, 0 where not wanted.
-        """
+        """See ``PrefixScorer``; results are 0 where not wanted."""
         asked = (states[:, :, None] * len(self._words) + tokens[:, None, :])[wanted]
         pairs, places = np.unique(asked, return_inverse=True)
         known = self._known.pairs
@@ -167,7 +153,7 @@ class NgramScorer:
         return scores, numbers
 
     def finish(self, states: Array) -> Array:
-        """Score the end of texts: states B x K -> what it adds, B x K, float32."""
+        """See ``PrefixScorer``."""
         if not self._score_end:
             return np.zeros(states.shape, np.float32)
         flat, known = states.ravel().tolist(), self._known
@@ -177,7 +163,7 @@ class NgramScorer:
         return np.array([known.ends[number] for number in flat], np.float32).reshape(states.shape)
 
     def _look_up(self, pair: int) -> tuple[float, int]:
-        """Ask the model, and remember: what the token adds behind a state, and the new state."""
+        """Gain of a token after a state, and the new state, from the model; cached."""
         number, token = divmod(pair, len(self._words))
         behind, known = self._new_state(), self._known
         score = self._model.BaseScore(known.states[number], self._words[token], behind)
@@ -186,26 +172,26 @@ class NgramScorer:
 
 
 class _Known(threading.local):
-    """What a thread has asked a model so far.
+    """Cache of a thread's requests to a model.
 
     Attributes:
-        states: KenLM's states by their numbers, the empty text's first.
-        pairs: what a token adds behind a state, and the number of the state behind it.
-        ends: what the end of the text adds behind a state.
+        states: KenLM's states by number, the empty text's first.
+        pairs: gain of a token after a state, and the number of the next state.
+        ends: gain of the text's end after a state.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Clear the cache."""
         self.states: list[Any] = []
         self._numbers: dict[Any, int] = {}
         self.pairs: dict[int, tuple[float, int]] = {}
         self.ends: dict[int, float] = {}
 
     def number(self, state: Any) -> int:
-        """Return the number of a state, a new one for one that was not seen before."""
+        """Number of a state, a new one if the state is new."""
         number = self._numbers.setdefault(state, len(self.states))
         if number == len(self.states):
             self.states.append(state)
@@ -213,7 +199,7 @@ class _Known(threading.local):
 
 
 def _kenlm() -> Any:
-    """Import KenLM, which is needed for nothing else."""
+    """Import KenLM, which nothing else needs."""
     try:
         import kenlm
     except ImportError as error:
@@ -224,13 +210,10 @@ def _kenlm() -> Any:
 
 
 def check_arpa(path: Path) -> None:
-    """Check the counts at the beginning of an ARPA file, by which KenLM asks for memory and does not look further.
+    """Check the counts at the beginning of an ARPA file, perhaps compressed; KenLM checks binary files itself.
 
-    Args:
-        path: an ARPA file, perhaps compressed; a binary file is left to KenLM, which compares it with its own.
-
-    Raises:
-        ValueError: saying why, if it has no counts, or they cannot be true.
+    KenLM allocates memory by these counts, without further checks. A ValueError gives the reason if they are missing or
+    cannot be true.
     """
     with path.open("rb") as file:
         begin = file.read(len(BINARY))
@@ -255,18 +238,10 @@ def check_arpa(path: Path) -> None:
 
 
 def load_ngram_model(path: str) -> Any:
-    """Load a model without KenLM's own progress on standard error.
+    """KenLM's model of an ARPA file or of KenLM's binary file, loaded without progress on standard error.
 
-    Args:
-        path: an ARPA file or KenLM's binary file.
-
-    Returns:
-        KenLM's model.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ImportError: if KenLM is not installed.
-        ValueError: if the file is no n-gram model.
+    Raises a FileNotFoundError for a missing file, an ImportError without KenLM, and a ValueError if it is no n-gram
+    model.
     """
     kenlm = _kenlm()
     if not Path(path).is_file():
@@ -290,19 +265,7 @@ def load_ngram_model(path: str) -> Any:
 
 
 def shared_ngram_model(path: str) -> NgramModel:
-    """Return a model that is in memory already, or load it; a file that has changed is another model.
-
-    Args:
-        path: an ARPA file or KenLM's binary file.
-
-    Returns:
-        The model.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ImportError: if KenLM is not installed.
-        ValueError: if the file is no n-gram model.
-    """
+    """The model of a file, loaded once; a changed file is another model. Raises as ``load_ngram_model``."""
     with _reading:
         version = file_version(path)
         model = None if version is None else _in_memory.get(version)

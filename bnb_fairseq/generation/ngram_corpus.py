@@ -1,4 +1,4 @@
-"""Sentences that an n-gram model is counted on, from data-bin folders and text files, and its perplexity on them."""
+"""Sentences to count n-grams in, from data-bin folders and text files, and a model's perplexity on them."""
 
 import math
 from collections import Counter
@@ -27,18 +27,9 @@ class Corpus(NamedTuple):
 
 
 def read_data_bin(folder: Path, subset: str, target_lang: str | None) -> Corpus:
-    """Read the target side of a data-bin folder.
+    """Target side of the part ``subset`` of a data-bin folder; the words are all symbols, seen or not.
 
-    Args:
-        folder: the folder.
-        subset: name of the part.
-        target_lang: the target language; None: what the folder's files say.
-
-    Returns:
-        The sentences; the words are all symbols of the dictionary, seen or not.
-
-    Raises:
-        ValueError: if the folder has no such language.
+    ``target_lang`` None: inferred from the folder's files. Raises a ValueError if the folder has no such language.
     """
     source, target = data_utils.infer_language_pair(str(folder))
     target = target_lang or target
@@ -59,17 +50,9 @@ def read_data_bin(folder: Path, subset: str, target_lang: str | None) -> Corpus:
 
 
 def read_text(path: Path, words: Sequence[str] | None = None) -> Corpus:
-    """Read a text file of symbols separated by spaces.
+    """Text file of symbols separated by spaces; ``words`` are the known words (None: those of the file).
 
-    Args:
-        path: the file.
-        words: the words that are known; None: those of the file.
-
-    Returns:
-        The sentences.
-
-    Raises:
-        ValueError: if the text contains <s> or </s>, or is no text.
+    Raises a ValueError if the file is not UTF-8, or contains <s> or </s>.
     """
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
@@ -87,15 +70,7 @@ def read_text(path: Path, words: Sequence[str] | None = None) -> Corpus:
 
 
 def perplexity(model: Path, corpus: Corpus) -> str:
-    """Measure a model on a text, by KenLM.
-
-    Args:
-        model: the ARPA file.
-        corpus: the text.
-
-    Returns:
-        The perplexity of a symbol, ends of sentences counted, and how many were unknown.
-    """
+    """KenLM's perplexity per symbol, including ends of sentences, and the number of unknown symbols, as a line."""
     ngrams = load_ngram_model(str(model))
     found: Counter[bool] = Counter()
     total = 0.0

@@ -1,13 +1,13 @@
-"""What the generator can be asked for, read from fairseq's generation options."""
+"""Options of decoding, read from fairseq's generation options."""
 
 from typing import Any, NamedTuple
 
 from ..problems import Problems
 
-# fairseq's generation options that mean nothing to one parallel pass, with the value that leaves them alone.
+# fairseq's generation options without a meaning in a parallel pass, and their neutral values.
 UNUSED_OPTIONS = {
     "iter_decode_eos_penalty": 0.0,
-    "lm_path": None,  # fairseq loads it as a neural model of its own
+    "lm_path": None,  # fairseq loads it as a neural model
     "prefix_size": 0,
     "sampling": False,
     "constraints": None,
@@ -28,11 +28,11 @@ UNUSED_OPTIONS = {
 
 
 class GeneratorOptions(NamedTuple):
-    """What the generator can be asked for.
+    """Options of decoding.
 
     Attributes:
         max_iter: refinement passes after pass 0 (``--iter-decode-max-iter``).
-        force_max_iter: run all of them even where the text no longer changes (``--iter-decode-force-max-iter``).
+        force_max_iter: run all of them even if the text no longer changes (``--iter-decode-force-max-iter``).
         retain_history: keep every pass's text (``--retain-iter-history``).
         canvases: canvases of different length for each sentence (``--iter-decode-with-beam``).
         nbest: hypotheses to return for each sentence (``--nbest``).
@@ -41,7 +41,7 @@ class GeneratorOptions(NamedTuple):
         ctc_beam_symbols: symbols of a canvas position that the search reads (``--ctc-beam-symbols``).
         ctc_lm_path: n-gram model of the search (``--ctc-lm-path``).
         ctc_lm_weight: its weight (``--ctc-lm-weight``).
-        ctc_token_bonus: what each token adds to a text's score in the search (``--ctc-token-bonus``).
+        ctc_token_bonus: gain of each token in the search (``--ctc-token-bonus``).
     """
 
     max_iter: int = 0
@@ -63,15 +63,7 @@ SEARCH_OPTIONS = {
 
 
 def search_options(args: Any, task: Any) -> dict[str, Any]:
-    """Read the options of the search: on a command line they are the task's, in Python they may stand beside fairseq's.
-
-    Args:
-        args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options, or None.
-
-    Returns:
-        The value of each of ``SEARCH_OPTIONS``.
-    """
+    """Values of ``SEARCH_OPTIONS``: Python code may set them in fairseq's options ``args``, commands in the task's."""
     given = {name: getattr(args, name, None) for name in SEARCH_OPTIONS}
     return {
         name: getattr(task, name, default) if given[name] is None else given[name]
@@ -80,17 +72,10 @@ def search_options(args: Any, task: Any) -> dict[str, Any]:
 
 
 def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
-    """Read fairseq's generation options and the task's.
+    """Options of decoding, from fairseq's and the task's; a ValueError lists those out of range or without effect here.
 
-    Args:
-        args: fairseq's generation config, or a namespace with some of its fields.
-        task: the task's options, ``--ctc-beam`` and its kin, which those of ``args`` override; None: their defaults.
-
-    Returns:
-        Plain values.
-
-    Raises:
-        ValueError: if an option is set that this generator would have to ignore, or is out of range.
+    ``args`` is fairseq's generation config, or a namespace with some of its fields. Its search options override those
+    of ``task``, such as ``--ctc-beam``; None: their defaults.
     """
     problems = [
         f"--{name.replace('_', '-')} {getattr(args, name)}"
@@ -113,7 +98,7 @@ def generator_options(args: Any, task: Any = None) -> GeneratorOptions:
 
 
 def _check(options: GeneratorOptions) -> None:
-    """Refuse numbers that are out of range and options that miss another, all at once."""
+    """Refuse numbers out of range and options that lack another, all at once."""
     problems = Problems("decoding")
     problems.require(options.max_iter >= 0, "iter-decode-max-iter", "must not be negative", options.max_iter)
     problems.require(options.canvases >= 1, "iter-decode-with-beam", "must be at least 1", options.canvases)

@@ -1,4 +1,4 @@
-"""Choosing tokens from decoder states without ever holding a score for every word of every position."""
+"""Choosing tokens from decoder states, without scores of all words at all positions in memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Logits that are held at a time: on a CPU as many as its cache keeps, else what is quick to compute and to hold.
+# Logits in a block: on a CPU as many as fit into its cache, else as many as are fast and fit into memory.
 CPU_BLOCK, DEVICE_BLOCK = 1 << 22, 1 << 27
 
 
@@ -15,7 +15,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         tokens: N ids.
-        scores: N, float32, their log-probabilities; 0 for tokens that need none.
+        scores: N, float32, their log-probabilities; 0 for ``unscored`` tokens.
     """
 
     tokens: Tensor
@@ -25,16 +25,15 @@ class Prediction(NamedTuple):
 def predict(
     output_layer: Callable[[Tensor], Tensor], states: Tensor, symbols: int, unscored: int | None = None
 ) -> Prediction:
-    """Choose the most probable token of every position.
+    """The most probable token of every position.
 
-    Tokens come from the logits; the softmax that scores need is taken in place, where scores are read, block by block
-    while the logits are at hand.
+    Tokens come from the logits, block by block; the softmax runs in place, and only where scores are read.
 
     Args:
-        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
+        output_layer: from states, N' x D, to logits, N' x V, which may be overwritten.
         states: N x D.
         symbols: V.
-        unscored: id whose score nobody reads (the blank); None: all are read.
+        unscored: id whose score is not read (the blank); None: all scores are read.
 
     Returns:
         Tokens and scores.
@@ -46,32 +45,14 @@ def predict(
 
 
 def score_tokens(output_layer: Callable[[Tensor], Tensor], states: Tensor, tokens: Tensor, symbols: int) -> Tensor:
-    """Compute the log-probabilities of given tokens.
-
-    Args:
-        output_layer: turns states, N' x D, into logits, N' x V, which may be overwritten.
-        states: N x D.
-        tokens: N.
-        symbols: V.
-
-    Returns:
-        N, float32.
-    """
+    """Log-probabilities of given tokens, N, float32; the other arguments are those of ``predict``."""
     rows = block_rows(states, symbols)
     pairs = zip(torch.split(states, rows), torch.split(tokens, rows), strict=True)
     return torch.cat([_log_probabilities(output_layer(block), chosen) for block, chosen in pairs])
 
 
 def block_rows(states: Tensor, symbols: int) -> int:
-    """Decide how many positions to treat at a time.
-
-    Args:
-        states: N x D; its device counts.
-        symbols: V.
-
-    Returns:
-        Number of positions, at least 1.
-    """
+    """Number of positions in a block, at least 1; it depends on the device of ``states``."""
     return max(1, (CPU_BLOCK if states.device.type == "cpu" else DEVICE_BLOCK) // symbols)
 
 
@@ -86,7 +67,7 @@ def _predict_block(logits: Tensor, unscored: int | None) -> Prediction:
 
 
 def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Compute the log-probabilities of chosen tokens: logits N x V (overwritten), tokens N -> N, float32."""
+    """Log-probabilities of chosen tokens: logits N x V (overwritten), tokens N -> N, float32."""
     logits = logits.float()
-    torch.softmax(logits, dim=-1, out=logits)  # in place, one pass over each row; a log-softmax needs another tensor
+    torch.softmax(logits, dim=-1, out=logits)  # in place, in one pass; a log-softmax would need another tensor
     return logits.gather(1, tokens.unsqueeze(1)).squeeze(1).log_()

@@ -14,10 +14,10 @@ from .prediction import score_tokens
 
 
 class Reranker:
-    """Scores texts in one teacher-forced pass, however many there are of a sentence.
+    """Scores any number of texts of a sentence in one teacher-forced pass.
 
     Args:
-        model: autoregressive, such as ``bert2bert``, of the same dictionaries.
+        model: autoregressive, such as ``bert2bert``, with the same dictionaries.
         dictionary: the target dictionary.
     """
 
@@ -27,13 +27,11 @@ class Reranker:
 
     @torch.no_grad()
     def scores(self, source: Mapping[str, Tensor], tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the mean log-probability of a token, the end included.
-
-        Of a text that is longer than the model's positions, the beginning is scored.
+        """Mean log-probability of a token, including the end; of too long a text, of its beginning.
 
         Args:
             source: ``src_tokens`` (B x S) and ``src_lengths`` (B).
-            tokens: B K x L, the texts of each sentence one after another; special symbols in them are not scored.
+            tokens: B K x L, the texts of each sentence one after another; special symbols are not scored.
             lengths: B K.
 
         Returns:

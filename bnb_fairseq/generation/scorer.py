@@ -1,4 +1,4 @@
-"""What the prefix beam search judges texts by, beside the model."""
+"""Scorers of texts in the prefix beam search, beside the model."""
 
 import numpy as np
 
@@ -8,43 +8,30 @@ from .options import GeneratorOptions
 
 
 class TokenBonus:
-    """Adds the same to a text for each of its tokens: CTC by itself leaves out what it is unsure of.
+    """Adds the same gain for each token of a text: CTC alone drops uncertain words.
 
     Args:
-        bonus: what a token adds.
+        bonus: gain of a token.
     """
 
     def __init__(self, bonus: float) -> None:
         self.bonus = bonus
 
     def start(self) -> int:
-        """Return the state of the empty text; all texts have the same."""
+        """State of the empty text, and of all others."""
         return 0
 
     def extend(self, states: Array, tokens: Array, wanted: Array) -> tuple[Array, Array]:
-        """Score each next token: the bonus, B x K x k; see ``PrefixScorer``."""
+        """The bonus, B x K x k; see ``PrefixScorer``."""
         return np.full(wanted.shape, self.bonus, np.float32), np.broadcast_to(states[:, :, None], wanted.shape)
 
     def finish(self, states: Array) -> Array:
-        """Score the end of texts, which adds nothing: states B x K -> B x K, float32."""
+        """Zeros, B x K, float32."""
         return np.zeros(states.shape, np.float32)
 
 
 def build_scorer(options: GeneratorOptions, dictionary: Spelled) -> PrefixScorer | None:
-    """Build the scorer that the options of a search ask for.
-
-    Args:
-        options: the options.
-        dictionary: the target vocabulary.
-
-    Returns:
-        The scorer; None if they ask for none.
-
-    Raises:
-        FileNotFoundError: if there is no file ``--ctc-lm-path``.
-        ImportError: if that needs KenLM, which is not installed.
-        ValueError: if the file is no n-gram model over the vocabulary.
-    """
+    """The scorer of a search; None without a language model and a bonus. Raises as ``NgramScorer``."""
     if options.ctc_lm_path is not None:
         words = ngram_words(dictionary)
         return NgramScorer(options.ctc_lm_path, words, options.ctc_lm_weight, options.ctc_token_bonus)

@@ -1,4 +1,4 @@
-"""The state of decoding, and pure functions that make the next one from it."""
+"""The state of decoding, and pure functions from one state to the next."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from ..modules.collapse import same_text
 
 
 class DecodingState(NamedTuple):
-    """A canvas being filled; nothing in it is ever changed in place.
+    """A canvas in progress, never changed in place.
 
     Attributes:
         tokens: B x A, token ids, the pad symbol beyond a sentence's canvas.
-        scores: B x A, log-probability of each token when it was last predicted; 0 beyond the canvas.
+        scores: B x A, log-probability of each token at its last prediction; 0 beyond the canvas.
         lengths: B, true canvas lengths.
-        passes: B, decoder passes that shaped each sentence.
-        done: B, True where further passes would change nothing.
+        passes: B, decoder passes that changed each sentence.
+        done: B, True if further passes would change nothing.
     """
 
     tokens: Tensor
@@ -28,16 +28,7 @@ class DecodingState(NamedTuple):
 
 
 def first_state(tokens: Tensor, scores: Tensor, lengths: Tensor) -> DecodingState:
-    """Build the state after pass 0.
-
-    Args:
-        tokens: B x A.
-        scores: B x A.
-        lengths: B.
-
-    Returns:
-        The state, nothing done yet.
-    """
+    """State after pass 0, of tokens and scores B x A and lengths B."""
     return DecodingState(tokens, scores, lengths, torch.ones_like(lengths), torch.zeros_like(lengths, dtype=torch.bool))
 
 
@@ -45,27 +36,18 @@ def tokens_to_mask(lengths: Tensor, refinement: int, refinements: int) -> Tensor
     """Linear schedule of mask-predict (Ghazvininejad et al. 2019, section 3.1): n = T (P - t) / P, P passes in all.
 
     Args:
-        lengths: B.
+        lengths: B, T of each sentence.
         refinement: t, 1 for the first pass after pass 0.
-        refinements: number of passes after pass 0.
+        refinements: P - 1, passes after pass 0.
 
     Returns:
-        B, how many tokens to mask, rounded down.
+        B, number of tokens to mask, rounded down.
     """
     return lengths * (refinements + 1 - refinement) // (refinements + 1)
 
 
 def least_confident(scores: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
-    """Choose the tokens with the lowest scores.
-
-    Args:
-        scores: B x A.
-        lengths: B, true canvas lengths.
-        counts: B, how many to choose.
-
-    Returns:
-        B x A, True at chosen positions; ties go to the left.
-    """
+    """B x A, True at the ``counts`` (B) tokens with the lowest scores (B x A); ties go to the left."""
     places = torch.arange(scores.size(1), device=scores.device)
     inside = scores.masked_fill(places >= lengths.unsqueeze(1), float("inf"))
     rank = inside.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
@@ -79,18 +61,18 @@ def refined(
     scores: Tensor,
     kept: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> DecodingState:
-    """Put newly predicted tokens in place of hidden ones.
+    """Replace hidden tokens by new predictions; sentences that are done stay as they are.
 
     Args:
         state: the state before the pass.
-        hidden: B x A, positions that were predicted anew.
+        hidden: B x A, True at predicted positions.
         tokens: B x A, the predictions; read only where hidden.
         scores: B x A, their log-probabilities.
-        kept: marks the positions of a canvas that are part of its text, of tokens and lengths: a sentence whose text
-            did not change is done; None: go on with it.
+        kept: mask of the text on a canvas, from its tokens and lengths: a sentence with an unchanged text is done;
+            None: none is.
 
     Returns:
-        The state after the pass; sentences that were done are as before.
+        The state after the pass.
     """
     update = hidden & ~state.done.unsqueeze(1)
     new_tokens = torch.where(update, tokens, state.tokens)

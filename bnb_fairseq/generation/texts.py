@@ -1,4 +1,4 @@
-"""Which texts of several to return, and which of their tokens are printed; in plain values."""
+"""Which of several texts to return, and which of their tokens are printed; in plain values."""
 
 from collections.abc import Container, Sequence
 
@@ -6,16 +6,9 @@ from collections.abc import Container, Sequence
 def best_distinct(
     scores: Sequence[float], texts: Sequence[Sequence[int]], count: int, silent: Container[int]
 ) -> list[int]:
-    """Choose among the texts of a sentence: by score, without those that a better one equals.
+    """Indices of at most ``count`` texts, best first (equal scores keep their order), each unlike all better ones.
 
-    Args:
-        scores: of each text; -inf marks a place that holds none.
-        texts: the ids of each.
-        count: how many to choose.
-        silent: ids that are not printed: texts that differ in these alone are equal.
-
-    Returns:
-        Indices of at most ``count`` texts, the best first; equal scores keep their order.
+    Texts that differ only in ``silent`` ids, which are not printed, are equal; a score of -inf marks an empty place.
     """
     best: dict[tuple[int, ...], int] = {}
     for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
@@ -26,15 +19,6 @@ def best_distinct(
 
 
 def printed(tokens: Sequence[int], silent: Container[int], eos: int) -> list[int]:
-    """Choose the tokens of a text that fairseq takes for it; see ``hypotheses.words_and_ends``.
-
-    Args:
-        tokens: of the text.
-        silent: ids that are not printed: [CLS], [PAD] and [SEP].
-        eos: id of [SEP], which may stand in the last place.
-
-    Returns:
-        Their indices.
-    """
+    """Indices of a text's tokens that fairseq counts as text; see ``hypotheses.words_and_ends``."""
     last = len(tokens) - 1
     return [i for i, token in enumerate(tokens) if token not in silent or (i == last and token == eos)]

@@ -1,4 +1,4 @@
-"""What a graph's file says of itself, beside the graph."""
+"""Metadata in a graph's file."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,7 +8,7 @@ PREFIX = "bnb_fairseq."
 
 
 class Facts(NamedTuple):
-    """What decoding must know.
+    """Facts that decoding needs.
 
     Attributes:
         longest: the longest source, in tokens.
@@ -23,13 +23,13 @@ class Facts(NamedTuple):
     has_alignments: bool
 
     def write(self) -> dict[str, str]:
-        """Return the facts as text, by the names that they have in the file."""
+        """The facts as text, by their names in the file."""
         values = {name: str(int(value)) for name, value in self._asdict().items()}
         return {f"{PREFIX}{name}": value for name, value in {"format": FORMAT, **values}.items()}
 
     @classmethod
     def read(cls, found: Mapping[str, str], origin: str) -> "Facts":
-        """Read what ``write`` returned; a ValueError, which begins with the origin, if it is something else."""
+        """The inverse of ``write``; a ValueError, which begins with the origin, if it is something else."""
         version = found.get(f"{PREFIX}format")
         if version != FORMAT:
             raise ValueError(f"{origin}: format must be {FORMAT}, but is {version!r}; bnb-export writes such graphs")

@@ -1,4 +1,4 @@
-"""Weights of a graph in int8, one scale for each output of a matrix product and for each row of an embedding table."""
+"""Weights of a graph in int8, with one scale for each output of a matrix product and each row of an embedding table."""
 
 from pathlib import Path
 
@@ -10,14 +10,9 @@ LARGEST = 127
 
 
 def write_int8(graph: ModelProto, path: Path) -> None:
-    """Write a graph with its matrices in int8.
+    """Write a float32 graph with its matrices in int8; its embedding tables change in place.
 
-    Inputs of matrix products are quantised while the graph runs, per batch. Attention itself, norms and biases stay in
-    float.
-
-    Args:
-        graph: in float32; embedding tables change.
-        path: file to write.
+    The running graph quantises inputs of matrix products for each batch. Attention, norms and biases stay in float32.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -33,11 +28,7 @@ def write_int8(graph: ModelProto, path: Path) -> None:
 
 
 def quantise_tables(graph: ModelProto) -> None:
-    """Quantise the tables whose rows the graph looks up, in place: int8 and a scale for each row.
-
-    Args:
-        graph: in float32.
-    """
+    """Quantise tables whose rows a float32 graph looks up, in place: int8 and a scale for each row."""
     tables = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2}
     nodes: list[NodeProto] = []
     for node in graph.graph.node:
@@ -63,7 +54,7 @@ def quantise_tables(graph: ModelProto) -> None:
 
 
 def _looked_up(table: list[str], node: NodeProto) -> list[NodeProto]:
-    """Return what stands in place of a Gather of a table: its rows times their scales."""
+    """Nodes that replace a Gather of a table: its rows times their scales."""
     (output,), rows = node.output, node.input[1]
     names = [f"{output}.{part}" for part in ("int8", "float", "scales")]
     return [

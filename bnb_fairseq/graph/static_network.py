@@ -1,4 +1,4 @@
-"""One pass of the network without branches, loops or skipped positions over the data, so that it is one graph."""
+"""One pass of the network as one graph, without branches or loops over the data and without skipping padding."""
 
 from collections.abc import Mapping
 
@@ -13,18 +13,18 @@ from ..network.options import NetworkOptions, SymbolTable
 
 Weights = Mapping[str, Tensor]
 SMALLEST = 1e-12
-HIDDEN = -1e9  # added to the attention scores of padding; -inf would make a row of nothing else undefined
+HIDDEN = -1e9  # added to the attention scores of padding; a row of only -inf would be undefined
 
 
 class Affine(nn.Module):
-    """A linear layer whose weight lies as the graph multiplies it, I x O; layers that read the same input are one.
+    """A linear layer with its weight as the graph multiplies it, I x O; layers with the same input are joined.
 
     Args:
         weights: of the model.
         *names: of the layers.
         factors: of each layer's output; None: 1.
-        by_position: bring every position to the same range first, and back afterwards: int8 has one scale for all
-            positions of a batch, and few of them have values many times as large as the others'.
+        by_position: scale every position to the same range and back: int8 has one scale for all positions of a batch,
+            and a few have values many times larger than the others'.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Affine(nn.Module):
         self.bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer: ... x I -> ... x O."""
+        """... x I -> ... x O."""
         if self.by_position:
             largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
             return (x / largest) @ self.weight * largest + self.bias
@@ -62,12 +62,12 @@ class Norm(nn.Module):
         self.bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise: ... x D."""
+        """... x D -> ... x D."""
         return F.layer_norm(x, self.bias.shape, self.weight, self.bias, self.eps)
 
 
 class Attention(nn.Module):
-    """Attention with all heads.
+    """Multi-head attention.
 
     Args:
         weights: of the model.
@@ -89,16 +89,7 @@ class Attention(nn.Module):
         self.out = Affine(weights, f"{name}.out_proj")
 
     def forward(self, x: Tensor, hidden: Tensor, source: Tensor | None = None) -> Tensor:
-        """Attend.
-
-        Args:
-            x: B x L x D.
-            hidden: B x 1 x 1 x S, added to the scores of what is attended to.
-            source: B x S x D; None: ``x`` itself.
-
-        Returns:
-            B x L x D.
-        """
+        """B x L x D -> B x L x D; ``hidden``, B x 1 x 1 x S, is added to scores; no ``source`` (B x S x D): ``x``."""
         if source is not None:
             (queries,) = self._split(self.queries(x), 1)
             keys, values = self._split(self.memory(source), 2)
@@ -140,17 +131,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, hidden: Tensor, source: Tensor | None = None, source_hidden: Tensor | None = None
     ) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: B x L x D.
-            hidden: B x 1 x 1 x L, added to attention scores.
-            source: B x S x D.
-            source_hidden: B x 1 x 1 x S.
-
-        Returns:
-            B x L x D.
-        """
+        """B x L x D -> B x L x D; ``source`` is B x S x D, the ``hidden`` are B x 1 x 1 x L and B x 1 x 1 x S."""
         x = self.attention_norm(x + self.attention(x, hidden))
         if self.source_attention is not None:
             x = self.source_norm(x + self.source_attention(x, source_hidden, source))
@@ -188,16 +169,10 @@ class Stack(nn.Module):
     def forward(
         self, content: Tensor, padding: Tensor, source: Tensor | None = None, source_padding: Tensor | None = None
     ) -> Tensor:
-        """Add positions, normalise, apply the layers.
+        """Add positions, normalise and apply the layers: B x L x D -> B x L x D, undefined at padding.
 
-        Args:
-            content: B x L x D.
-            padding: B x L, True at padding.
-            source: B x S x D, what cross-attention reads.
-            source_padding: B x S.
-
-        Returns:
-            B x L x D, values without meaning at padding.
+        ``padding`` is B x L, True at padding; ``source`` is B x S x D, the input of cross-attention, ``source_padding``
+        B x S.
         """
         places = torch.arange(content.size(1), device=content.device)
         x = self.embedding_norm(content + F.embedding(places, self.positions))
@@ -208,7 +183,7 @@ class Stack(nn.Module):
 
 
 def _hide(padding: Tensor) -> Tensor:
-    """Turn a mask into what attention scores are lowered by: B x L -> B x 1 x 1 x L."""
+    """Values to add to attention scores, from a mask: B x L -> B x 1 x 1 x L."""
     return (padding.float() * HIDDEN)[:, None, None, :]
 
 
@@ -220,8 +195,8 @@ class StaticNetwork(nn.Module):
         source: the source vocabulary.
         target: the target vocabulary.
         weights: of a ``bnb_transformer``, float32, by their names in its checkpoint.
-        symbols: k, symbols of each position in the output, the blank among the others.
-        for_int8: compute the encoder's feed-forward networks as int8 needs it: they lose most of all.
+        symbols: k, symbols of each position in the output, including the blank.
+        for_int8: scale the encoder's feed-forward networks by position, since int8 harms them most.
 
     Attributes:
         blank: id of the symbol that stands for no text: the blank, or [PAD] under length classification.
@@ -270,11 +245,11 @@ class StaticNetwork(nn.Module):
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
-            asked: B x n ids of symbols whose scores are wanted at every position.
+            asked: B x n ids of symbols to score at every position.
 
         Returns:
-            The best symbols of each position, B x A x k, the best first; their log-probabilities; the blank's,
-            B x A; canvas lengths, B; and log-probabilities of the asked symbols, B x A x n.
+            The best symbols of each position, B x A x k, the best first; their log-probabilities; the blank's, B x A;
+            canvas lengths, B; and log-probabilities of the asked symbols, B x A x n.
         """
         if fixed := self.options.ctc_canvas_length:
             src_tokens = F.pad(src_tokens, (0, fixed - src_tokens.size(1)), value=self.source_pad)
@@ -292,7 +267,7 @@ class StaticNetwork(nn.Module):
         return symbols, best, scores[:, :, self.blank], lengths, asked_scores
 
     def _content(self, spread: Tensor, added: Tensor | None) -> Tensor:
-        """Compute what canvas positions carry: latent B x A x Z -> B x A x D; see ``NarDecoder.canvas_content``."""
+        """Content of canvas positions: latent B x A x Z -> B x A x D; see ``NarDecoder.canvas_content``."""
         if self.latent_projection is None:
             content = spread * self.latent_scale
         else:
@@ -303,13 +278,13 @@ class StaticNetwork(nn.Module):
         return content + self.mask_row if reads_tokens else content
 
     def _log_probabilities(self, states: Tensor) -> Tensor:
-        """Score the vocabulary: B x A x D -> B x A x V."""
+        """Log-probabilities of the vocabulary: B x A x D -> B x A x V."""
         states = self.head_norm(F.gelu(self.transform(states)))
         return (states @ self.output_weight.T + self.output_bias).log_softmax(dim=-1)
 
 
 class SpreadCanvas(nn.Module):
-    """CTC's canvas, ``upsample`` positions for each source token; tables in place of arithmetic, see ``canvas.py``.
+    """CTC's canvas, ``upsample`` positions for each source token; tables replace arithmetic, see ``canvas.py``.
 
     Args:
         options: of the network.
@@ -332,7 +307,7 @@ class SpreadCanvas(nn.Module):
     def forward(
         self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Lay out the canvas: latent B x S x Z -> B x A x Z, lengths B, and where [MASK] stands, A x 1."""
+        """The latent on the canvas, B x S x Z -> B x A x Z; lengths, B; and True at added positions, A x 1."""
         lengths = self.lengths[src_lengths]
         places = _places(lengths)
         sources = self.sources[places].clamp(max=latent.size(1) - 1)
@@ -341,7 +316,7 @@ class SpreadCanvas(nn.Module):
 
 
 class FixedCanvas(nn.Module):
-    """CTC's canvas of one length, to which the source has been padded.
+    """CTC's canvas of one length, to which the source is padded.
 
     Args:
         length: A.
@@ -354,7 +329,7 @@ class FixedCanvas(nn.Module):
     def forward(
         self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Lay out the canvas: latent B x A x Z as it is, lengths B, and no [MASK]."""
+        """The latent, B x A x Z, as it is; lengths, B; and no added positions."""
         return latent, torch.full_like(src_lengths, self.length), None
 
 
@@ -377,7 +352,7 @@ class ClassifiedCanvas(nn.Module):
     def forward(
         self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Lay out the canvas: latent B x S x Z -> B x A x Z, lengths B, and no [MASK]."""
+        """The latent on the canvas, B x S x Z -> B x A x Z; lengths, B; and no added positions."""
         kept = (~padding).float().unsqueeze(2)
         logits = self.projection((states * kept).sum(dim=1) / kept.sum(dim=1))
         possible = src_lengths.unsqueeze(1) + self.differences
@@ -392,7 +367,7 @@ class ClassifiedCanvas(nn.Module):
 
 
 def _places(lengths: Tensor) -> Tensor:
-    """Number the positions of the longest canvas: A."""
+    """Position numbers of the longest canvas: A."""
     longest = lengths.max().item()
     torch._check(longest >= 1)  # type: ignore[no-untyped-call]
     return torch.arange(longest, device=lengths.device)

@@ -1,4 +1,4 @@
-"""From the weights of a model to the file of its graph."""
+"""From the weights of a model to its graph's file."""
 
 import contextlib
 import io
@@ -18,11 +18,8 @@ from .static_network import StaticNetwork
 FLOAT32, INT8 = "float32", "int8"
 INPUTS, SYMBOLS = ("src_tokens", "src_lengths", "asked"), "k"
 OUTPUTS = ("symbols", "scores", "blank_scores", "lengths", "asked_scores")
-TRACED = (
-    3,
-    5,
-    2,
-)  # sentences, tokens and asked symbols of the batch that torch follows; any other batch runs the same graph
+# Sentences, tokens and asked symbols of the batch that torch traces; any other batch runs the same graph.
+TRACED = (3, 5, 2)
 
 
 def write_graph(
@@ -36,9 +33,9 @@ def write_graph(
 ) -> None:
     """Write the graph of a model.
 
-    It reads ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64), ``asked`` (B x n, int64, n at
-    least 1) and ``k`` (1, int64), how many symbols of each canvas position to return; it returns what
-    ``StaticNetwork`` does.
+    Inputs: ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64), ``asked`` (B x n, int64, n at least
+    1) and ``k`` (1, int64), the number of symbols to return for each canvas position. Outputs: those of
+    ``StaticNetwork``.
 
     Args:
         path: file to write.
@@ -50,7 +47,7 @@ def write_graph(
         kind: ``float32`` or ``int8``.
 
     Raises:
-        ImportError: if a package is missing that only this needs, naming the extra.
+        ImportError: if a package of the extra ``onnx-export`` is missing.
     """
     _require_packages()
     import onnx
@@ -79,7 +76,7 @@ def _require_packages() -> None:
 
 
 def _trace(network: StaticNetwork) -> Any:
-    """Let torch write the graph, and make the number of symbols an input."""
+    """Trace the graph with torch, and make the number of symbols an input."""
     sentences, tokens, symbols = TRACED
     free = torch.export.Dim.DYNAMIC
     ids = torch.full((sentences, tokens), network.separator)
@@ -103,7 +100,7 @@ def _trace(network: StaticNetwork) -> Any:
     given.type.tensor_type.shape.dim.add().dim_value = 1
     for output in graph.graph.output[:2]:
         output.type.tensor_type.shape.dim[2].dim_param = SYMBOLS
-    for node in graph.graph.node:  # where in the source text each one comes from
+    for node in graph.graph.node:  # the source line of each node
         del node.metadata_props[:]
         node.ClearField("doc_string")
     return graph
@@ -111,7 +108,7 @@ def _trace(network: StaticNetwork) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the libraries say of packages that nothing here needs."""
+    """Suppress the libraries' messages about packages that are not needed here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

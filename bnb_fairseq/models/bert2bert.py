@@ -14,6 +14,7 @@ from .causal_decoder import CausalDecoder
 from .config import (
     BERT_BASE,
     CROSS_ATTENTION_INIT_CHOICES,
+    CROSS_ATTENTION_INIT_HELP,
     SMALL,
     TINY,
     BertSeq2SeqConfig,
@@ -27,20 +28,18 @@ from .freezing import freeze
 from .from_pretrained import FromPretrained
 from .task_with_dictionaries import TaskWithDictionaries, require_own_task
 
-ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # fairseq's, read attention weights that are never computed
+ATTENTION_OPTIONS = ("print_alignment", "replace_unk")  # need attention weights, which are never computed
 
 
 @dataclass
 class Bert2BertConfig(BertSeq2SeqConfig):
     """Options of the autoregressive model."""
 
-    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(
-        default="self", metadata={"help": "cross-attention starts random, or from the decoder BERT's self-attention"}
-    )
+    cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(default="self", metadata=CROSS_ATTENTION_INIT_HELP)
 
 
 class HostedEncoder(BertEncoder, FairseqEncoder):
-    """``BertEncoder`` as an encoder of fairseq's, which its models of encoder and decoder insist on.
+    """``BertEncoder`` as an encoder of fairseq, which fairseq's encoder-decoder models insist on.
 
     Args:
         dictionary: the source dictionary.
@@ -56,15 +55,15 @@ class HostedEncoder(BertEncoder, FairseqEncoder):
 class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
     """BERT as encoder, BERT with a causal mask and cross-attention as decoder (Rothe et al. 2020, section 2).
 
-    It writes word by word through fairseq's SequenceGenerator, and trains with any of fairseq's criterions for
-    autoregressive models on the same data as ``bnb_transformer``.
+    It decodes with fairseq's SequenceGenerator, and trains with fairseq's autoregressive criterions on the data of
+    ``bnb_transformer``.
 
     Args:
         encoder: the encoder.
         decoder: the decoder.
 
     Attributes:
-        options: what it was built from.
+        options: the network's options.
     """
 
     options: AutoregressiveOptions
@@ -74,19 +73,7 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
 
     @classmethod
     def build_model(cls, cfg: Bert2BertConfig, task: TaskWithDictionaries) -> "Bert2Bert":
-        """Build a model with random weights; sizes left open are bert-base's.
-
-        Args:
-            cfg: the options.
-            task: has the dictionaries.
-
-        Returns:
-            The model.
-
-        Raises:
-            ValueError: if the task is another package's, a size or probability is out of range, or what is to be frozen
-                does not start from a BERT.
-        """
+        """Random weights; sizes left open are bert-base's. A ValueError lists options that do not fit."""
         require_own_task("bert2bert", task, (task.source_dictionary, task.target_dictionary))
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
@@ -100,7 +87,7 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
 
     @classmethod
     def of_options(cls, options: AutoregressiveOptions, source: BnbDictionary, target: BnbDictionary) -> "Bert2Bert":
-        """Build a model with random weights between two dictionaries."""
+        """A model with random weights between two dictionaries."""
         encoder = HostedEncoder(source, options.encoder, options.encoder_positions)
         width, tied = options.encoder.embed_dim, not options.untie_output
         decoder = CausalDecoder(target, options.decoder, width, options.decoder_positions, tied)
@@ -110,13 +97,13 @@ class Bert2Bert(FromPretrained, FairseqEncoderDecoderModel):
 
 
 def refuse_attention_options(args: Any) -> None:
-    """Check fairseq's generation options.
+    """Refuse generation options that need attention weights.
 
     Args:
         args: fairseq's generation config, or a namespace with some of its fields.
 
     Raises:
-        ValueError: naming each option that is set but would need attention weights.
+        ValueError: naming each such option.
     """
     values = {name: getattr(args, name, None) for name in ATTENTION_OPTIONS}
     found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value not in (None, False)]

@@ -36,7 +36,7 @@ class BnbTransformer(NarNetwork, FromPretrained):
         ValueError: if options contradict each other.
     """
 
-    # fairseq's, which have no types
+    # untyped members of fairseq's models
     prepare_for_inference_: Any
     upgrade_state_dict: Any
 
@@ -57,29 +57,14 @@ class BnbTransformer(NarNetwork, FromPretrained):
 
     @classmethod
     def build_model(cls, cfg: BnbTransformerConfig, task: TaskWithDictionaries) -> "BnbTransformer":
-        """Build a model with random weights; sizes left open are bert-base's.
-
-        Args:
-            cfg: the options.
-            task: has the dictionaries.
-
-        Returns:
-            The model.
-
-        Raises:
-            ValueError: if the task is another package's, or options contradict each other.
-        """
+        """Random weights; sizes left open are bert-base's. A ValueError lists options that do not fit."""
         require_own_task("bnb_transformer", task, (task.source_dictionary, task.target_dictionary))
         for side in ("encoder", "decoder"):
             complete_sizes(cfg, side, BERT_BASE)
         return cls(cfg, task.source_dictionary, task.target_dictionary)
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Remember how many updates the model has seen; fairseq calls this before each, schedules read it.
-
-        Args:
-            num_updates: updates made so far.
-        """
+        """Store the number of updates made, which schedules read; fairseq calls this before each."""
         self.num_updates = num_updates
         super().set_num_updates(num_updates)
 

@@ -1,4 +1,4 @@
-"""The autoregressive decoder: BERT layers that see only what lies to their left, with cross-attention."""
+"""The autoregressive decoder: BERT layers with a causal mask and cross-attention."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ WRITTEN = "written"
 
 
 class Written(NamedTuple):
-    """What incremental decoding keeps for inference.
+    """State of incremental decoding in inference.
 
     Attributes:
         memory: the source as cross-attention reads it.
-        past: for each layer the keys and values of what was written; None before the first step.
+        past: keys and values of earlier positions, one pair for each layer; None before the first step.
     """
 
     memory: SourceMemory
@@ -32,7 +32,7 @@ class Written(NamedTuple):
 
 
 class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
-    """Writes word by word; with an incremental state, keys and values of earlier words are kept.
+    """Predicts token by token; an incremental state keeps keys and values of earlier positions.
 
     Input: dropout(LayerNorm(E(previous token) + position + type 0)), as BERT's.
 
@@ -41,10 +41,10 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         sizes: sizes of the layers.
         encoder_dim: width of the encoder states.
         positions: largest number of positions.
-        tied: off, the output layer has a matrix of its own.
+        tied: see ``BertDecoder``.
     """
 
-    # fairseq's, which have no types
+    # untyped members of fairseq's decoders
     init_incremental_state: Any
     get_incremental_state: Any
     set_incremental_state: Any
@@ -57,7 +57,7 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         BertDecoder.__init__(
             self, dictionary, sizes, positions, partial(decoder_layers, encoder_dim=encoder_dim), tied=tied
         )
-        # The constructor of fairseq's decoder would empty the module again; this is the rest of what it sets.
+        # The constructor of fairseq's decoder would reset the module; this sets the rest of its attributes.
         self.onnx_trace, self.adaptive_softmax = False, None
         self.init_incremental_state()
 
@@ -68,13 +68,13 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         incremental_state: IncrementalState | None = None,
         features_only: bool = False,
     ) -> DecoderOut:
-        """Score the next token at every position, or only at the last one.
+        """Logits of the next token at every position; with an incremental state at the last one only.
 
         Args:
-            prev_output_tokens: B x T, ids of [CLS] and what was written so far, padded on the right.
+            prev_output_tokens: B x T ids, [CLS] first, padded on the right.
             encoder_out: the encoder's output.
-            incremental_state: keys and values of the T - 1 earlier positions, filled here; None: nothing is kept, all
-                positions are computed.
+            incremental_state: keys and values of the T - 1 earlier positions, extended here; None: compute all
+                positions.
             features_only: return states instead of logits.
 
         Returns:
@@ -89,16 +89,7 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         encoder_out: EncoderOut,
         incremental_state: IncrementalState | None = None,
     ) -> DecoderOut:
-        """Compute what the output layer reads.
-
-        Args:
-            prev_output_tokens: as in ``forward``.
-            encoder_out: as in ``forward``.
-            incremental_state: as in ``forward``.
-
-        Returns:
-            States, B x T x D; and ``attn``, which is None.
-        """
+        """As ``forward`` with ``features_only``."""
         start = 0 if incremental_state is None else prev_output_tokens.size(1) - 1
         tokens = prev_output_tokens[:, start:]
         states = self.embeddings(self.embeddings.tokens(tokens), start)
@@ -130,12 +121,12 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
         return states
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
-        """Follow the beam search in what inference has kept; fairseq's layers do so by themselves.
+        """Reorder the keys and values kept for inference, as beam search asks; fairseq reorders those of its layers.
 
         Args:
             incremental_state: the state, changed in place.
-            new_order: for each hypothesis that goes on, the one that it continues; of the same sentence, so that what
-                it reads of the source changes only when sentences are finished and left out.
+            new_order: for each hypothesis of the next step the one that it continues, of the same sentence: the source
+                changes only when finished sentences are dropped.
         """
         written: Written | None = self.get_incremental_state(incremental_state, WRITTEN)
         if written is None or written.past is None:
@@ -148,13 +139,5 @@ class CausalDecoder(BertDecoder, FairseqIncrementalDecoder):
 
 
 def future_mask(length: int, device: torch.device) -> Tensor:
-    """Mark what a position must not see.
-
-    Args:
-        length: T.
-        device: where.
-
-    Returns:
-        T x T, True where the column's position lies to the right of the row's.
-    """
+    """T x T, True where the column's position lies to the right of the row's."""
     return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)

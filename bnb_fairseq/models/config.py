@@ -1,4 +1,4 @@
-"""Options of the models, and the sizes they resolve to."""
+"""Options of the models, and the sizes that they resolve to."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -15,6 +15,7 @@ CTC_CANVAS_CHOICES = ChoiceEnum(list(CHOICES["ctc_canvas"]))
 CTC_BLANK_CHOICES = ChoiceEnum(list(CHOICES["ctc_blank"]))
 LATENT_CHOICES = ChoiceEnum(["deterministic", "vae"])
 CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
+CROSS_ATTENTION_INIT_HELP = {"help": "start of cross-attention: random, or a copy of the decoder BERT's self-attention"}
 
 SIZE_FIELDS = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "positions")
 Sizes = dict[str, int]
@@ -26,16 +27,13 @@ TINY: Sizes = {"layers": 2, "embed_dim": 128, "ffn_embed_dim": 512, "attention_h
 def _size(side: str, what: str) -> Any:
     return field(
         default=None,
-        metadata={"help": f"{side} {what} (default: the BERT's, which fixes it, else the architecture's)"},
+        metadata={"help": f"{side} {what} (default: the BERT's, which cannot change, else the architecture's)"},
     )
 
 
 @dataclass
 class BertSeq2SeqConfig(FairseqDataclass):
-    """Options of every model that can start from BERTs.
-
-    Sizes that are None are filled in before the model is built, and saved with it.
-    """
+    """Options of every model that can start from BERTs; sizes that are None are set before the model is built."""
 
     bert_encoder: Optional[str] = field(
         default=None,
@@ -56,7 +54,8 @@ class BertSeq2SeqConfig(FairseqDataclass):
     encoder_layers: Optional[int] = field(
         default=None,
         metadata={
-            "help": "encoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+            "help": "number of encoder layers; fewer than the BERT has: evenly spaced ones "
+            "(default: all of the BERT's, else the architecture's)"
         },
     )
     encoder_embed_dim: Optional[int] = _size("encoder", "width")
@@ -66,7 +65,8 @@ class BertSeq2SeqConfig(FairseqDataclass):
     decoder_layers: Optional[int] = field(
         default=None,
         metadata={
-            "help": "decoder layers (default: all of the BERT's, else the architecture's; fewer: evenly spaced ones)"
+            "help": "number of decoder layers; fewer than the BERT has: evenly spaced ones "
+            "(default: all of the BERT's, else the architecture's)"
         },
     )
     decoder_embed_dim: Optional[int] = _size("decoder", "width")
@@ -77,8 +77,7 @@ class BertSeq2SeqConfig(FairseqDataclass):
     dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
     attention_dropout: float = field(default=0.1, metadata={"help": "dropout probability of attention weights"})
     cross_attention_init: CROSS_ATTENTION_INIT_CHOICES = field(  # type: ignore[valid-type]
-        default="random",
-        metadata={"help": "start of cross-attention: random, or a copy of the decoder BERT's self-attention"},
+        default="random", metadata=CROSS_ATTENTION_INIT_HELP
     )
     freeze: Optional[str] = field(
         default=None,
@@ -103,18 +102,18 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     ctc_upsample: float = field(
         default=2.0,
         metadata={
-            "help": "CTC: canvas positions per source token; below 1 for outputs much shorter than their sources"
+            "help": "CTC: canvas positions per source token; use less than 1 if outputs are much shorter than sources"
         },
     )
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
         default="mask",
-        metadata={"help": "CTC: content of the added canvas positions: [MASK] embeddings, or the latent repeated"},
+        metadata={"help": "CTC: content of added canvas positions: [MASK] embeddings, or the latent repeated"},
     )
     ctc_canvas_length: int = field(
         default=0,
         metadata={
-            "help": "CTC: canvas positions of every sentence, whose source is padded to as many, as in the original; "
-            "without --ctc-upsample and --ctc-canvas (0: the canvas follows the source)"
+            "help": "CTC: fixed number of canvas positions, to which sources are padded, as in the original "
+            "implementation; excludes --ctc-upsample and --ctc-canvas (0: the canvas follows the source)"
         },
     )
     ctc_blank: CTC_BLANK_CHOICES = field(  # type: ignore[valid-type]
@@ -141,20 +140,14 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
 
 
 def complete_sizes(cfg: BertSeq2SeqConfig, side: str, defaults: Sizes) -> None:
-    """Fill in the open sizes of one side, in place.
-
-    Args:
-        cfg: the options.
-        side: ``encoder`` or ``decoder``.
-        defaults: sizes to fall back on, keys ``SIZE_FIELDS``.
-    """
+    """Set the open sizes of ``side``, ``encoder`` or ``decoder``, to ``defaults``, keys ``SIZE_FIELDS``; in place."""
     for name in SIZE_FIELDS:
         if getattr(cfg, f"{side}_{name}", None) is None:
             setattr(cfg, f"{side}_{name}", defaults[name])
 
 
 def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
-    """Sizes of the layers of ``encoder`` or ``decoder``, as plain values; ``cfg`` must have every size set."""
+    """Sizes of the layers of ``encoder`` or ``decoder``; ``cfg`` must have every size set."""
     return LayerSizes(
         layers=getattr(cfg, f"{side}_layers"),
         embed_dim=getattr(cfg, f"{side}_embed_dim"),
@@ -167,7 +160,7 @@ def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
 
 
 def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
-    """Collect what the network is built from, of options with every size set."""
+    """Options of the network; ``cfg`` must have every size set."""
     return NetworkOptions(
         encoder=layer_sizes(cfg, "encoder"),
         decoder=layer_sizes(cfg, "decoder"),
@@ -188,7 +181,7 @@ def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
 
 
 def autoregressive_options(cfg: BertSeq2SeqConfig) -> AutoregressiveOptions:
-    """Collect what every network has, of options with every size set."""
+    """Options that every network has; ``cfg`` must have every size set."""
     return AutoregressiveOptions(
         encoder=layer_sizes(cfg, "encoder"),
         decoder=layer_sizes(cfg, "decoder"),
@@ -199,9 +192,9 @@ def autoregressive_options(cfg: BertSeq2SeqConfig) -> AutoregressiveOptions:
 
 
 def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, Any]:
-    """Return the options of a model that has such a network, by the names of their fields."""
+    """Options of a model with this network, by field names."""
     values = network.to_json()
-    encoder = values["encoder"]  # whose dropouts and epsilon are the decoder's, too
+    encoder = values["encoder"]  # the decoder has the same dropouts and epsilon
     for side in ("encoder", "decoder"):
         sizes = values.pop(side)
         values |= {f"{side}_{name}": sizes[name] for name in SIZE_FIELDS if name != "positions"}
@@ -212,10 +205,10 @@ def model_options(network: NetworkOptions | AutoregressiveOptions) -> dict[str, 
 
 
 def architecture(cfg: BertSeq2SeqConfig, sizes: Sizes) -> None:
-    """Fill in an architecture's sizes, unless a BERT or a checkpoint sets its own.
+    """Set an architecture's sizes, unless a BERT or a checkpoint sets its own; in place.
 
     Args:
-        cfg: the options, changed in place; while fairseq sets up an architecture some may be missing.
+        cfg: the options; while fairseq sets up an architecture, some may be missing.
         sizes: the architecture's, keys ``SIZE_FIELDS``.
     """
     if any(getattr(cfg, name, None) is not None for name in ("bert_encoder", "pretrained_checkpoint")):
@@ -236,10 +229,7 @@ def require_freezable(cfg: BertSeq2SeqConfig, problems: Problems) -> None:
 
 
 def check_options(cfg: BnbTransformerConfig) -> None:
-    """Refuse options that do not fit each other, all at once; ``cfg`` must have every size set.
-
-    Raises ValueError, listing each option with its limit and value.
-    """
+    """Refuse options that do not fit each other: a ValueError lists them all. ``cfg`` must have every size set."""
     problems = Problems("bnb_transformer")
     require_network(network_options(cfg), problems)
     require_freezable(cfg, problems)

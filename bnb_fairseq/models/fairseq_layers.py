@@ -31,14 +31,7 @@ def _as_bert(layer: nn.Module, eps: float) -> nn.Module:
 
 
 def encoder_layers(sizes: LayerSizes) -> nn.ModuleList:
-    """Build BERT encoder layers.
-
-    Args:
-        sizes: their sizes.
-
-    Returns:
-        fairseq ``TransformerEncoderLayer`` modules, freshly initialised.
-    """
+    """``TransformerEncoderLayer`` modules of fairseq with BERT's initialisation."""
     config = _fairseq_config(sizes, sizes.embed_dim)
     return nn.ModuleList(
         _as_bert(TransformerEncoderLayerBase(config), sizes.layer_norm_eps) for _ in range(sizes.layers)
@@ -46,14 +39,9 @@ def encoder_layers(sizes: LayerSizes) -> nn.ModuleList:
 
 
 def decoder_layers(sizes: LayerSizes, encoder_dim: int) -> nn.ModuleList:
-    """Build BERT layers with cross-attention in the middle.
+    """``TransformerDecoderLayer`` modules of fairseq with BERT's initialisation; they compute no attention weights.
 
-    Args:
-        sizes: their sizes.
-        encoder_dim: width of the encoder states that cross-attention reads.
-
-    Returns:
-        fairseq ``TransformerDecoderLayer`` modules, freshly initialised, attention weights not computed.
+    ``encoder_dim`` is the width of the encoder states that cross-attention reads.
     """
     config = _fairseq_config(sizes, encoder_dim)
     layers = nn.ModuleList(

@@ -7,7 +7,7 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-PARTS = {  # name on the command line -> where its parameters' names begin
+PARTS = {  # name on the command line -> prefix of its parameters' names
     "encoder-embeddings": "encoder.embeddings.",
     "decoder-embeddings": "decoder.embeddings.",
     "encoder": "encoder.",
@@ -16,17 +16,12 @@ PARTS = {  # name on the command line -> where its parameters' names begin
 
 
 def split_parts(text: str) -> list[str]:
-    """Split ``--freeze`` into names of parts: at commas, spaces around them left out."""
+    """Names of parts in ``--freeze``: split at commas, surrounding spaces dropped."""
     return [part.strip() for part in text.split(",")]
 
 
 def freeze(model: nn.Module, parts: str | None) -> None:
-    """Exclude parts of a model from training; fairseq gives its optimizers what is left.
-
-    Args:
-        model: ``BnbTransformer`` or ``Bert2Bert``.
-        parts: keys of ``PARTS``, separated by commas; None: everything is trained.
-    """
+    """Exclude parts of a model from training: keys of ``PARTS``, separated by commas; None: train everything."""
     starts = () if parts is None else tuple(PARTS[part] for part in split_parts(parts))
     for name, parameter in model.named_parameters():
         if name.startswith(starts):
@@ -34,13 +29,13 @@ def freeze(model: nn.Module, parts: str | None) -> None:
 
 
 def check_frozen(module: nn.Module, side: str, started: Sequence[str], fresh_rows: int) -> None:
-    """See that what is frozen is a BERT's, and log how much it is.
+    """Refuse frozen parameters that start random, and log the number of frozen ones.
 
     Args:
-        module: ``BertEncoder`` or a ``BertDecoder``, its parameters frozen or not.
+        module: ``BertEncoder`` or a ``BertDecoder``.
         side: ``encoder`` or ``decoder``.
         started: names of the parameters that start from a BERT.
-        fresh_rows: symbols that are not in the BERT's vocabulary, so that their embeddings are random.
+        fresh_rows: number of symbols outside the BERT's vocabulary, whose embeddings start random.
 
     Raises:
         ValueError: listing the frozen parameters that start random.
@@ -48,12 +43,12 @@ def check_frozen(module: nn.Module, side: str, started: Sequence[str], fresh_row
     frozen = {name: parameter for name, parameter in module.named_parameters() if not parameter.requires_grad}
     if random := [f"{side}.{name}" for name in frozen if name not in started]:
         raise ValueError(
-            f"--freeze must leave what starts random, but the BERT of the {side} lacks {', '.join(random)}"
+            f"--freeze must not name parameters that start random, but the BERT of the {side} lacks {', '.join(random)}"
         )
     if frozen:
         count = sum(parameter.numel() for parameter in frozen.values())
         logger.info(f"{side}: {count:,} parameters in {len(frozen)} tensors are frozen")
     if fresh_rows and "embeddings.tokens.weight" in frozen:
         logger.warning(
-            f"{side}: the frozen embeddings of {fresh_rows:,} symbols are random, no row of the BERT matches"
+            f"{side}: the frozen embeddings of {fresh_rows:,} symbols start random: the BERT has no row for them"
         )

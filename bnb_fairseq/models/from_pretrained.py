@@ -1,4 +1,4 @@
-"""Trained models for use from Python: raw text in, detokenised text out."""
+"""Trained models in Python: raw text in, detokenised text out."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class FromPretrained(OwnPrecision):
-    """A model that is loaded with its task by one call."""
+    """Mixin: one call loads a model and its task."""
 
     @classmethod
     def from_pretrained(
@@ -24,19 +24,19 @@ class FromPretrained(OwnPrecision):
 
         Args:
             model_name_or_path: a checkpoint, or its folder; nothing is downloaded or unpacked.
-            checkpoint_file: name in the folder; several, with ``:`` between, make an ensemble or a model and its
-                reranker; None: ``model.pt``, ``checkpoint_best.pt``, ``checkpoint_last.pt`` or the only ``*.pt``.
-            data_name_or_path: data-bin folder; a name that begins with a dot is taken from the checkpoint's folder.
-            **options: options of the task, the model and the generation for all calls, by their field names.
+            checkpoint_file: name in the folder; several, joined by ``:``, make an ensemble or a model and its reranker;
+                None: ``model.pt``, ``checkpoint_best.pt``, ``checkpoint_last.pt`` or the only ``*.pt``.
+            data_name_or_path: data-bin folder; a name that begins with a dot is relative to the checkpoint's folder.
+            **options: options of task, model and generation for all calls, by their field names.
 
         Returns:
-            What translates: ``translate(sentences, **options)``, ``generate`` and the rest of fairseq's hub interface.
+            The interface: ``translate(sentences, **options)``, ``generate`` and the rest of fairseq's hub interface.
 
         Raises:
-            ValueError: naming the checkpoint, folder or dictionary that is missing, or options that do not exist or
-                have no effect.
+            ValueError: naming a missing checkpoint, folder or dictionary, or options that are unknown or have no
+                effect.
         """
-        from ..hub.checkpoints import find_checkpoints, load  # they need the tasks, which need the models
+        from ..hub.checkpoints import find_checkpoints, load  # imports the tasks, which import the models
         from ..hub.interface import BnbHubInterface
 
         files = find_checkpoints(model_name_or_path, checkpoint_file)

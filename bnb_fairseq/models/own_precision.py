@@ -1,4 +1,4 @@
-"""Models whose precision is their own, whatever the process multiplies in."""
+"""Models with their own float32 precision, whatever the process uses."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..torch_compat import matmul_precision
 
 
 class OwnPrecision(BaseFairseqModel):
-    """Stands in front of one of fairseq's models among a model's base classes.
+    """Mixin; list it before the fairseq model.
 
     Attributes:
         matmul_precision: of its task, see ``torch.set_float32_matmul_precision``.
@@ -17,8 +17,8 @@ class OwnPrecision(BaseFairseqModel):
     matmul_precision: str = "highest"
 
     def make_generation_fast_(self, **options: Any) -> None:
-        """Replace layers by those for inference, which keep the precision."""
-        if "name" in options:  # fairseq visits every part of a model; this one's are visited for the whole, too
+        """Switch to layers for inference, which keep the precision."""
+        if "name" in options:  # fairseq also calls this for each submodule, which the call for the whole model covers
             return
         with matmul_precision(self.matmul_precision):
             super().make_generation_fast_(**options)

@@ -1,4 +1,4 @@
-"""What building a model needs of a task."""
+"""The dictionaries that a model needs of its task."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from ..data.dictionary import BnbDictionary
 
 
 class TaskWithDictionaries(Protocol):
-    """What the model needs of a fairseq task."""
+    """A fairseq task that a model can be built with."""
 
     @property
     def source_dictionary(self) -> BnbDictionary:
@@ -19,13 +19,13 @@ class TaskWithDictionaries(Protocol):
 
 
 def require_own_task(arch: str, task: object, dictionaries: Sequence[object], usual: str = "translation_bnb") -> None:
-    """Refuse fairseq's own tasks: their dictionaries have other ids than a BERT, and they load no BERT into a model.
+    """Refuse fairseq's own tasks: their dictionaries have other ids than a BERT's, and they load no BERT.
 
     Args:
         arch: the model.
-        task: the task that is to build it.
+        task: the task that builds it.
         dictionaries: those of the task that the model uses.
-        usual: the task of this package that is recommended.
+        usual: the task to recommend.
 
     Raises:
         ValueError: naming ``--task``, what it must be and what it is.

@@ -1,1 +1,1 @@
-"""Small modules of the model, each with its maths in the docstring."""
+"""Layers, canvas, latent, length head and logits, in plain torch."""

@@ -1,4 +1,4 @@
-"""The canvas: the positions that the decoder fills, all at once."""
+"""The canvas: the positions that the decoder fills in one pass."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,13 @@ from torch import Tensor
 
 
 class Canvas(NamedTuple):
-    """What the decoder starts from.
+    """Input of the decoder.
 
     Attributes:
         latent: B x A x Z, the latent vector that each position reads.
         lengths: B, true canvas lengths.
         padding: B x A, True beyond a sentence's own canvas.
-        added: B x A, True at positions that were added by upsampling and carry [MASK] instead of the latent; None if
-            every position carries the latent.
+        added: B x A, True at positions that upsampling added and that carry [MASK]; None: all carry the latent.
     """
 
     latent: Tensor
@@ -25,11 +24,11 @@ class Canvas(NamedTuple):
 
 
 class Revealed(NamedTuple):
-    """What the decoder is shown on its canvas in training, and where it is to predict.
+    """Tokens shown to the decoder in training, and the positions to predict.
 
     Attributes:
-        tokens: B x A, true tokens where they are shown and [MASK] elsewhere; None: it is shown nothing.
-        hidden: B x A, True at the positions to predict, all of them inside the canvas.
+        tokens: B x A, true tokens where they are shown and [MASK] elsewhere; None: none is shown.
+        hidden: B x A, True at the positions to predict, all inside the canvas.
     """
 
     tokens: Tensor | None
@@ -37,29 +36,16 @@ class Revealed(NamedTuple):
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
-    """Mark the positions beyond each length.
-
-    Args:
-        lengths: B.
-        longest: L, number of columns.
-
-    Returns:
-        B x L, True where position >= length.
-    """
+    """B x ``longest``, True where position >= length; ``lengths``: B."""
     return torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)
 
 
 def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tensor:
-    """Number of canvas positions under CTC: ceil(upsample x source length), at least one for a source with tokens.
+    """Canvas lengths under CTC: ceil(upsample x source length), B, at least 1 for a source with tokens.
 
-    Args:
-        source_lengths: B.
-        upsample: positions per source token, above 0; or B, float64, one for each sentence.
-
-    Returns:
-        B, the dtype of ``source_lengths``.
+    ``upsample`` is positive: canvas positions per source token; or B, float64, one for each sentence.
     """
-    # 85 x 2.2 is 187.00000000000003 in floating point; the last of 188 positions would read the padding.
+    # In floating point, 85 x 2.2 is 187.00000000000003; the last of 188 positions would read padding.
     lengths = torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
     return lengths.maximum(source_lengths.clamp(max=1))
 
@@ -67,8 +53,7 @@ def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tenso
 def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Tensor, mask_added: bool) -> Canvas:
     """Spread the latent over the CTC canvas: position a reads source position floor(a / upsample).
 
-    With a ratio below 1 a canvas is shorter than its source: some source positions are read by none of its positions,
-    and none of these repeats another or is added.
+    With a ratio below 1, no position reads some of the source, and none repeats another or counts as added.
 
     Args:
         latent: B x S x Z.
@@ -77,7 +62,7 @@ def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Te
         mask_added: mark the positions that repeat their left neighbour's source position as added.
 
     Returns:
-        The canvas, A = ceil(upsample x S), or what the longest one needs.
+        The canvas, A = ceil(upsample x S), or the longest sentence's length with a ratio for each.
     """
     lengths = upsampled_lengths(source_lengths, upsample)
     if isinstance(upsample, Tensor):
@@ -86,7 +71,7 @@ def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Te
     else:
         longest = int(upsampled_lengths(torch.tensor([latent.size(1)]), upsample))
     places = torch.arange(longest, device=latent.device, dtype=torch.float64).unsqueeze(0)
-    # The small number makes up for rounding: 5 / (5 / 3) is 3, not a little less.
+    # The small number corrects rounding: 5 / (5 / 3) is 3, not a little less.
     sources = (places / upsample + 1e-9).floor().long().clamp(max=latent.size(1) - 1)  # B x A, or 1 x A for all
     added = None
     if mask_added:
@@ -98,16 +83,16 @@ def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Te
 
 
 def lengths_around(lengths: Tensor, shortest: Tensor, longest: int, count: int) -> Tensor:
-    """Vary canvas lengths: as they are, then longer and shorter by turns, in steps of a tenth, at least one position.
+    """B x K canvas lengths: the given one, then longer and shorter by turns, in steps of a tenth, at least 1.
 
     Args:
         lengths: B.
-        shortest: B, lengths that must be reached.
-        longest: length that must not be exceeded.
+        shortest: B, lower bounds; a length outside the bounds becomes the bound.
+        longest: upper bound.
         count: K.
 
     Returns:
-        B x K, the given lengths first; lengths that would be out of bounds are the bound.
+        B x K, the given lengths first.
     """
     turns = torch.arange(1, count + 1, device=lengths.device)
     offsets = turns // 2 * torch.where(turns % 2 == 0, 1, -1)  # 0, 1, -1, 2, -2, ...

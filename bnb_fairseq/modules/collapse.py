@@ -1,4 +1,4 @@
-"""From a filled canvas to sentences."""
+"""From a filled canvas to sentences. Tokens are B x A, true canvas lengths B, masks B x A and bool."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,9 @@ from .canvas import padding_mask
 
 
 def kept_by_ctc(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
-    """Mark the positions that CTC's collapse keeps: merge equal neighbours, then drop blanks.
+    """True at the positions that CTC's collapse keeps: merge equal neighbours, then drop blanks.
 
     Two equal tokens with a blank between them both stay.
-
-    Args:
-        tokens: B x A.
-        lengths: B, true canvas lengths.
-        blank: id of the blank.
-
-    Returns:
-        B x A, bool.
     """
     kept = tokens.ne(blank) & ~padding_mask(lengths, tokens.size(1))
     kept[:, 1:] &= tokens[:, 1:] != tokens[:, :-1]
@@ -26,30 +18,12 @@ def kept_by_ctc(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
 
 
 def kept_on_canvas(tokens: Tensor, lengths: Tensor, blank: int) -> Tensor:
-    """Mark the positions of a length-controlled canvas that say something.
-
-    Args:
-        tokens: B x A.
-        lengths: B, true canvas lengths.
-        blank: id by which a model trained with AXE leaves a position out, [PAD].
-
-    Returns:
-        B x A, bool.
-    """
+    """True at the text of a length-controlled canvas; a model trained with AXE writes ``blank`` to skip a position."""
     return tokens.ne(blank) & ~padding_mask(lengths, tokens.size(1))
 
 
 def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
-    """Move the kept values of every row to its left end.
-
-    Args:
-        values: B x A.
-        kept: B x A, bool.
-        fill: what stands behind them.
-
-    Returns:
-        B x L, L the largest number of kept values in a row.
-    """
+    """Move each row's kept values to its left end, ``fill`` behind them: B x A -> B x L, L the most in a row."""
     counts = kept.sum(dim=1)
     longest = int(counts.max()) if len(counts) else 0
     packed = values.new_full((len(values), longest), fill)
@@ -58,18 +32,11 @@ def compact(values: Tensor, kept: Tensor, fill: float) -> Tensor:
 
 
 def same_text(tokens: Tensor, others: Tensor, lengths: Tensor, kept: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Compare the texts of two canvases, however their tokens are spread.
+    """B, bool: whether two canvases, each B x A of the same B lengths, have the same text, however it is spread.
 
-    Args:
-        tokens: B x A.
-        others: B x A.
-        lengths: B, true lengths of both.
-        kept: marks the positions of a canvas that are part of its text, of tokens and lengths.
-
-    Returns:
-        B, bool.
+    ``kept`` marks the text on a canvas, from its tokens and lengths.
     """
     texts = [canvas.masked_fill(~kept(canvas, lengths), -1) for canvas in (tokens, others)]
-    # A stable sort by "left out" moves what is kept to the left end, in its order.
+    # A stable sort by "not kept" moves the kept tokens to the left end and keeps their order.
     first, second = (text.gather(1, text.eq(-1).to(text.dtype).argsort(dim=1, stable=True)) for text in texts)
     return (first == second).all(dim=1)

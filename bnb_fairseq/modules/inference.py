@@ -1,7 +1,7 @@
-"""BERT layers for inference alone: the same function as fairseq's layers, with less work around the matrix products.
+"""BERT layers for inference only: fairseq's function, with less work around the matrix products.
 
-Queries, keys and values come from one product, attention weights are never stored, positions of padding are skipped,
-and on a CPU the weights lie as its matrix multiplication wants them.
+One product computes queries, keys and values, attention weights are never stored, padding is skipped, and a CPU's
+weights are packed for its matrix multiplication.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ WEIGHT_BIAS = ("weight", "bias")
 
 
 class InferenceLinear(nn.Module):
-    """A linear layer, gelu included if wanted, that can no longer be trained or saved.
+    """A linear layer, with gelu if wanted, that can no longer be trained or saved.
 
     Args:
         weight: O x I.
         bias: O.
         gelu: apply the exact gelu.
-        exact: multiply in float32 even where ``--float32-matmul-precision medium`` allows less; None: as the precision
-            says that is set at the moment. It stays with the layer.
+        exact: multiply in float32 even under ``--float32-matmul-precision medium``; None: read torch's precision now.
+            The layer keeps it.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False, exact: bool | None = None) -> None:
@@ -39,14 +39,14 @@ class InferenceLinear(nn.Module):
         self.weight = weight if self.packed is None else None
 
     def _plain_weight(self) -> Tensor:
-        """Return the weight in torch's own layout; one that was packed in bfloat16 stays rounded."""
+        """The weight in torch's own layout; one that was packed in bfloat16 stays rounded."""
         if self.packed is not None:
             return self.packed.to_dense().to(self.bias.dtype)
         assert self.weight is not None
         return self.weight
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceLinear":
-        """Follow the model to another device or type: torch calls this for ``to``, ``cuda``, ``half`` and the like."""
+        """Repack for another device or type: torch calls this in ``to``, ``cuda``, ``half`` and the like."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._lay_out(fn(self._plain_weight()), fn(self.bias))
         return self
@@ -56,26 +56,11 @@ class InferenceLinear(nn.Module):
 
     @classmethod
     def of(cls, *layers: nn.Linear, gelu: bool = False) -> "InferenceLinear":
-        """Join layers that read the same input.
-
-        Args:
-            *layers: linear layers; their outputs follow each other.
-            gelu: apply the exact gelu.
-
-        Returns:
-            One layer.
-        """
+        """One layer in place of several that read the same input; their outputs follow each other."""
         return cls(torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]), gelu)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: N x D.
-
-        Returns:
-            N x (sum of the layers' widths).
-        """
+        """N x I -> N x O."""
         if self.packed is not None:
             return packed_linear(x, self.packed, self.bias, self.gelu)
         y = F.linear(x, self.weight, self.bias)  # type: ignore[arg-type]
@@ -83,11 +68,11 @@ class InferenceLinear(nn.Module):
 
 
 class Layout:
-    """Where the positions of padded sentences lie, so that what is done for each position is done for those alone.
+    """Index of the non-padding positions of a batch, so that layers skip padding.
 
     Args:
-        padding: B x L, True at padding; None: there is none.
-        keep_padding: compute padding like any other position; attention does not look at it in any case.
+        padding: B x L, True at padding; None: no padding.
+        keep_padding: compute padding like any other position; attention ignores it in any case.
 
     Attributes:
         mask: B x 1 x 1 x L, True where attention may look; None: everywhere.
@@ -106,7 +91,7 @@ class Layout:
         return rows if self._places is None else rows[self._places]
 
     def padded(self, x: Tensor, batch: int) -> Tensor:
-        """Put positions back to their places: N x D -> B x L x D, zeros at padding."""
+        """Insert zeros at padding: N x D -> B x L x D."""
         if self._places is None or self.mask is None:
             return x.view(batch, -1, x.size(-1))
         rows = x.new_zeros(self.mask.numel(), x.size(-1))
@@ -121,19 +106,19 @@ class KeyValues(NamedTuple):
     values: Tensor
 
     def extended(self, new: "KeyValues") -> "KeyValues":
-        """Append further positions."""
+        """With further positions at the right."""
         return KeyValues(torch.cat([self.keys, new.keys], dim=2), torch.cat([self.values, new.values], dim=2))
 
     def selected(self, rows: Tensor) -> "KeyValues":
-        """Select and repeat sentences."""
+        """Those of the sentences ``rows``, which may repeat."""
         return KeyValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
 
 class SourceMemory(NamedTuple):
-    """What each layer's cross-attention reads of the source, computed once for all passes or steps.
+    """The source as each layer's cross-attention reads it, computed once for all passes or steps.
 
     Attributes:
-        layers: keys and values, one pair a layer.
+        layers: keys and values, one pair for each layer.
         mask: B x 1 x 1 x S, True where attention may look; None: everywhere.
     """
 
@@ -141,7 +126,7 @@ class SourceMemory(NamedTuple):
     mask: Tensor | None
 
     def selected(self, rows: Tensor) -> "SourceMemory":
-        """Select sentences."""
+        """That of the sentences ``rows``, which may repeat."""
         mask = None if self.mask is None else self.mask.index_select(0, rows)
         return SourceMemory([layer.selected(rows) for layer in self.layers], mask)
 
@@ -150,7 +135,7 @@ class InferenceLayer(nn.Module):
     """One BERT layer, with cross-attention if the weights have it: after-norm, exact gelu.
 
     Args:
-        weights: of one of fairseq's layers, by their names there; LayerNorms share them, the rest is laid out anew.
+        weights: of one of fairseq's layers, by fairseq's names; the LayerNorms share them, the rest is copied.
         heads: attention heads.
         eps: epsilon of LayerNorm.
     """
@@ -199,13 +184,13 @@ class InferenceLayer(nn.Module):
         Args:
             x: N x D, the positions of B sentences.
             batch: B.
-            layout: where they lie.
+            layout: index of the N positions.
             source: keys, values and mask of cross-attention.
             past: keys and values of earlier positions.
-            causal: a position sees only itself and what lies to its left.
+            causal: a position sees only itself and those to its left.
 
         Returns:
-            N x D; and the keys and values of self-attention, ``past`` included.
+            N x D; and the keys and values of self-attention, including ``past``.
         """
         x, seen = self._look_around(x, batch, layout, past, causal)
         if source is not None:
@@ -218,24 +203,14 @@ class InferenceLayer(nn.Module):
     def _look_around(
         self, x: Tensor, batch: int, layout: Layout, past: KeyValues | None, causal: bool
     ) -> tuple[Tensor, KeyValues]:
-        """Apply self-attention and its LayerNorm: N x D, and its keys and values."""
+        """Apply self-attention and its LayerNorm; returns N x D, and keys and values."""
         queries, *new = self.split(layout.padded(self.queries_keys_values(x), batch), 3)
         seen = KeyValues(*new) if past is None else past.extended(KeyValues(*new))
         attended = F.scaled_dot_product_attention(queries, *seen, attn_mask=layout.mask, is_causal=causal)
         return self.attention_norm(x + self.attention_out(layout.flat(_merge(attended)))), seen
 
     def source_weights(self, x: Tensor, batch: int, layout: Layout, source: tuple[KeyValues, Tensor | None]) -> Tensor:
-        """Return how much of cross-attention each position gives to each source position.
-
-        Args:
-            x: N x D, what the layer reads.
-            batch: B.
-            layout: where the positions lie.
-            source: keys, values and mask of cross-attention.
-
-        Returns:
-            B x L x S, mean over heads.
-        """
+        """Weights of cross-attention, B x L x S, mean over heads; the arguments are those of ``forward``."""
         x, _ = self._look_around(x, batch, layout, None, causal=False)
         (queries,) = self.split(layout.padded(self.source_queries(x), batch), 1)
         memory, mask = source
@@ -250,7 +225,7 @@ def _constant(weight: Tensor) -> nn.Parameter:
 
 
 def _merge(attended: Tensor) -> Tensor:
-    """Put the heads together: B x H x L x D/H -> B x L x D."""
+    """Join the heads: B x H x L x D/H -> B x L x D."""
     return attended.transpose(1, 2).flatten(2)
 
 
@@ -258,7 +233,7 @@ class InferenceStack(nn.Module):
     """The layers of an encoder or decoder.
 
     Args:
-        weights: of each layer, see ``InferenceLayer``.
+        weights: one mapping for each layer, see ``InferenceLayer``.
         heads: attention heads.
         eps: epsilon of LayerNorm.
         keep_padding: compute the states of padding, too.
@@ -272,15 +247,7 @@ class InferenceStack(nn.Module):
         self.layers = nn.ModuleList(InferenceLayer(layer, heads, eps) for layer in weights)
 
     def read(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory:
-        """Compute the keys and values that cross-attention reads.
-
-        Args:
-            encoder_states: S x B x D.
-            encoder_padding: B x S, True at padding.
-
-        Returns:
-            What every pass over the same source shares.
-        """
+        """Keys and values for cross-attention, from states S x B x D and their padding B x S (True at padding)."""
         layout = Layout(encoder_padding)
         flat, batch = layout.flat(encoder_states.transpose(0, 1)), encoder_states.size(1)
         projected = [(layer, layout.padded(layer.source_keys_values(flat), batch)) for layer in self.layers]  # type: ignore[operator]
@@ -299,15 +266,15 @@ class InferenceStack(nn.Module):
 
         Args:
             states: B x L x D.
-            padding: B x L, True at padding; None: there is none.
-            memory: what cross-attention reads.
-            past: for each layer the keys and values of earlier positions.
-            causal: a position sees only itself and what lies to its left.
+            padding: B x L, True at padding; None: no padding.
+            memory: input of cross-attention.
+            past: keys and values of earlier positions, one pair for each layer.
+            causal: a position sees only itself and those to its left.
             keep: return keys and values.
 
         Returns:
-            B x L x D, zeros at padding unless it is kept; and, if asked for, each layer's keys and values, ``past``
-            included.
+            B x L x D, zeros at padding unless it is kept; and with ``keep`` each layer's keys and values, including
+            ``past``.
         """
         layout = Layout(padding, self._keep_padding)
         x, batch, kept = layout.flat(states), len(states), []
@@ -319,16 +286,7 @@ class InferenceStack(nn.Module):
         return layout.padded(x, batch), kept
 
     def source_weights(self, states: Tensor, padding: Tensor, memory: SourceMemory) -> Tensor:
-        """Return the weights of cross-attention.
-
-        Args:
-            states: B x L x D.
-            padding: B x L, True at padding.
-            memory: what cross-attention reads.
-
-        Returns:
-            B x L x S, mean over heads and layers.
-        """
+        """Weights of cross-attention, B x L x S, mean over heads and layers; ``padding`` is B x L, True at padding."""
         layout, batch = Layout(padding, self._keep_padding), len(states)
         x, weights = layout.flat(states), []
         for layer, source in zip(self.layers, memory.layers, strict=True):

@@ -9,11 +9,11 @@ from .layers import init_bert_weights, init_linear
 
 
 class Posterior(NamedTuple):
-    """What the encoder says of the latent: q(z | source) = N(mean, exp(log_variance)), independent in every unit.
+    """q(z | source) = N(mean, exp(log_variance)), independent in every unit.
 
     Attributes:
         mean: B x S x Z.
-        log_variance: B x S x Z; None for a deterministic latent, which is its mean.
+        log_variance: B x S x Z; None: a deterministic latent, equal to its mean.
     """
 
     mean: Tensor
@@ -23,14 +23,13 @@ class Posterior(NamedTuple):
 class Latent(nn.Module):
     """One vector of width Z for every source token, from the encoder state H.
 
-    Deterministic: z = W H; with Z = 0, z is H itself. Variational (Kingma and Welling 2014): mu = W H, log variance =
-    V H, and in training z = mu + exp(log variance / 2) eps with eps ~ N(0, 1), where the gradient reaches both; else
-    z = mu. So a variational model decodes as the deterministic one of the same W does.
+    Deterministic: z = W H; with Z = 0, z = H. Variational (Kingma and Welling 2014): mu = W H, log variance = V H. In
+    training z = mu + exp(log variance / 2) eps with eps ~ N(0, 1); in decoding z = mu.
 
     Args:
         embed_dim: width D of the encoder states.
         latent_size: Z; at least 1 for a variational latent.
-        dropout: on z.
+        dropout: dropout probability of z.
         variational: learn a variance.
     """
 
@@ -46,25 +45,11 @@ class Latent(nn.Module):
             init_bert_weights(self.log_variance)  # near 0: the posterior begins with the prior's width
 
     def forward(self, states: Tensor) -> Posterior:
-        """Compute the posterior.
-
-        Args:
-            states: B x S x D.
-
-        Returns:
-            Its mean, and its log-variance if it has one.
-        """
+        """The posterior, of states B x S x D."""
         return Posterior(self.projection(states), None if self.log_variance is None else self.log_variance(states))
 
     def sample(self, posterior: Posterior) -> Tensor:
-        """Draw z in training, take the mean else.
-
-        Args:
-            posterior: the posterior.
-
-        Returns:
-            B x S x Z.
-        """
+        """B x S x Z: a draw of z in training, else its mean."""
         z = posterior.mean
         if self.training and posterior.log_variance is not None:
             deviation = (0.5 * posterior.log_variance.float()).exp()

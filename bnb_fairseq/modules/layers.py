@@ -1,4 +1,4 @@
-"""BERT's embeddings, the sizes of its layers, and how what BERT does not have is initialised."""
+"""BERT's embeddings, the sizes of its layers, and the initialisation of layers that BERT lacks."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ class LayerSizes:
         embed_dim: model width D.
         ffn_embed_dim: inner width of the feed-forward network.
         attention_heads: number of heads; divides ``embed_dim``.
-        dropout: on embeddings, attention output and feed-forward output.
-        attention_dropout: on attention weights.
+        dropout: of embeddings, attention output and feed-forward output.
+        attention_dropout: of attention weights.
         layer_norm_eps: epsilon of every LayerNorm.
     """
 
@@ -32,11 +32,7 @@ class LayerSizes:
 
 
 def init_bert_weights(module: nn.Module) -> None:
-    """Initialise one module as BERT does: normal weights of deviation 0.02, zero biases.
-
-    Args:
-        module: any module; only linear layers and embeddings change.
-    """
+    """Initialise a linear layer or embedding as BERT does, weights of deviation 0.02 and zero biases; others stay."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=INIT_STD)
         if isinstance(module, nn.Linear) and module.bias is not None:
@@ -44,20 +40,16 @@ def init_bert_weights(module: nn.Module) -> None:
 
 
 def init_linear(layer: nn.Linear, gain: float = 1.0) -> None:
-    """Initialise a linear layer that BERT does not have, by the scale that its output is to have.
+    """Initialise a linear layer that BERT lacks by the scale of its output: deviation gain / sqrt(fan in), zero biases.
 
-    Args:
-        layer: the linear layer; weights become normal with deviation gain / sqrt(fan in), biases zero.
-        gain: root mean square of the output where that of the input is 1.
+    ``gain`` is the root mean square of the output for an input of root mean square 1.
     """
     nn.init.normal_(layer.weight, std=gain * layer.in_features**-0.5)
     nn.init.zeros_(layer.bias)
 
 
 class BertEmbeddings(nn.Module):
-    """BERT's input: LayerNorm(content + position + type), then dropout.
-
-    The token table is kept here too, since decoder and output head share it.
+    """LayerNorm(content + position + type), then dropout. Holds the token table, which decoder and output layer share.
 
     Args:
         symbols: rows of the token table.
@@ -75,12 +67,12 @@ class BertEmbeddings(nn.Module):
         self.apply(init_bert_weights)
 
     def forward(self, content: Tensor, start: int = 0, types: Tensor | None = None) -> Tensor:
-        """Add position and type, normalise.
+        """Add position and type to the content, and normalise: B x L x D.
 
         Args:
-            content: B x L x D, token embeddings or what stands in their place.
-            start: position of the first of them; the last one's lies below ``positions``.
-            types: B x L, int64, 1 in the second of two segments, 0 elsewhere; None: 0 everywhere.
+            content: B x L x D, token embeddings or what replaces them.
+            start: position of the first one; start + L is at most ``positions``.
+            types: B x L, int64, 1 in the second of two segments, else 0; None: 0 everywhere.
 
         Returns:
             B x L x D.

@@ -1,4 +1,4 @@
-"""Logits that are computed block by block where they are read: with a large vocabulary they fill most of the memory."""
+"""Logits computed block by block where they are read: with a large vocabulary they would fill most of the memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Logits of a block. Smaller blocks make the products of matrices slower, larger ones leave the CPU's cache.
+# Logits in a block. Smaller blocks slow down matrix products, larger ones exceed the CPU's cache.
 CPU_BLOCK, DEVICE_BLOCK = 1 << 24, 1 << 26
-KEPT = 4  # blocks whose log-probabilities a loss keeps for the gradient, so that they need not be computed again
+KEPT = 4  # blocks whose log-probabilities a loss keeps for the gradient instead of computing them again
 
 
 class LazyLogits(NamedTuple):
-    """Logits of positions: ``states @ weight.T + bias``.
+    """Logits ``states @ weight.T + bias``.
 
     Attributes:
-        states: ... x D; the logits themselves, ... x V, if there is no weight.
+        states: ... x D; without a weight the logits themselves, ... x V.
         weight: V x D, of the output layer.
         bias: V.
     """
@@ -32,22 +32,22 @@ class LazyLogits(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type that the logits are computed in: autocast's where it is on."""
+        """Type of the computed logits: autocast's where it is on."""
         kind = self.states.device.type
         if self.weight is not None and torch.is_autocast_enabled(kind):
             return torch.get_autocast_dtype(kind)
         return self.states.dtype
 
     def whole(self) -> Tensor:
-        """Compute all of them: ... x V."""
+        """All logits, ... x V."""
         return self.states if self.weight is None else F.linear(self.states, self.weight, self.bias)
 
     def flat(self) -> "LazyLogits":
-        """Return them with all positions in one dimension: N x V."""
+        """The same logits with all positions in one dimension, N x V."""
         return self._replace(states=self.states.reshape(-1, self.states.size(-1)))
 
     def blocks(self) -> Iterator[slice]:
-        """Divide the N positions of ``flat`` into blocks."""
+        """Slices that divide the N positions of ``flat``."""
         size = CPU_BLOCK if self.states.device.type == "cpu" else DEVICE_BLOCK
         rows = max(1, size // max(self.symbols, 1))
         return (slice(start, start + rows) for start in range(0, len(self.states), rows))

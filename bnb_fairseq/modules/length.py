@@ -1,4 +1,4 @@
-"""Length classification, and resampling of the latent to the predicted length."""
+"""The length classifier, and resampling of the latent to the predicted length."""
 
 import torch
 from torch import Tensor, nn
@@ -6,19 +6,11 @@ from torch import Tensor, nn
 from .layers import init_bert_weights
 
 MIN_LENGTH = 2  # [CLS] and [SEP]
-MIN_SIGMA = 1e-2  # narrower ones already take the nearest position alone; at 0 the weights would not be defined
+MIN_SIGMA = 1e-2  # a narrower one already selects only the nearest position; at 0 the weights are undefined
 
 
 def masked_mean(states: Tensor, padding: Tensor) -> Tensor:
-    """Average over the positions that are not padding, in float32.
-
-    Args:
-        states: B x S x D.
-        padding: B x S, True at padding.
-
-    Returns:
-        B x D, float32.
-    """
+    """Mean over non-padding positions: B x S x D -> B x D, float32; ``padding`` is B x S, True at padding."""
     kept = (~padding).unsqueeze(-1).float()
     return (states.float() * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1.0)
 
@@ -38,43 +30,27 @@ class LengthHead(nn.Module):
         self.apply(init_bert_weights)
 
     def forward(self, states: Tensor, padding: Tensor) -> Tensor:
-        """Score the classes.
-
-        Args:
-            states: B x S x D.
-            padding: B x S, True at padding.
-
-        Returns:
-            Logits, B x (2N + 1); class c stands for a difference of c - N.
-        """
+        """Logits, B x (2N + 1), class c for a difference of c - N; states are B x S x D, ``padding`` is B x S."""
         logits: Tensor = self.projection(masked_mean(states, padding).to(states.dtype))
         return logits
 
     def classes(self, source_lengths: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn lengths into classes.
-
-        Args:
-            source_lengths: B.
-            target_lengths: B.
-
-        Returns:
-            The classes, B, clamped into the range; and which differences lie outside the range, B, bool.
-        """
+        """Classes of lengths, B, clamped into the range; and B, bool, True where the difference is out of range."""
         difference = target_lengths - source_lengths
         classes = difference.clamp(-self.length_range, self.length_range) + self.length_range
         return classes, difference.abs() > self.length_range
 
     def lengths(self, logits: Tensor, source_lengths: Tensor, longest: int, count: int = 1) -> Tensor:
-        """Choose the most probable of the target lengths between 2 and ``longest``.
+        """The most probable target lengths between 2 and ``longest``.
 
         Args:
             logits: B x (2N + 1).
             source_lengths: B.
             longest: largest length allowed.
-            count: K, how many to choose, at most 2N + 1.
+            count: K, at most 2N + 1.
 
         Returns:
-            B x K, the most probable first; where fewer lengths are allowed, the nearest allowed one stands again.
+            B x K, the most probable first; if fewer lengths are allowed, the nearest allowed one repeats.
         """
         differences = torch.arange(-self.length_range, self.length_range + 1, device=logits.device)
         lengths = source_lengths.unsqueeze(1) + differences
@@ -95,16 +71,16 @@ class GaussianLengthConverter(nn.Module):
         self.sigma = nn.Parameter(torch.ones(1))
 
     def forward(self, latent: Tensor, source_lengths: Tensor, target_lengths: Tensor, longest: int) -> Tensor:
-        """Resample.
+        """Resample: B x S x Z -> B x T x Z; positions beyond a sentence's own length are undefined.
 
         Args:
             latent: B x S x Z.
             source_lengths: B, true source lengths.
             target_lengths: B, true target lengths.
-            longest: the largest target length, T.
+            longest: T, the largest target length.
 
         Returns:
-            B x T x Z; positions beyond a sentence's own length hold values without meaning.
+            B x T x Z.
         """
         source_places = torch.arange(latent.size(1), device=latent.device)
         target_places = torch.arange(longest, device=latent.device, dtype=torch.float32)

@@ -1,1 +1,1 @@
-"""The network in plain torch: what trains under fairseq and what translates without it are the same modules."""
+"""The network in plain torch: the same modules train under fairseq and translate without it."""

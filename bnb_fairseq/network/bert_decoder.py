@@ -1,4 +1,4 @@
-"""What the decoders have in common: BERT's embeddings, layers with cross-attention, and the masked-word head."""
+"""BERT's embeddings, layers with cross-attention, and masked-word head: the common part of both decoders."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from .options import BuildLayers, SymbolTable
 
 
 class MaskedWordHead(nn.Module):
-    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, or a matrix of its own, plus a bias.
+    """BERT's output head: LayerNorm(gelu(W x)) times the token embeddings, or times its own matrix, plus a bias.
 
     Args:
         symbols: V.
         sizes: width and LayerNorm epsilon.
-        tied: whether the token embeddings are used; else there is a matrix, V x D, which its owner is to fill.
+        tied: use the token embeddings; else the head has a matrix, V x D, which its owner must fill.
     """
 
     def __init__(self, symbols: int, sizes: LayerSizes, tied: bool = True) -> None:
@@ -32,36 +32,24 @@ class MaskedWordHead(nn.Module):
         self.apply(init_bert_weights)
 
     def prepare_for_inference(self, token_table: Tensor) -> None:
-        """Lay the weights out for inference.
-
-        Args:
-            token_table: V x D; what ``forward`` is given later is not read any more.
-        """
+        """Pack the weights, with ``token_table`` (V x D) if tied; ``forward`` ignores its own afterwards."""
         weight = token_table if self.weight is None else self.weight
         transform = InferenceLinear.of(self.transform, gelu=True)
         output = InferenceLinear(weight, self.bias, exact=True)  # rounded logits would tie
         self.inference = nn.Sequential(transform, self.layer_norm, output)
 
     def forward(self, states: Tensor, token_table: Tensor) -> LazyLogits:
-        """Score the vocabulary.
-
-        Args:
-            states: ... x D.
-            token_table: V x D, the embeddings that the output layer is tied to, unless it has a matrix of its own.
-
-        Returns:
-            Logits, ... x V.
-        """
+        """Logits ... x V of states ... x D; ``token_table``, V x D, is the output layer if tied."""
         if self.inference is not None:
             return LazyLogits(self.inference(states))
         weight = token_table if self.weight is None else self.weight
         states = self.layer_norm(F.gelu(self.transform(states)))
-        # Views have a graph, by which torch's distributed training finds them in what the model returns.
+        # A view belongs to the graph, so that torch's distributed training finds the parameters in the output.
         return LazyLogits(states, weight.view_as(weight), self.bias.view_as(self.bias))
 
 
 class BertDecoder(nn.Module):
-    """BERT as a decoder, its output layer tied to its token embeddings or not; subclasses say what it reads.
+    """BERT as a decoder with a tied or an untied output layer; subclasses define its input.
 
     Args:
         dictionary: the target dictionary.
@@ -69,7 +57,7 @@ class BertDecoder(nn.Module):
         positions: largest number of positions.
         build_layers: builds the layers, with cross-attention.
         extra_symbols: rows after the dictionary's in the token table.
-        tied: off, the output layer has a matrix of its own, which starts as a copy of the token embeddings.
+        tied: share the token embeddings with the output layer; else it has its own matrix, which starts as their copy.
     """
 
     def __init__(
@@ -81,7 +69,7 @@ class BertDecoder(nn.Module):
         extra_symbols: int = 0,
         tied: bool = True,
     ) -> None:
-        nn.Module.__init__(self)  # a decoder of fairseq's may stand behind this class
+        nn.Module.__init__(self)  # in a subclass, super() may be a decoder of fairseq
         self.dictionary: Any = dictionary
         self.sizes = sizes
         self.embeddings = BertEmbeddings(len(dictionary) + extra_symbols, positions, sizes)
@@ -93,41 +81,30 @@ class BertDecoder(nn.Module):
 
     @torch.no_grad()
     def start_output_layer(self) -> None:
-        """Copy the token embeddings into the output layer's matrix, if it has one of its own."""
+        """Copy the token embeddings into an untied output layer."""
         if self.head.weight is not None:
             self.head.weight.copy_(self.embeddings.tokens.weight)
 
     def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
-        """Exchange layers and head for ones that only infer; fairseq's commands call this before they translate.
-
-        Args:
-            retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
-        """
+        """Switch to layers for inference, unless ``--retain-dropout`` is set; fairseq's commands call this."""
         if not retain_dropout:
             self.load_layers([layer.state_dict() for layer in self.layers])
             self.layers = nn.ModuleList()
 
     def load_layers(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take layers that only infer, and prepare the head: for each layer its weights, named as in fairseq's."""
+        """Switch to layers for inference, with each layer's weights by fairseq's names, and prepare the head."""
         self.inference = InferenceStack(weights, self.sizes.attention_heads, self.sizes.layer_norm_eps)
         self.head.prepare_for_inference(self.embeddings.tokens.weight)
 
     def lazy_logits(self, states: Tensor) -> LazyLogits:
-        """Score the vocabulary where the scores are read.
-
-        Args:
-            states: ... x D.
-
-        Returns:
-            Logits, ... x V, those of extra symbols after the dictionary's.
-        """
+        """Logits ... x V of states ... x D; extra symbols follow the dictionary's."""
         logits: LazyLogits = self.head(states, self.embeddings.tokens.weight)
         return logits
 
     def output_layer(self, states: Tensor) -> Tensor:
-        """Score the vocabulary: states ... x D -> logits ... x V, as ``lazy_logits``."""
+        """As ``lazy_logits``, computed at once."""
         return self.lazy_logits(states).whole()
 
     def max_positions(self) -> int:
-        """Return the largest number of positions."""
+        """Largest number of positions."""
         return self._positions

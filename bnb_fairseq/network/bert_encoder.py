@@ -13,15 +13,10 @@ EncoderOut = dict[str, list[Tensor]]
 
 
 def segment_types(tokens: Tensor, separator: int, padding: Tensor) -> Tensor:
-    """Tell the two segments of ``[CLS] A [SEP] B [SEP]`` apart, as BERT was trained with (Devlin et al. 2019).
+    """Segments of ``[CLS] A [SEP] B [SEP]`` as BERT numbers them (Devlin et al. 2019).
 
-    Args:
-        tokens: B x S ids.
-        separator: id of [SEP].
-        padding: B x S, True at padding.
-
-    Returns:
-        B x S, int64: 0 to the first [SEP] and at padding, 1 elsewhere.
+    ``tokens`` are B x S ids, ``padding`` is B x S, True at padding. Returns B x S, int64: 0 up to the first [SEP] and
+    at padding, else 1.
     """
     ends = tokens.eq(separator).long()
     return ((ends.cumsum(1) - ends > 0) & ~padding).long()
@@ -35,7 +30,7 @@ class BertEncoder(nn.Module):
         sizes: sizes of the layers.
         positions: largest source length.
         build_layers: builds the layers.
-        keep_padding: compute the states of padding too when the layers only infer, because something reads them.
+        keep_padding: compute the states of padding in inference, too.
     """
 
     def __init__(
@@ -46,7 +41,7 @@ class BertEncoder(nn.Module):
         build_layers: BuildLayers,
         keep_padding: bool = False,
     ) -> None:
-        nn.Module.__init__(self)  # an encoder of fairseq's may stand behind this class
+        nn.Module.__init__(self)  # in a subclass, super() may be an encoder of fairseq
         self.dictionary: Any = dictionary
         self.pad, self.separator = dictionary.pad(), dictionary.eos()
         self.sizes = sizes
@@ -57,17 +52,13 @@ class BertEncoder(nn.Module):
         self._keep_padding = keep_padding
 
     def make_generation_fast_(self, retain_dropout: bool = False, **_: Any) -> None:
-        """Exchange the layers for ones that only infer; fairseq's commands call this before they translate.
-
-        Args:
-            retain_dropout: fairseq's ``--retain-dropout``: everything stays as it is.
-        """
+        """Switch to layers for inference, unless ``--retain-dropout`` is set; fairseq's commands call this."""
         if not retain_dropout:
             self.load_layers([layer.state_dict() for layer in self.layers])
             self.layers = nn.ModuleList()
 
     def load_layers(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take layers that only infer: for each, its weights by their names in fairseq's layer."""
+        """Switch to layers for inference, with each layer's weights by fairseq's names."""
         sizes = self.sizes
         self.inference = InferenceStack(weights, sizes.attention_heads, sizes.layer_norm_eps, self._keep_padding)
 
@@ -75,16 +66,16 @@ class BertEncoder(nn.Module):
         """Encode source sentences.
 
         Args:
-            src_tokens: B x S, right-padded ids; what follows the first [SEP] is the second segment.
-            src_lengths: B, true lengths; not needed here, the padding tells.
-            return_all_hiddens: keep the state after the embeddings and after every layer.
+            src_tokens: B x S, right-padded ids; those after the first [SEP] are the second segment.
+            src_lengths: B, true lengths; unused, since padding shows them.
+            return_all_hiddens: keep the states after the embeddings and after every layer.
 
         Returns:
-            ``encoder_out`` [S x B x D], ``encoder_padding_mask`` [B x S, True at padding] and ``encoder_states``
-            (S x B x D each, empty unless asked for).
+            ``encoder_out`` [S x B x D], ``encoder_padding_mask`` [B x S, True at padding] and ``encoder_states`` (S x B
+            x D each, empty without ``return_all_hiddens``).
 
         Raises:
-            ValueError: if the states of all layers are asked for after ``make_generation_fast_``.
+            ValueError: with ``return_all_hiddens`` after ``make_generation_fast_``.
         """
         padding = src_tokens.eq(self.pad)
         types = segment_types(src_tokens, self.separator, padding)
@@ -102,15 +93,7 @@ class BertEncoder(nn.Module):
         return {"encoder_out": [states], "encoder_padding_mask": [padding], "encoder_states": hidden}
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
-        """Select and repeat sentences, for beam search.
-
-        Args:
-            encoder_out: output of ``forward``.
-            new_order: indices of sentences.
-
-        Returns:
-            The same structure in the new order.
-        """
+        """The output for the sentences ``new_order``, which may repeat: fairseq's beam search calls this."""
         batch_axis = {"encoder_out": 1, "encoder_padding_mask": 0, "encoder_states": 1}
         return {
             name: [tensor.index_select(batch_axis[name], new_order) for tensor in tensors]
@@ -118,5 +101,5 @@ class BertEncoder(nn.Module):
         }
 
     def max_positions(self) -> int:
-        """Return the largest source length."""
+        """Largest source length."""
         return self._positions

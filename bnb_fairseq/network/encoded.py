@@ -1,4 +1,4 @@
-"""Encoded source sentences, the way from the encoder to the decoder."""
+"""Encoded source sentences, which the encoder passes to the decoder."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Encoded(NamedTuple):
         padding: B x S, True at padding.
         lengths: B, true source lengths.
         posterior: of the latent.
-        memory: the states as the decoder's cross-attention reads them, if the model is prepared for inference.
+        memory: the states as the decoder's cross-attention reads them; None unless the model is prepared for inference.
     """
 
     states: Tensor
@@ -26,14 +26,7 @@ class Encoded(NamedTuple):
     memory: SourceMemory | None
 
     def selected(self, rows: Tensor) -> "Encoded":
-        """Select and repeat sentences.
-
-        Args:
-            rows: N, their indices.
-
-        Returns:
-            N sentences.
-        """
+        """Those of the sentences ``rows`` (N), which may repeat."""
         mean, log_variance = self.posterior
         return Encoded(
             self.states.index_select(1, rows),

@@ -1,4 +1,4 @@
-"""What decides the output's length: how many positions the decoder fills, and which of them are text."""
+"""Length controls: how many positions the decoder fills, and which of them are text."""
 
 from abc import ABC, abstractmethod
 
@@ -12,10 +12,10 @@ from .encoded import Encoded
 
 
 class LengthControl(ABC):
-    """One of the two length controls; the network has one.
+    """Control of the output length; a network has one.
 
     Attributes:
-        has_alignments: several fillings of a canvas are the same text (CTC), so that texts can be searched.
+        has_alignments: several fillings of a canvas are the same text (CTC), so that a beam can search texts.
         blank: id of the symbol that stands for no text on the canvas.
     """
 
@@ -24,39 +24,39 @@ class LengthControl(ABC):
 
     @abstractmethod
     def canvas(self, encoded: Encoded, latent: Tensor, target_lengths: Tensor | None) -> Canvas:
-        """Lay out one canvas a sentence.
+        """One canvas for each sentence, B x A.
 
         Args:
             encoded: the source, B sentences.
             latent: B x S x Z.
-            target_lengths: B, gold lengths; None: they are not known.
+            target_lengths: B, gold lengths; None: unknown.
 
         Returns:
-            The canvas, B x A.
+            The canvas.
         """
 
     @abstractmethod
     def lengths(self, encoded: Encoded, count: int) -> Tensor:
-        """Choose the lengths of K canvases for each sentence: B x K, the best first."""
+        """Lengths of K canvases for each sentence: B x K, the best first."""
 
     @abstractmethod
     def lay_out(self, latent: Tensor, source_lengths: Tensor, lengths: Tensor) -> Canvas:
-        """Lay out canvases of given lengths (B) for the latent, B x S x Z."""
+        """Canvases of given lengths (B) for the latent, B x S x Z."""
 
     @abstractmethod
     def kept(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Mark the positions of filled canvases (tokens B x A, lengths B) that are text: B x A, bool."""
+        """B x A, bool: True at the text of filled canvases (tokens B x A, lengths B)."""
 
     @abstractmethod
     def max_canvases(self) -> int:
-        """Return how many canvases of different length a sentence can have, given positions enough."""
+        """Number of canvases of different length that a sentence can have, given enough positions."""
 
     @abstractmethod
     def max_source(self, source: int, canvas: int) -> int:
-        """Return the longest source, given the positions of encoder and decoder."""
+        """Longest source, given the positions of encoder and decoder."""
 
     def length_logits(self, encoded: Encoded) -> Tensor | None:
-        """Score target lengths: B x (2N + 1); None where lengths are not classified."""
+        """Scores of target lengths, B x (2N + 1); None if lengths are not classified."""
         return None
 
 
@@ -97,7 +97,7 @@ class Ctc(LengthControl):
 
 
 class FixedCtc(Ctc):
-    """CTC on a canvas of one length for all sentences, which the source is padded to, as the original's.
+    """CTC on a canvas of A positions for all sentences, to which sources are padded, as in the original implementation.
 
     Args:
         blank: id of the blank.
@@ -122,9 +122,9 @@ class PredictedLength(LengthControl):
     """A classifier of target length minus source length; the latent is resampled to it (Shu et al. 2020).
 
     Args:
-        head: classifies.
-        converter: resamples.
-        pad: id of [PAD], which is what a position without text holds.
+        head: the classifier.
+        converter: resamples the latent.
+        pad: id of [PAD], which a position without text holds.
         longest: positions of the decoder.
     """
 

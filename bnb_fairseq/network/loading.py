@@ -1,4 +1,4 @@
-"""From the weights of a checkpoint to a network that only infers, without fairseq."""
+"""From a checkpoint's weights to a network for inference, without fairseq."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +18,11 @@ MOST_NAMED = 5  # tensors in a message
 
 
 def layer_shapes(sizes: LayerSizes, encoder_dim: int | None = None) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a layer's weights by their names in fairseq's layer.
+    """Shapes of a layer's weights by fairseq's names.
 
     Args:
-        sizes: of the layers.
-        encoder_dim: width of the states that cross-attention reads; None: the layer has none.
+        sizes: sizes of the layer.
+        encoder_dim: width of the states that cross-attention reads; None: no cross-attention.
 
     Returns:
         Shapes by name.
@@ -63,19 +63,19 @@ def without_weights() -> Iterator[None]:
 def load_network(
     options: NetworkOptions, source: SymbolTable, target: SymbolTable, weights: Mapping[str, Tensor]
 ) -> NarNetwork:
-    """Build a network that only infers.
+    """Build a network for inference on the weights' device.
 
     Args:
-        options: what it is built from.
+        options: the network's options.
         source: the source vocabulary.
         target: the target vocabulary.
         weights: of a ``bnb_transformer``, by their names in its checkpoint; they become float32.
 
     Returns:
-        The network, on the weights' device.
+        The network.
 
     Raises:
-        ValueError: naming weights that are missing, unknown, of another shape, or no finite numbers.
+        ValueError: naming weights that are missing, unknown, not finite or of another shape.
     """
     require_layers(options, weights)
     with without_weights():
@@ -97,15 +97,7 @@ def load_network(
 
 
 def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
-    """Compare weights with what a network has.
-
-    Args:
-        shapes: of the network's weights, by name.
-        weights: what was read.
-
-    Raises:
-        ValueError: naming weights that are missing, unknown, of another shape, or no finite numbers.
-    """
+    """Refuse weights that are missing, unknown, not finite or of another shape or type: a ValueError names them."""
     problems = [f"{name} is missing" for name in shapes if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in shapes]
     for name in (name for name in shapes if name in weights):
@@ -115,22 +107,14 @@ def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, T
         elif tensor.dtype not in DTYPES.values():
             problems.append(f"{name} must be {', '.join(DTYPES)}, but is {str(tensor.dtype).removeprefix('torch.')}")
         elif not bool(tensor.isfinite().all()):
-            problems.append(f"{name} must be finite, but has numbers that are not")
+            problems.append(f"{name} must be finite, but has NaN or infinite values")
     if problems:
         more = [f"{len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
         raise ValueError(f"the weights do not fit the options: {'; '.join([*problems[:MOST_NAMED], *more])}")
 
 
 def require_layers(options: NetworkOptions | AutoregressiveOptions, weights: Mapping[str, Tensor]) -> None:
-    """Refuse options that have more layers than there are weights, before they are built.
-
-    Args:
-        options: the options.
-        weights: what was read.
-
-    Raises:
-        ValueError: naming the option.
-    """
+    """Refuse options with more layers than weights before they are built: a ValueError names the option."""
     for side, sizes in (("encoder", options.encoder), ("decoder", options.decoder)):
         if sizes.layers > len(weights):
             raise ValueError(f"{side}.layers must be the number of layers in the weights, but is {sizes.layers}")

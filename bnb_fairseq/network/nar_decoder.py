@@ -15,13 +15,13 @@ from .options import BuildLayers, SymbolTable
 
 
 class NarDecoder(BertDecoder):
-    """Reads a canvas and writes a state for every position, in one pass.
+    """Fills a canvas with a state at every position, in one pass.
 
     Input: dropout(LayerNorm(gelu(W_d z) + position + type 0 [+ E(canvas token)])). Positions that upsampling added
     carry E([MASK]) in place of gelu(W_d z).
 
-    What comes of the latent starts at the scale of the token embeddings: encoder states are far larger, and beside
-    them neither the position nor a revealed token would be seen.
+    The latent's projection starts at the scale of the token embeddings. Encoder states are far larger, and would drown
+    positions and revealed tokens.
 
     Args:
         dictionary: the target dictionary.
@@ -29,9 +29,9 @@ class NarDecoder(BertDecoder):
         latent_size: Z; equal to D with ``project_latent`` off.
         positions: largest canvas length.
         build_layers: see ``BertDecoder``.
-        extra_symbols: rows after the dictionary's in the token table (1 for a blank of its own).
+        extra_symbols: rows after the dictionary's in the token table (1 for a new blank).
         project_latent: apply gelu(W_d z); off, z is an encoder state and is multiplied by a learned number.
-        tied: off, the output layer has a matrix of its own.
+        tied: see ``BertDecoder``.
     """
 
     def __init__(
@@ -54,15 +54,7 @@ class NarDecoder(BertDecoder):
             self.latent_scale = nn.Parameter(torch.full((1,), EMBEDDING_SCALE))
 
     def canvas_content(self, canvas: Canvas, canvas_tokens: Tensor | None) -> Tensor:
-        """Compute what the canvas positions carry before position and type are added.
-
-        Args:
-            canvas: the canvas, B x A.
-            canvas_tokens: B x A ids that the decoder may read ([MASK] where nothing is revealed), or None.
-
-        Returns:
-            B x A x D.
-        """
+        """B x A x D: content of the canvas before position and type are added; arguments as in ``forward``."""
         content = canvas.latent
         if self.latent_projection is not None:
             content = F.gelu(self.latent_projection(content))
@@ -84,20 +76,20 @@ class NarDecoder(BertDecoder):
         canvas_tokens: Tensor | None = None,
         memory: SourceMemory | None = None,
     ) -> Tensor:
-        """Fill the canvas with states; every position sees every other.
+        """States of the last layer, A x B x D; every position sees every other.
 
         Args:
             canvas: the canvas, B x A.
             encoder_states: S x B x D.
             encoder_padding: B x S, True at padding.
-            canvas_tokens: B x A ids, or None for a decoder that reads no tokens.
-            memory: from ``read_source``: the encoder states as the layers read them.
+            canvas_tokens: B x A, revealed ids and [MASK] elsewhere; None: the decoder reads no tokens.
+            memory: from ``read_source``; None: computed here.
 
         Returns:
             A x B x D.
         """
         for states in self.layer_states(canvas, encoder_states, encoder_padding, canvas_tokens, memory):  # noqa: B007
-            pass  # a layer's states are let go once the next layer has read them
+            pass  # free a layer's states once the next layer has read them
         return states
 
     def layer_states(
@@ -108,10 +100,7 @@ class NarDecoder(BertDecoder):
         canvas_tokens: Tensor | None = None,
         memory: SourceMemory | None = None,
     ) -> Iterator[Tensor]:
-        """Fill the canvas layer by layer, given what ``forward`` is given.
-
-        States are A x B x D, one tensor for every layer; after ``make_generation_fast_`` for the last one only.
-        """
+        """States of every layer, A x B x D; in inference of the last one only. Arguments as in ``forward``."""
         states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
         if self.inference is not None:
             memory = memory or self.inference.read(encoder_states, encoder_padding)
@@ -126,34 +115,20 @@ class NarDecoder(BertDecoder):
             yield states
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> dict[str, Any]:
-        """Add what checkpoints of version 0.1.0 lack: they used encoder states as they are."""
+        """Add what checkpoints of version 0.1.0 lack: they used encoder states unscaled."""
         if self.latent_projection is None:
             state_dict.setdefault(f"{name}.latent_scale", torch.ones(1))
         return state_dict
 
     def read_source(self, encoder_states: Tensor, encoder_padding: Tensor) -> SourceMemory | None:
-        """Compute what all passes over a source share.
+        """Keys and values of cross-attention, which all passes share; None before ``make_generation_fast_``.
 
-        Args:
-            encoder_states: S x B x D.
-            encoder_padding: B x S, True at padding.
-
-        Returns:
-            Keys and values of cross-attention; None before ``make_generation_fast_``, where layers keep none.
+        ``encoder_states`` are S x B x D, ``encoder_padding`` is B x S, True at padding.
         """
         return None if self.inference is None else self.inference.read(encoder_states, encoder_padding)
 
     def source_weights(self, canvas: Canvas, canvas_tokens: Tensor | None, memory: SourceMemory) -> Tensor:
-        """Return the weights of cross-attention, once prepared for inference.
-
-        Args:
-            canvas: the canvas, B x A.
-            canvas_tokens: B x A ids, or None for a decoder that reads no tokens.
-            memory: from ``read_source``.
-
-        Returns:
-            B x A x S, mean over heads and layers.
-        """
+        """Weights of cross-attention in inference, B x A x S, mean over heads and layers; see ``forward``."""
         assert self.inference is not None
         states = self.embeddings(self.canvas_content(canvas, canvas_tokens))
         return self.inference.source_weights(states, canvas.padding, memory)

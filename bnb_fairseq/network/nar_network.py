@@ -19,15 +19,15 @@ from .options import BuildLayers, NetworkOptions, SymbolTable
 
 
 class NarOutput(NamedTuple):
-    """What the criterion needs of a forward pass.
+    """Output of a forward pass for the criterion.
 
     Attributes:
-        prediction: logits, A x B x V; or N x V, in row-major order of B x A, if N positions were to be predicted.
+        prediction: logits, A x B x V; or N x V, in row-major order of B x A, if only N positions are predicted.
         canvas_lengths: B, true canvas lengths.
-        length_logits: B x (2N + 1) under length classification, else None.
-        posterior: of the latent, if it is variational.
-        revealed: what the decoder was shown and where it predicts, if that was asked for.
-        inner_states: of every decoder layer but the last, which predicts; empty unless asked for.
+        length_logits: B x (2N + 1); None without length classification.
+        posterior: of a variational latent, else None.
+        revealed: tokens shown and positions predicted; None: no token is shown, and all positions are predicted.
+        inner_states: of the lower decoder layers; empty unless requested.
     """
 
     prediction: LazyLogits
@@ -39,11 +39,11 @@ class NarOutput(NamedTuple):
 
     @property
     def logits(self) -> Tensor:
-        """The whole prediction, computed whenever it is asked for."""
+        """The whole prediction, computed on each access."""
         return self.prediction.whole()
 
 
-# Decides, for a canvas, what the decoder is shown; may ask for the logits, A x B x V, of a pass that is shown nothing.
+# Chooses the tokens to show on a canvas; may request the logits, A x B x V, of a pass without tokens.
 Reveal = Callable[[Canvas, Callable[[], LazyLogits]], Revealed]
 
 
@@ -51,14 +51,14 @@ class NarNetwork(nn.Module):
     """BERT-NAR-BERT: encoder, latent, canvas and decoder (Sohrab et al. 2024, doi 10.1109/ACCESS.2023.3346952).
 
     Args:
-        options: what it is built from.
+        options: the network's options.
         source: the source vocabulary.
         target: the target vocabulary.
         encoder_layers: builds the encoder's layers.
         decoder_layers: builds the decoder's layers.
 
     Attributes:
-        control: what decides the output's length.
+        control: the length control.
         mask: id of [MASK] in the target vocabulary.
     """
 
@@ -104,17 +104,17 @@ class NarNetwork(nn.Module):
         return Ctc(blank, options.ctc_upsample, options.ctc_canvas == "mask", options.decoder_positions)
 
     def encode(self, src_tokens: Tensor, src_lengths: Tensor) -> Encoded:
-        """Encode source sentences.
+        """Encode source sentences; S becomes the canvas length if that is fixed.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
 
         Returns:
-            Encoder states with padding and lengths; S is the canvas length where that is fixed.
+            The encoded source.
 
         Raises:
-            ValueError: if the sources are longer than a fixed canvas.
+            ValueError: if a source is longer than a fixed canvas.
         """
         if fixed := self.options.ctc_canvas_length:
             missing = fixed - src_tokens.size(1)
@@ -130,23 +130,15 @@ class NarNetwork(nn.Module):
         return Encoded(states, padding, src_lengths, posterior, self.decoder.read_source(states, padding))
 
     def canvas(self, encoded: Encoded, target_lengths: Tensor | None = None) -> Canvas:
-        """Lay out the canvas.
-
-        Args:
-            encoded: the source.
-            target_lengths: B, gold lengths; without them the length head decides. CTC needs neither.
-
-        Returns:
-            The canvas, with the latent that each position reads.
-        """
+        """The canvas with its latent. ``target_lengths``, B, replace the length head's choice; CTC ignores them."""
         return self.control.canvas(encoded, self.latent.sample(encoded.posterior), target_lengths)
 
     def canvases(self, encoded: Encoded, count: int) -> tuple[Encoded, Canvas]:
-        """Lay out several canvases for each sentence: of the most probable lengths, under CTC around the usual one.
+        """Several canvases for each sentence: of the most probable lengths, under CTC around the usual one.
 
         Args:
             encoded: the source, B sentences.
-            count: K, canvases a sentence; 1 if the canvas has a fixed length.
+            count: K, canvases for each sentence; 1 if the canvas length is fixed.
 
         Returns:
             The source and its canvases, B K rows; those of one sentence follow each other.
@@ -159,34 +151,26 @@ class NarNetwork(nn.Module):
         return encoded, self.control.lay_out(self.latent.sample(encoded.posterior), encoded.lengths, lengths)
 
     def decode(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None = None) -> Tensor:
-        """Run the decoder once.
+        """States of one pass, A x B x D.
 
         Args:
             encoded: the source.
             canvas: the canvas, B x A.
-            canvas_tokens: B x A, tokens revealed and [MASK] elsewhere; None: all [MASK], if the model reads tokens.
+            canvas_tokens: B x A, revealed ids and [MASK] elsewhere; None: all [MASK], if the model reads tokens.
 
         Returns:
-            States, A x B x D.
+            A x B x D.
         """
         states: Tensor = self.decoder(*self._decoder_input(encoded, canvas, canvas_tokens))
         return states
 
     def source_weights(self, encoded: Encoded, canvas: Canvas) -> Tensor:
-        """Return the weights of cross-attention in a pass that is shown no tokens.
-
-        Args:
-            encoded: the source, by a network that is prepared for inference.
-            canvas: the canvas, B x A.
-
-        Returns:
-            B x A x S, mean over heads and layers.
-        """
+        """Weights of cross-attention with no token revealed: B x A x S, mean over heads and layers. Inference only."""
         canvas, _, _, tokens, memory = self._decoder_input(encoded, canvas, None)
         return self.decoder.source_weights(canvas, tokens, memory)
 
     def _decoder_input(self, encoded: Encoded, canvas: Canvas, canvas_tokens: Tensor | None) -> tuple[Any, ...]:
-        """Collect what the decoder reads; the same arguments as ``decode``'s."""
+        """Arguments of the decoder, from those of ``decode``."""
         if self.options.canvas_tokens and canvas_tokens is None:
             canvas_tokens = torch.full_like(canvas.padding, self.mask, dtype=torch.long)
         return canvas, self.latent_dropout(encoded.states), encoded.padding, canvas_tokens, encoded.memory
@@ -199,17 +183,17 @@ class NarNetwork(nn.Module):
         reveal: Reveal | None = None,
         inner_states: bool = False,
     ) -> NarOutput:
-        """Run the whole model once, the decoder twice if ``reveal`` wants to know what it would say by itself.
+        """Run the whole model once; the decoder twice if ``reveal`` asks for its own guess.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
             target_lengths: B, gold target lengths under length classification.
-            reveal: decides what the decoder is shown and where it is to predict; None: nothing, and everywhere.
-            inner_states: return the states of the other decoder layers too.
+            reveal: chooses the tokens to show and the positions to predict; None: no tokens, all positions.
+            inner_states: return the states of the lower decoder layers too.
 
         Returns:
-            Logits for the whole canvas (A x B x V), or for the wanted positions in row-major order (N x V).
+            Logits of the whole canvas (A x B x V), or of the chosen positions in row-major order (N x V).
         """
         encoded = self.encode(src_tokens, src_lengths)
         canvas = self.canvas(encoded, target_lengths)
@@ -233,6 +217,6 @@ class NarNetwork(nn.Module):
         )
 
     def max_positions(self) -> tuple[int, int]:
-        """Return the longest source (its canvas must fit the decoder's positions) and the longest target."""
+        """The longest source (its canvas must fit the decoder's positions) and the longest target."""
         source, canvas = self.encoder.max_positions(), self.decoder.max_positions()
         return self.control.max_source(source, canvas), self.options.ctc_canvas_length or canvas

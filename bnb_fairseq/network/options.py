@@ -1,4 +1,4 @@
-"""What a network is built from: its options, without those of its training, and its vocabularies' special symbols."""
+"""Options of a network, without those of its training, and the special symbols of its vocabularies."""
 
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
@@ -9,24 +9,24 @@ from torch import nn
 from ..modules.layers import LayerSizes
 from ..problems import Problems
 
-LARGEST = 1 << 24  # of a whole number in a file: torch counts the bytes of a matrix of two such sides
+LARGEST = 1 << 24  # number in a file: torch must be able to count the bytes of a matrix with two such sides
 CHOICES = {"length_control": ("ctc", "length"), "ctc_canvas": ("mask", "repeat"), "ctc_blank": ("new", "pad", "mask")}
 
 
 class BuildLayers(Protocol):
-    """Builds the layers of an encoder or decoder, once the embeddings are there: the order of random numbers stays."""
+    """Builds the layers of an encoder or decoder after its embeddings, which keeps the order of random numbers."""
 
     def __call__(self, sizes: LayerSizes) -> nn.ModuleList:
-        """Return the layers, called as fairseq's are; none where the network only infers."""
+        """The layers, with the interface of fairseq's; none in a network for inference."""
 
 
 def no_layers(sizes: LayerSizes) -> nn.ModuleList:
-    """Return no layers, for a network that only infers."""
+    """No layers, for a network for inference."""
     return nn.ModuleList()
 
 
 class SymbolTable(Protocol):
-    """A vocabulary as the network sees it: fairseq's dictionary, or the one of a model folder."""
+    """A vocabulary as the network sees it: fairseq's dictionary, or that of a model folder."""
 
     def __len__(self) -> int:
         """V."""
@@ -76,22 +76,12 @@ class NetworkOptions:
     untie_output: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as ``from_json`` reads them."""
+        """Plain values, which ``from_json`` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "NetworkOptions":
-        """Read plain values.
-
-        Args:
-            values: what ``to_json`` returned.
-
-        Returns:
-            The options.
-
-        Raises:
-            ValueError: naming the fields that are missing, unknown, of another type or out of range.
-        """
+        """The inverse of ``to_json``; a ValueError names the fields that are missing, unknown or do not fit."""
         options = cls(**with_sizes(cls, values))
         problems = Problems("bnb_transformer")
         require_network(options, problems)
@@ -110,12 +100,12 @@ class AutoregressiveOptions:
     untie_output: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as ``from_json`` reads them."""
+        """Plain values, which ``from_json`` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "AutoregressiveOptions":
-        """Read plain values; a ValueError names the fields that are missing, unknown or do not fit."""
+        """The inverse of ``to_json``; a ValueError names the fields that are missing, unknown or do not fit."""
         options = cls(**with_sizes(cls, values))
         problems = Problems("bert2bert")
         require_sizes(options, problems)
@@ -124,12 +114,7 @@ class AutoregressiveOptions:
 
 
 def require_sizes(options: NetworkOptions | AutoregressiveOptions, problems: Problems) -> None:
-    """Check the sizes and dropout probabilities that all networks have.
-
-    Args:
-        options: the options.
-        problems: takes what is wrong.
-    """
+    """Note sizes and dropout probabilities out of range, of any network."""
     positions = {"encoder": options.encoder_positions, "decoder": options.decoder_positions}
     sides = {"encoder": options.encoder, "decoder": options.decoder}
     for side, sizes in sides.items():
@@ -146,12 +131,7 @@ def require_sizes(options: NetworkOptions | AutoregressiveOptions, problems: Pro
 
 
 def require_network(options: NetworkOptions, problems: Problems) -> None:
-    """Check the options of a ``bnb_transformer``, alone and together.
-
-    Args:
-        options: the options.
-        problems: takes what is wrong.
-    """
+    """Note options of a ``bnb_transformer`` that are out of range or do not fit each other."""
     require_sizes(options, problems)
     for name, choices in CHOICES.items():
         value = getattr(options, name)
@@ -191,18 +171,18 @@ def with_sizes(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked(kind: type[Any], values: Any, prefix: str) -> dict[str, Any]:
-    """Check the names and types of a dataclass's values.
+    """Check the names and types of a dataclass's values, and return them.
 
     Args:
         kind: the dataclass, with fields of plain types.
-        values: what was read.
-        prefix: put before a field's name in messages.
+        values: values to check.
+        prefix: stands before a field's name in messages.
 
     Returns:
         The values.
 
     Raises:
-        ValueError: naming the fields that are missing, unknown, of another type, or no number that a network can have.
+        ValueError: naming the fields that are missing, unknown, of another type or out of range.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{prefix.rstrip('.') or 'the options'} must be an object, but is {values!r}")

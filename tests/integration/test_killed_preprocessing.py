@@ -127,7 +127,7 @@ def test_other_vocabulary_of_the_same_size(
     assert found[0] == [None] * 3
     assert found[-1][:2] == [None, None]
     assert any(each == [None, None, None] for each in found[:-1]) and any(None not in each for each in found)
-    other = "its ids are of the dictionary .*, but its folder now has .*: they have other symbols"
+    other = "its ids are of the dictionary .*, but its folder now has .*: their symbols differ"
     assert re.search(other, found[-1][2] or "")
     forked.run([*words, "--destdir", str(copies[len(copies) // 2])], tmp_path, tmp_path / "log", [str(ROOT)])
     assert [read(task, copies[len(copies) // 2], folder, part) for part in ("train", "valid")] == [None, None]

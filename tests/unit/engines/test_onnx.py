@@ -104,7 +104,7 @@ def test_where_a_glossary_has_no_search(ctc: Engines, classified: Engines) -> No
         with pytest.raises(ValueError, match=r"^a glossary needs a model that was trained with --length-control ctc$"):
             engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
     for engine in ctc:
-        with pytest.raises(ValueError, match=r"^--glossary needs --ctc-beam, the search that it is part of$"):
+        with pytest.raises(ValueError, match=r"^--glossary needs --ctc-beam, .*$"):
             engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
 
 

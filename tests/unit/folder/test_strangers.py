@@ -113,7 +113,7 @@ FIRST = "decoder.layers.0.fc1.weight"
             lambda weights: weights.update({FIRST: torch.zeros(8, 8).int()}),
             f"{FIRST} must be float32, bfloat16, float16, ",
         ),
-        (lambda weights: weights[FIRST].fill_(float("nan")), f"{FIRST} must be finite, but has numbers that are not"),
+        (lambda weights: weights[FIRST].fill_(float("nan")), f"{FIRST} must be finite, but has NaN or infinite values"),
         (lambda weights: weights.clear(), "encoder.layers must be the number of layers in the weights, but is 1"),
     ],
     ids=["missing", "unknown", "shape", "type", "nan", "none"],
