@@ -1,4 +1,4 @@
-"""Settings of the CTC beam search, tried on a validation set."""
+"""Settings of one pass and of the CTC beam search, tried on a validation set."""
 
 import copy
 import time
@@ -15,34 +15,45 @@ from fairseq.dataclass.configs import GenerationConfig
 from . import markdown
 from .loading import load_non_autoregressive
 
-HEAD = ("--ctc-beam", "--ctc-lm-weight", "--ctc-token-bonus", "BLEU", "length ratio", "sentences/s")
+HEAD = (
+    *("--ctc-beam", "--ctc-lm-weight", "--ctc-token-bonus", "--ctc-blank-penalty"),
+    *("BLEU", "chrF", "length ratio", "sentences/s"),
+)
 
 
 class Setting(NamedTuple):
-    """Options of the search; ``lm_path`` is None if the weight is 0."""
+    """Options of the search; ``lm_path`` is None if the weight is 0, as both and the bonus are without a beam."""
 
     beam: int
     lm_path: str | None
     lm_weight: float
     bonus: float
+    blank_penalty: float = 0.0
 
     def search(self) -> dict[str, Any]:
         """Return the options as ``bnb-export --search`` reads them."""
-        return {"ctc_beam": self.beam, "ctc_lm_weight": self.lm_weight, "ctc_token_bonus": self.bonus}
+        return {
+            "ctc_beam": self.beam,
+            "ctc_lm_weight": self.lm_weight,
+            "ctc_token_bonus": self.bonus,
+            "ctc_blank_penalty": self.blank_penalty,
+        }
 
     def command_line(self) -> str:
         """Return the options as fairseq-generate takes them."""
         line = f"--ctc-beam {self.beam}"
         if self.lm_path is not None:
             line += f" --ctc-lm-path {self.lm_path} --ctc-lm-weight {self.lm_weight:g}"
-        return line + (f" --ctc-token-bonus {self.bonus:g}" if self.bonus else "")
+        line += f" --ctc-token-bonus {self.bonus:g}" if self.bonus else ""
+        return line + (f" --ctc-blank-penalty {self.blank_penalty:g}" if self.blank_penalty else "")
 
 
 class Outcome(NamedTuple):
-    """BLEU as ``--eval-bleu`` computes it, words of the output over those of the references, sentences/s."""
+    """BLEU as ``--eval-bleu`` computes it, chrF, words of the output over those of the references, sentences/s."""
 
     setting: Setting
     bleu: float
+    chrf: float
     length_ratio: float
     speed: float
 
@@ -87,6 +98,7 @@ def try_settings(
         options: Any = copy.copy(task.cfg)
         options.ctc_beam, options.ctc_lm_path = setting.beam, setting.lm_path
         options.ctc_lm_weight, options.ctc_token_bonus = setting.lm_weight, setting.bonus
+        options.ctc_blank_penalty = setting.blank_penalty
         task.cfg = options
         generator = task.build_generator([model], GenerationConfig(iter_decode_max_iter=0))
         begun, outputs = time.perf_counter(), []
@@ -96,14 +108,16 @@ def try_settings(
             outputs += [text(best[0]["tokens"], "UNKNOWNTOKENINHYP") for best in hypotheses]
         seconds = time.perf_counter() - begun
         bleu = sacrebleu.corpus_bleu(outputs, [references])
-        yield Outcome(setting, bleu.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)
+        chrf = sacrebleu.corpus_chrf(outputs, [references])
+        yield Outcome(setting, bleu.score, chrf.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a table of outcomes, the best first, and the options of its first row."""
     best = sorted(outcomes, key=lambda outcome: -outcome.bleu)
     rows = [HEAD]
-    for setting, bleu, ratio, speed in best:
-        values = (f"{setting.beam}", f"{setting.lm_weight:g}", f"{setting.bonus:g}")
-        rows.append((*values, f"{bleu:.1f}", f"{ratio:.2f}", f"{speed:.1f}"))
+    for setting, bleu, chrf, ratio, speed in best:
+        numbers = (setting.lm_weight, setting.bonus, setting.blank_penalty)
+        values = (f"{setting.beam}", *(f"{number:g}" for number in numbers))
+        rows.append((*values, f"{bleu:.1f}", f"{chrf:.1f}", f"{ratio:.2f}", f"{speed:.1f}"))
     return f"{markdown.table(rows)}\n\nbest: {best[0].setting.command_line()}"

@@ -16,6 +16,7 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
+    "ctc_blank_penalty": 0.0,
     "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
 }
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}

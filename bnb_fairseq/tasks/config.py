@@ -105,6 +105,12 @@ class BnbTaskConfig(CheckpointsConfig):
         default=0.0,
         metadata={"help": "--ctc-beam: bonus added to a text's log-probability for each token, against short texts"},
     )
+    ctc_blank_penalty: float = field(
+        default=0.0,
+        metadata={
+            "help": "CTC: penalty subtracted from the blank's logit at each canvas position, against short texts"
+        },
+    )
     float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(  # type: ignore[valid-type]
         default="highest",
         metadata={

@@ -134,6 +134,7 @@ CHANGED_OPTIONS = {
     "ctc_lm_path": "lm.arpa",
     "ctc_lm_weight": 0.5,
     "ctc_token_bonus": -1.5,
+    "ctc_blank_penalty": 0.5,
 }
 
 
