@@ -19,7 +19,14 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # with the values of one pass, best alignm
     "ctc_blank_penalty": 0.0,
     "glossary_bonus": 6.0,  # for each symbol of a term; read where a glossary is given
 }
-AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
+AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {
+    "beam": 5,
+    "lenpen": 1.0,
+    "max_len_a": 0.0,
+    "max_len_b": 200,
+    "ctc_lm_weight": 0.0,  # of the n-gram model that the n-best list is rescored with
+    "ctc_token_bonus": 0.0,
+}
 CALIBRATION = "calibration"
 SLOPE, INTERCEPT = "slope", "intercept"
 LARGEST = 10_000  # whole number in a file: beams and passes take memory and time
@@ -104,7 +111,8 @@ def check_beam(nbest: int, search: Mapping[str, Any]) -> None:
     Raises:
         ValueError: naming every option that is out of range.
     """
-    least = {"beam": max(nbest, 1), "max_len_a": 0, "max_len_b": 1}
+    rescores = search["ctc_lm_weight"] != 0 or search["ctc_token_bonus"] != 0
+    least = {"beam": max(nbest, 1 + rescores), "max_len_a": 0, "max_len_b": 1}
     problems = [f"{name} must be at least {n}, but is {search[name]}" for name, n in least.items() if search[name] < n]
     if problems:
         raise ValueError("; ".join(problems))

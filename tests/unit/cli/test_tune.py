@@ -28,6 +28,40 @@ def test_one_pass_has_only_the_penalty(tmp_path: Path) -> None:
     ]
 
 
+def test_an_autoregressive_model(tmp_path: Path) -> None:
+    line = [str(tmp_path), "--path", "x.pt", "--beam", "5", "10", "--ctc-lm-path", "lm", "--ctc-lm-weight", "0", "0.5"]
+    settings = make_settings(COMMAND.parse([*line, "--lenpen", "0", "1"]))
+    assert settings == [
+        Setting(beam, "lm" if weight else None, weight, 0.0, 0.0, lenpen)
+        for beam in (5, 10)
+        for weight in (0.0, 0.5)
+        for lenpen in (0.0, 1.0)
+    ]
+    assert [one.command_line() for one in settings[:4]] == [
+        "--beam 5 --lenpen 0",
+        "--beam 5",
+        "--beam 5 --ctc-lm-path lm --ctc-lm-weight 0.5 --lenpen 0",
+        "--beam 5 --ctc-lm-path lm --ctc-lm-weight 0.5",
+    ]
+    assert settings[2].search() == {"beam": 5, "ctc_lm_weight": 0.5, "ctc_token_bonus": 0.0, "lenpen": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (["--beam", "5", "--ctc-beam", "4"], "--ctc-beam ... without --beam ... [4]"),
+        (["--beam", "5", "--ctc-blank-penalty", "1"], "--ctc-blank-penalty ... without --beam ... [1.0]"),
+        (["--lenpen", "1"], "--lenpen ... need --beam ... [1.0]"),
+        (["--beam", "0"], "--beam ... at least 1 ... 0"),
+    ],
+)
+def test_options_of_the_other_kind(given: list[str], fault: str, tmp_path: Path) -> None:
+    (tmp_path / "dict.de.txt").touch()
+    with pytest.raises(ValueError) as caught:
+        COMMAND.execute([str(tmp_path), "--path", str(tmp_path / "dict.de.txt"), *given])
+    check_faults(caught.value, [fault])
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
     line = [str(tmp_path / "no"), "--path", "x.pt", "--batch-size", "0", "--ctc-beam", "3", "-1", "--ctc-lm-path", "lm"]
     with pytest.raises(ValueError) as caught:
