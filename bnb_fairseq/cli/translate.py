@@ -19,7 +19,7 @@ from ..bulk.streams import Input, Output, missing_package, open_input, open_outp
 from .command import Command
 
 PROG = "bnb-translate"
-SEARCH = ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus", "iter_decode_max_iter")
+SEARCH = ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus", "ctc_blank_penalty", "iter_decode_max_iter")
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -72,6 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ctc-beam", type=at_least(0), metavar="N", help=f"texts that the beam search keeps; 0: no beam search {own}")
     add("--ctc-lm-weight", type=finite, metavar="W", help=f"weight of the language model in the beam search {own}")
     add("--ctc-token-bonus", type=finite, metavar="B", help=f"what each token adds to the score of a text {own}")
+    add("--ctc-blank-penalty", type=finite, metavar="P", help=f"what is subtracted from the blank's logit {own}")
     add("--iter-decode-max-iter", type=at_least(0), metavar="N", help=f"refinement passes after the first {own}")
     add = parser.add_argument_group("running").add_argument
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model runs (default: cpu)")

@@ -1,9 +1,11 @@
-r"""Find the options of the CTC search (--ctc-beam) that translate a validation set best.
+r"""Find the options of the search that translate a validation set best.
 
     bnb-tune data-bin --path checkpoint_best.pt --ctc-lm-path lm.arpa \
-        --ctc-lm-weight 0.2 0.3 0.4 --ctc-token-bonus 0 1 2
+        --ctc-lm-weight 0.2 0.3 0.4 --ctc-token-bonus 0 1 2 --ctc-blank-penalty 0 0.5 1
 
-The command tries every combination of the values. It prints a table, the best combination first, and the best options.
+The command tries every combination of the values; --ctc-beam 0 is one pass, which has only the penalty. It prints a
+table, the best combination first, and the best options. Use --beam for an autoregressive model, whose n-best list the
+n-gram model rescores.
 BLEU is that of --eval-bleu: the detokenised output against the target's own text.
 """
 
@@ -34,21 +36,33 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add_data_bin(parser)
-    add_path(parser, "bnb_transformer under CTC")
+    add_path(parser, "bnb_transformer under CTC, or bert2bert")
     add_part(parser, "--gen-subset", "valid")
     add_batch_size(parser)
-    add("--ctc-beam", type=int, nargs="+", default=[10], metavar="N", help="beam sizes, in texts (default: 10)")
+    text = "beam sizes, in texts; 0: one pass (default: 10)"
+    add("--ctc-beam", type=int, nargs="+", metavar="N", help=text)
+    text = "bert2bert: beam sizes, which are sizes of the n-best list"
+    add("--beam", type=int, nargs="+", metavar="N", help=text)
+    add("--lenpen", type=float, nargs="+", metavar="L", help="bert2bert: exponents of the length (default: 1)")
     add("--ctc-lm-path", metavar="FILE", help="n-gram model (default: none)")
     add("--ctc-lm-weight", type=float, nargs="+", metavar="W", help="its weights; 0: without it (default: 0)")
     text = "bonuses for each token, in nats (default: 0)"
     add("--ctc-token-bonus", type=float, nargs="+", default=[0.0], metavar="B", help=text)
+    text = "penalties subtracted from the blank's logit, in nats (default: 0)"
+    add("--ctc-blank-penalty", type=float, nargs="+", metavar="P", help=text)
     add("--output", type=Path, metavar="FILE", help="file for the best options, which bnb-export --search reads")
     add_cpu(parser)
 
 
 def find_faults(arguments: Namespace) -> list[str]:
     """Check the options before anything is loaded."""
-    faults = [*find_data_bin_faults(arguments.data_bin), *find_small(arguments, {"batch_size": 1, "ctc_beam": 1})]
+    faults = [*find_data_bin_faults(arguments.data_bin), *find_small(arguments, {"batch_size": 1, "ctc_beam": 0})]
+    faults += find_small(arguments, {"beam": 1})
+    for option, needed in (("ctc_beam", None), ("ctc_blank_penalty", None), ("lenpen", "beam")):
+        given = getattr(arguments, option)
+        if given is not None and (arguments.beam is None) == (needed is not None):
+            rule = f"need --{needed}" if needed else "stand without --beam"
+            faults.append(f"--{option.replace('_', '-')} must {rule}, but is {given}")
     path, weights = arguments.ctc_lm_path, arguments.ctc_lm_weight
     if (path is None) != (weights is None):
         faults.append(f"--ctc-lm-path and --ctc-lm-weight must be given together, but are {path} and {weights}")
@@ -61,8 +75,15 @@ def make_settings(arguments: Namespace) -> "list[Setting]":
     """Return every combination of the values once."""
     from ..evaluation.tuning import Setting
 
-    grid = itertools.product(arguments.ctc_beam, arguments.ctc_lm_weight or [0.0], arguments.ctc_token_bonus)
-    settings = (Setting(beam, arguments.ctc_lm_path if w else None, w, bonus) for beam, w, bonus in grid)
+    beams, penalties = arguments.beam or arguments.ctc_beam or [10], arguments.ctc_blank_penalty or [0.0]
+    exponents = (arguments.lenpen or [1.0]) if arguments.beam else [None]
+    grid = itertools.product(beams, arguments.ctc_lm_weight or [0.0], arguments.ctc_token_bonus, penalties, exponents)
+    settings = (
+        Setting(beam, arguments.ctc_lm_path if weight else None, weight, bonus, penalty, exponent)
+        if beam
+        else Setting(0, None, 0.0, 0.0, penalty)
+        for beam, weight, bonus, penalty, exponent in grid
+    )
     return list(dict.fromkeys(settings))
 
 

@@ -80,7 +80,7 @@ class OnnxEngine:
                 raise ValueError("--glossary needs --ctc-beam, whose search applies it")
             glossary = GlossaryScorer(terms.glossary, terms.rows, search["glossary_bonus"])
         if options.ctc_beam == 0:
-            return [[one] for one in self._fill(sources)]
+            return [[one] for one in self._fill(sources, options.ctc_blank_penalty)]
         scorer = self._scorers.get(options, lambda: build_scorer(options, self.target))
         return self._search(sources, options, scorer, glossary)
 
@@ -101,6 +101,11 @@ class OnnxEngine:
             raise ValueError(
                 f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
             )
+        if options.ctc_blank_penalty != 0 and not self._facts.has_alignments:
+            raise ValueError(
+                f"--ctc-blank-penalty must be 0 for a model trained with --length-control length, but is "
+                f"{options.ctc_blank_penalty}"
+            )
         if nbest > 1 and options.ctc_beam == 0 and self._facts.has_alignments:
             options = options._replace(ctc_beam=nbest)  # as the generator does
         if nbest > max(options.ctc_beam, 1):
@@ -120,9 +125,14 @@ class OnnxEngine:
         found: tuple[Array, Array, Array, Array, Array] = self._session.run(None, given)
         return found
 
-    def _fill(self, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
+    def _fill(self, sources: Sequence[Sequence[int]], penalty: float) -> list[Hypothesis]:
         """Translate by the most probable symbol of each position."""
-        symbols, scores, _, lengths, _ = self._run(sources, 1)
+        symbols, scores, blank_scores, lengths, _ = self._run(sources, 1 if penalty == 0 else 2)
+        if penalty != 0:
+            best = with_blank_penalty(self._without_blank(symbols, scores, blank_scores), penalty)
+            wins = best.blank_scores[:, :, None] > best.scores
+            symbols = np.where(wins, self._facts.blank, best.tokens)
+            scores = np.where(wins, best.blank_scores[:, :, None], best.scores)
         tokens, scores = symbols[:, :, 0], scores[:, :, 0]
         kept = (tokens != self._facts.blank) & (np.arange(tokens.shape[1]) < lengths[:, None])
         if self._facts.has_alignments:
@@ -150,17 +160,22 @@ class OnnxEngine:
         k = min(options.ctc_beam_symbols + 1, self._facts.symbols)
         asked = None if terms is None else np.maximum(terms.symbols, 0)
         symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, k, asked)
-        # Without the blank among the k best, the last of them is one too many.
-        order = np.argsort(symbols == self._facts.blank, axis=2, kind="stable")[:, :, : k - 1]
-        symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
-        canvas = CanvasSymbols(scores, symbols, blank_scores)
+        best = self._without_blank(symbols, scores, blank_scores)
+        canvas = with_blank_penalty(best, options.ctc_blank_penalty)
         if terms is not None:
             ids = np.where(terms.symbols == self._facts.blank, NO_SYMBOL, terms.symbols)
-            canvas = with_asked(canvas, ids, asked_scores)
+            moved = canvas.scores[:, :, :1] - best.scores[:, :, :1]  # the same for all symbols but the blank
+            canvas = with_asked(canvas, ids, asked_scores + moved)
             scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
         found = ctc_beam_search(canvas, lengths, options.ctc_beam, self.target.pad(), scorer)
         token_scores = score_best(canvas, lengths, found, 1 if options.nbest == 1 else options.ctc_beam)
         return [self._texts(found, token_scores[i], i, options.nbest) for i in range(len(sources))]
+
+    def _without_blank(self, symbols: Array, scores: Array, blank_scores: Array) -> CanvasSymbols:
+        """Keep k - 1 symbols of the k best, B x A x k: the blank is one of them, or else the last is one too many."""
+        order = np.argsort(symbols == self._facts.blank, axis=2, kind="stable")[:, :, : symbols.shape[2] - 1]
+        symbols, scores = (np.take_along_axis(part, order, axis=2) for part in (symbols, scores))
+        return CanvasSymbols(scores, symbols, blank_scores)
 
     def _texts(self, found: CtcHypotheses, scores: Array, sentence: int, nbest: int) -> list[Hypothesis]:
         """The best texts of a sentence, whose tokens have scores, K x L."""
@@ -168,6 +183,27 @@ class OnnxEngine:
         texts = [row[:length] for row, length in zip(found.tokens[sentence], lengths, strict=True)]
         chosen = best_distinct(means, [text.tolist() for text in texts], nbest, self._silent)
         return [self._hypothesis(texts[i], scores[i, : lengths[i]], means[i]) for i in chosen]
+
+
+def with_blank_penalty(best: CanvasSymbols, penalty: float) -> CanvasSymbols:
+    """Lower the blank's logit, and with it the sum that all probabilities are divided by; no logits are needed.
+
+    Args:
+        best: log-probabilities of the best symbols.
+        penalty: what is subtracted, in nats.
+
+    Returns:
+        Their log-probabilities under the penalty.
+    """
+    if penalty == 0:
+        return best
+    scores, blank_scores = best.scores.astype(np.float64), best.blank_scores.astype(np.float64)
+    # Where the blank is almost certain, 1 - P(blank) is lost in rounding; the best symbols' share is not.
+    others = np.maximum(-np.expm1(np.minimum(blank_scores, 0)), np.exp(scores).sum(axis=2))
+    lowered = blank_scores - penalty
+    normaliser = np.logaddexp(np.log(others), lowered)
+    scores, lowered = scores - normaliser[:, :, None], lowered - normaliser
+    return CanvasSymbols(scores.astype(best.scores.dtype), best.tokens, lowered.astype(best.blank_scores.dtype))
 
 
 def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbols:

@@ -1,6 +1,5 @@
-"""Settings of the CTC beam search, tried on a validation set."""
+"""Settings of one pass, of the CTC beam search and of rescored n-best lists, tried on a validation set."""
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,37 +11,57 @@ import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
 
+from ..checkpoints.reader import load_models
+from ..models.bnb_transformer import BnbTransformer
 from . import markdown
-from .loading import load_non_autoregressive
 
-HEAD = ("--ctc-beam", "--ctc-lm-weight", "--ctc-token-bonus", "BLEU", "length ratio", "sentences/s")
+SCORES = ("BLEU", "chrF", "length ratio", "sentences/s")
+NEUTRAL = {"ctc_lm_weight": 0.0, "ctc_token_bonus": 0.0, "ctc_blank_penalty": 0.0, "lenpen": 1.0}
 
 
 class Setting(NamedTuple):
-    """Options of the search; ``lm_path`` is None if the weight is 0."""
+    """Options of a search.
+
+    Attributes:
+        beam: texts; 0: one pass of a non-autoregressive model.
+        lm_path: n-gram model; None if its weight is 0.
+        lm_weight: its weight.
+        bonus: for each token.
+        blank_penalty: under CTC.
+        lenpen: exponent of the length that an autoregressive model's scores are divided by; None: the model is
+            non-autoregressive.
+    """
 
     beam: int
     lm_path: str | None
     lm_weight: float
     bonus: float
+    blank_penalty: float = 0.0
+    lenpen: float | None = None
 
     def search(self) -> dict[str, Any]:
         """Return the options as ``bnb-export --search`` reads them."""
-        return {"ctc_beam": self.beam, "ctc_lm_weight": self.lm_weight, "ctc_token_bonus": self.bonus}
+        language = {"ctc_lm_weight": self.lm_weight, "ctc_token_bonus": self.bonus}
+        if self.lenpen is not None:
+            return {"beam": self.beam, **language, "lenpen": self.lenpen}
+        return {"ctc_beam": self.beam, **language, "ctc_blank_penalty": self.blank_penalty}
 
     def command_line(self) -> str:
         """Return the options as fairseq-generate takes them."""
-        line = f"--ctc-beam {self.beam}"
-        if self.lm_path is not None:
-            line += f" --ctc-lm-path {self.lm_path} --ctc-lm-weight {self.lm_weight:g}"
-        return line + (f" --ctc-token-bonus {self.bonus:g}" if self.bonus else "")
+        words = []
+        for name, value in self.search().items():
+            if value != NEUTRAL.get(name):
+                words += [f"--ctc-lm-path {self.lm_path}"] if name == "ctc_lm_weight" else []
+                words.append(f"--{name.replace('_', '-')} {value:g}")
+        return " ".join(words)
 
 
 class Outcome(NamedTuple):
-    """BLEU as ``--eval-bleu`` computes it, words of the output over those of the references, sentences/s."""
+    """BLEU as ``--eval-bleu`` computes it, chrF, words of the output over those of the references, sentences/s."""
 
     setting: Setting
     bleu: float
+    chrf: float
     length_ratio: float
     speed: float
 
@@ -54,7 +73,7 @@ def try_settings(
 
     Args:
         settings: the settings.
-        path: checkpoint of a non-autoregressive model.
+        path: checkpoint of a model that writes text.
         data: data-bin folder.
         subset: name of the part.
         batch_size: sentences in a batch.
@@ -66,7 +85,13 @@ def try_settings(
     Raises:
         ValueError: if the checkpoint is of another kind, or the part has no target.
     """
-    model, task = load_non_autoregressive(path, data)
+    (model,), task = load_models([path], {"data": str(data)})
+    parallel, is_parallel = settings[0].lenpen is None, isinstance(model, BnbTransformer)
+    if parallel != is_parallel:
+        raise ValueError(
+            f"--beam must be given for an autoregressive model, and for no other, but {path} holds a "
+            f"{type(model).__name__}"
+        )
     task.load_dataset(subset)
     dataset = task.dataset(subset)
     if dataset.target is None:
@@ -84,11 +109,8 @@ def try_settings(
     text = task.target_dictionary.text
     references = [text(tokens, "UNKNOWNTOKENINREF") for batch in batches for tokens in batch["target"]]
     for setting in settings:
-        options: Any = copy.copy(task.cfg)
-        options.ctc_beam, options.ctc_lm_path = setting.beam, setting.lm_path
-        options.ctc_lm_weight, options.ctc_token_bonus = setting.lm_weight, setting.bonus
-        task.cfg = options
-        generator = task.build_generator([model], GenerationConfig(iter_decode_max_iter=0))
+        values = {**_DEFAULTS, **setting.search(), "ctc_lm_path": setting.lm_path}
+        generator = task.build_generator([model], SimpleNamespace(**values))
         begun, outputs = time.perf_counter(), []
         for batch in batches:
             batch = utils.move_to_cuda(batch) if cuda else batch
@@ -96,14 +118,18 @@ def try_settings(
             outputs += [text(best[0]["tokens"], "UNKNOWNTOKENINHYP") for best in hypotheses]
         seconds = time.perf_counter() - begun
         bleu = sacrebleu.corpus_bleu(outputs, [references])
-        yield Outcome(setting, bleu.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)
+        chrf = sacrebleu.corpus_chrf(outputs, [references])
+        yield Outcome(setting, bleu.score, chrf.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)
+
+
+_DEFAULTS = vars(GenerationConfig(iter_decode_max_iter=0))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a table of outcomes, the best first, and the options of its first row."""
     best = sorted(outcomes, key=lambda outcome: -outcome.bleu)
-    rows = [HEAD]
-    for setting, bleu, ratio, speed in best:
-        values = (f"{setting.beam}", f"{setting.lm_weight:g}", f"{setting.bonus:g}")
-        rows.append((*values, f"{bleu:.1f}", f"{ratio:.2f}", f"{speed:.1f}"))
+    rows = [(*(f"--{name.replace('_', '-')}" for name in best[0].setting.search()), *SCORES)]
+    for setting, bleu, chrf, ratio, speed in best:
+        values = (f"{value:g}" for value in setting.search().values())
+        rows.append((*values, f"{bleu:.1f}", f"{chrf:.1f}", f"{ratio:.2f}", f"{speed:.1f}"))
     return f"{markdown.table(rows)}\n\nbest: {best[0].setting.command_line()}"

@@ -16,9 +16,17 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # values of one pass, best alignment
     "ctc_beam_symbols": 10,
     "ctc_lm_weight": 0.0,
     "ctc_token_bonus": 0.0,
+    "ctc_blank_penalty": 0.0,
     "glossary_bonus": 6.0,  # for each symbol of a term; read only with a glossary
 }
-AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {"beam": 5, "lenpen": 1.0, "max_len_a": 0.0, "max_len_b": 200}
+AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {
+    "beam": 5,
+    "lenpen": 1.0,
+    "max_len_a": 0.0,
+    "max_len_b": 200,
+    "ctc_lm_weight": 0.0,  # of the n-gram model that the n-best list is rescored with
+    "ctc_token_bonus": 0.0,
+}
 CALIBRATION = "calibration"
 SLOPE, INTERCEPT = "slope", "intercept"
 LARGEST = 10_000  # whole number in a file: beams and passes take memory and time
@@ -89,7 +97,8 @@ def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: st
 
 def check_beam(nbest: int, search: Mapping[str, Any]) -> None:
     """Check ``AUTOREGRESSIVE_OPTIONS`` for ``nbest`` hypotheses; a ValueError lists those out of range."""
-    least = {"beam": max(nbest, 1), "max_len_a": 0, "max_len_b": 1}
+    rescores = search["ctc_lm_weight"] != 0 or search["ctc_token_bonus"] != 0
+    least = {"beam": max(nbest, 1 + rescores), "max_len_a": 0, "max_len_b": 1}
     problems = [f"{name} must be at least {n}, but is {search[name]}" for name, n in least.items() if search[name] < n]
     if problems:
         raise ValueError("; ".join(problems))

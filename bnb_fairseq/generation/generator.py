@@ -1,6 +1,6 @@
 """The generator of non-autoregressive models, also for fairseq's commands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,7 +16,7 @@ from .ctc_beam import PrefixScorer, ctc_beam_search
 from .glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, Combined, GlossaryScorer
 from .hypotheses import Hypothesis, best_distinct, hypotheses_of
 from .options import GeneratorOptions
-from .prediction import predict
+from .prediction import predict, with_blank_penalty
 from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
 from .token_scores import score_best
 
@@ -86,6 +86,11 @@ class NarGenerator:
             raise ValueError(
                 f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
             )
+        if options.ctc_blank_penalty != 0 and not self.model.control.has_alignments:
+            raise ValueError(
+                f"--ctc-blank-penalty must be 0 for a model trained with --length-control length, but is "
+                f"{options.ctc_blank_penalty}"
+            )
         searches = options.nbest > 1 and options.max_iter == 0 and options.ctc_beam == 0
         if self.model.control.has_alignments and searches:
             # Alignments of several canvases may give the same text; the texts of a search all differ.
@@ -123,7 +128,8 @@ class NarGenerator:
             For each sentence at most ``--nbest`` distinct hypotheses in fairseq's form, the best first: ``tokens``,
             ``score``, ``positional_scores`` (log-probability of each token), ``steps`` (passes), ``history`` and empty
             ``attention``, ``alignment``. The score is the log-probability divided by the number of tokens, or the
-            reranker's. It includes blanks if several canvases or texts compete under CTC.
+            reranker's. It includes blanks if several canvases or texts compete under CTC. Under a blank penalty,
+            log-probabilities are those of the softmax of the lowered logits.
 
         Raises:
             ValueError: if there are prefix tokens or constraints, or terms without a search.
@@ -155,16 +161,20 @@ class NarGenerator:
     ) -> tuple[Tensor, Tensor]:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
         states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
-        decoder = model.decoder
+        symbols = model.decoder.embeddings.tokens.num_embeddings
         # Blanks need scores only to choose positions for refinement or the best canvas, or in the history.
         written_alone = self.options.max_iter == 0 and self.options.canvases == 1 and not self.options.retain_history
         unscored = model.control.blank if model.control.has_alignments and written_alone else None
-        prediction = predict(decoder.output_layer, states, decoder.embeddings.tokens.num_embeddings, unscored)
+        prediction = predict(self._output_layer(model), states, symbols, unscored)
         filled = prediction.tokens.new_full(positions.shape, self.pad)
         filled[positions] = prediction.tokens
         scores = prediction.scores.new_zeros(positions.shape)
         scores[positions] = prediction.scores
         return filled, scores
+
+    def _output_layer(self, model: NarNetwork) -> Callable[[Tensor], Tensor]:
+        """Return what turns states into the logits that decoding reads."""
+        return with_blank_penalty(model.decoder.output_layer, model.control.blank, self.options.ctc_blank_penalty)
 
     def _written(self, model: NarNetwork, state: DecodingState) -> DecodingState:
         """Reduce a canvas to the tokens of its text."""
@@ -202,15 +212,14 @@ class NarGenerator:
         """Texts that a prefix beam search finds on each canvas, those of one canvas after another."""
         positions = ~canvas.padding
         states = model.decode(encoded, canvas).transpose(0, 1)[positions]  # A x B x D -> N x D
-        decoder = model.decoder
-        symbols = decoder.embeddings.tokens.num_embeddings
+        symbols = model.decoder.embeddings.tokens.num_embeddings
         asked, scorer = None, self.scorer
         if terms is not None:
             ids = torch.from_numpy(terms.symbols).to(states.device)
             asked = AskedSymbols(ids, MOST_ADDED, DEFAULT_FLOOR).on_positions(positions)
             scorer = terms if scorer is None else Combined(scorer, terms, terms.states)
         blank, read = model.control.blank, self.options.ctc_beam_symbols
-        best = best_symbols(decoder.output_layer, states, symbols, blank, read, asked).on_canvas(positions)
+        best = best_symbols(self._output_layer(model), states, symbols, blank, read, asked).on_canvas(positions)
         canvas_lengths = canvas.lengths.cpu().numpy()
         found = ctc_beam_search(best, canvas_lengths, self.options.ctc_beam, self.pad, scorer)
         # Tokens of texts that are never returned need no scores.

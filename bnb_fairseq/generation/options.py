@@ -1,5 +1,6 @@
 """Options of decoding, read from fairseq's generation options."""
 
+from math import isfinite
 from typing import Any, NamedTuple
 
 from ..problems import Problems
@@ -42,6 +43,7 @@ class GeneratorOptions(NamedTuple):
         ctc_lm_path: n-gram model of the search (``--ctc-lm-path``).
         ctc_lm_weight: its weight (``--ctc-lm-weight``).
         ctc_token_bonus: gain of each token in the search (``--ctc-token-bonus``).
+        ctc_blank_penalty: subtracted from the blank's logit (``--ctc-blank-penalty``).
     """
 
     max_iter: int = 0
@@ -55,6 +57,7 @@ class GeneratorOptions(NamedTuple):
     ctc_lm_path: str | None = None
     ctc_lm_weight: float = 0.0
     ctc_token_bonus: float = 0.0
+    ctc_blank_penalty: float = 0.0
 
 
 SEARCH_OPTIONS = {
@@ -105,6 +108,8 @@ def _check(options: GeneratorOptions) -> None:
     problems.require(options.nbest >= 1, "nbest", "must be at least 1", options.nbest)
     problems.require(options.ctc_beam >= 0, "ctc-beam", "must not be negative", options.ctc_beam)
     problems.require(options.ctc_beam_symbols >= 1, "ctc-beam-symbols", "must be at least 1", options.ctc_beam_symbols)
+    finite = isfinite(options.ctc_blank_penalty)
+    problems.require(finite, "ctc-blank-penalty", "must be finite", options.ctc_blank_penalty)
     if options.ctc_beam > 0:
         rule = "must be 0 beside --ctc-beam, which searches one pass"
         problems.require(options.max_iter == 0, "iter-decode-max-iter", rule, options.max_iter)

@@ -44,6 +44,30 @@ def predict(
     return Prediction(torch.cat([block.tokens for block in blocks]), torch.cat([block.scores for block in blocks]))
 
 
+def with_blank_penalty(
+    output_layer: Callable[[Tensor], Tensor], blank: int, penalty: float
+) -> Callable[[Tensor], Tensor]:
+    """Lower the blank's logits.
+
+    Args:
+        output_layer: turns states, N x D, into logits, N x V, which are overwritten.
+        blank: id of the blank.
+        penalty: what is subtracted, in nats; below 0 the blank gains. 0: the output layer itself is returned.
+
+    Returns:
+        An output layer whose softmax gives the probabilities of all symbols under the penalty.
+    """
+    if penalty == 0:
+        return output_layer
+
+    def penalised(states: Tensor) -> Tensor:
+        logits = output_layer(states)
+        logits[:, blank] -= penalty
+        return logits
+
+    return penalised
+
+
 def score_tokens(output_layer: Callable[[Tensor], Tensor], states: Tensor, tokens: Tensor, symbols: int) -> Tensor:
     """Log-probabilities of given tokens, N, float32; the other arguments are those of ``predict``."""
     rows = block_rows(states, symbols)

@@ -87,7 +87,7 @@ def export(
             f"{type(model).__name__} of {task.cfg._name}"
         )
     if isinstance(model, Bert2Bert):
-        given = {"--onnx": graph and graph.kind, "--lm": lm, "--calibrate": part}
+        given = {"--onnx": graph and graph.kind, "--calibrate": part}
         kind = "must not be given for an autoregressive model, but is"
         if wrong := [f"{option} {kind} {value}" for option, value in given.items() if value is not None]:
             raise ValueError("; ".join(wrong))

@@ -41,6 +41,9 @@ AUTOREGRESSIVE = (
     "diverse_beam_groups",
     "diverse_beam_strength",
     "diversity_rate",
+    "ctc_lm_path",
+    "ctc_lm_weight",
+    "ctc_token_bonus",
 )
 HYPOTHESES_ONLY = ("retain_iter_history",)  # seen in what `generate` returns, not in a text
 

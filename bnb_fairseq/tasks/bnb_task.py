@@ -24,13 +24,15 @@ from ..data.preflight import running_preprocessing
 from ..generation.build import build_nar_generator
 from ..generation.generator import NarGenerator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
+from ..generation.rescoring import RescoringGenerator
+from ..generation.scorer import build_scorer
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.own_precision import OwnPrecision
 from ..network.options import NetworkOptions
 from ..start.from_bert import load_berts, resolve_berts
 from ..start.pretrained import load_pretrained, resolve_pretrained
-from .autoregressive_options import refuse_unused_options
+from .autoregressive_options import rescoring_options
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
 from .history import print_history
@@ -220,7 +222,7 @@ class BnbTask(DictionaryTask):
         extra_gen_cls_kwargs: dict[str, Any] | None = None,
         prefix_allowed_tokens_fn: Any = None,
     ) -> Any:
-        """Build a ``NarGenerator``, or fairseq's SequenceGenerator for an autoregressive model.
+        """Build a ``NarGenerator``, or fairseq's SequenceGenerator for an autoregressive model, rescored or not.
 
         Args:
             models: the models.
@@ -233,6 +235,8 @@ class BnbTask(DictionaryTask):
             The generator.
 
         Raises:
+            FileNotFoundError: if there is no file ``--ctc-lm-path``.
+            ImportError: if that needs KenLM, which is not installed.
             ValueError: if an option is set that the generator would have to ignore.
         """
         if any(isinstance(model, BnbTransformer) for model in models):
@@ -242,8 +246,13 @@ class BnbTask(DictionaryTask):
             return build_nar_generator(models, self.tgt_dict, args, self.cfg)
         if any(isinstance(model, Bert2Bert) for model in models):
             refuse_attention_options(args)
-        refuse_unused_options(args, self.cfg)
-        return super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+        options = rescoring_options(args, self.cfg)
+        generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+        # The task holds the last scorer, so that the next generator finds its n-gram model in memory.
+        self._scorer = build_scorer(options, self.tgt_dict)
+        if self._scorer is None:
+            return generator
+        return RescoringGenerator(generator, self._scorer, self.tgt_dict.eos())
 
     def inference_step(
         self,

@@ -96,14 +96,26 @@ class BnbTaskConfig(CheckpointsConfig):
     )
     ctc_lm_path: Optional[str] = field(
         default=None,
-        metadata={"help": "--ctc-beam: file of an n-gram model over the target dictionary, ARPA or KenLM's binary"},
+        metadata={
+            "help": "--ctc-beam, or an autoregressive model's n-best list: file of an n-gram model over the target "
+            "dictionary, ARPA or KenLM's binary"
+        },
     )
     ctc_lm_weight: float = field(
         default=0.0, metadata={"help": "--ctc-lm-path: weight of the n-gram model's log-probability"}
     )
     ctc_token_bonus: float = field(
         default=0.0,
-        metadata={"help": "--ctc-beam: bonus added to a text's log-probability for each token, against short texts"},
+        metadata={
+            "help": "--ctc-beam, or an autoregressive model's n-best list: bonus added to a text's log-probability "
+            "for each token, against short texts"
+        },
+    )
+    ctc_blank_penalty: float = field(
+        default=0.0,
+        metadata={
+            "help": "CTC: penalty subtracted from the blank's logit at each canvas position, against short texts"
+        },
     )
     float32_matmul_precision: MATMUL_PRECISION_CHOICES = field(  # type: ignore[valid-type]
         default="highest",

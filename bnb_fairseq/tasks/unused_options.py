@@ -37,7 +37,7 @@ def has_value(field: str, value: str) -> Condition:
     return lambda cfg: str(getattr(cfg, field)) == value
 
 
-SEARCH = ("ctc_beam", "ctc_beam_symbols", "ctc_lm_path", "ctc_lm_weight", "ctc_token_bonus")
+BEAM_SEARCH = ("ctc_beam_symbols", "ctc_lm_path", "ctc_lm_weight", "ctc_token_bonus")
 CTC, LENGTH = has_value("length_control", "ctc"), has_value("length_control", "length")
 VAE = has_value("latent", "vae")
 OF_CYCLES = ("kl_cycles", "kl_zero_share", "kl_increase_share", "kl_total_updates")
@@ -88,11 +88,7 @@ TASK = (
         "--eval-bleu, --eval-rouge or --eval-meteor",
         lambda cfg: bool(cfg.eval_bleu or cfg.eval_rouge or cfg.eval_meteor),
     ),
-    Effect(
-        tuple(name for name in SEARCH if name != "ctc_beam"),
-        "--ctc-beam above 0",
-        lambda cfg: cfg.ctc_beam != 0,
-    ),
+    Effect(BEAM_SEARCH, "--ctc-beam above 0", lambda cfg: cfg.ctc_beam != 0),
 )
 PRETRAINING = (
     Effect(("mask_prob", "leave_unmasked_prob", "random_token_prob"), "--strategy mlm", has_value("strategy", "mlm")),
@@ -143,7 +139,9 @@ def unused_of_loss(cfg: Any, model: Any) -> Unused:
 def unused_of_task(cfg: Any, model: Any) -> Unused:
     """Options of a text-to-text task without effect; ``model`` is None for any but a ``bnb_transformer``."""
     search = Effect(
-        ("ctc_beam",), "--arch bnb_transformer with --length-control ctc", lambda _: model is not None and CTC(model)
+        ("ctc_beam", "ctc_blank_penalty"),
+        "--arch bnb_transformer with --length-control ctc",
+        lambda _: model is not None and CTC(model),
     )
     found = without_effect(cfg, BnbTaskConfig, [*TASK, search])
     return merged(found, without_effect(cfg, PretrainingBnbConfig, PRETRAINING if hasattr(cfg, "strategy") else ()))

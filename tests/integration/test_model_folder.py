@@ -251,6 +251,14 @@ def test_bert2bert(setting: Setting, fairseq: Command, translations: Translation
         fairseq("interactive", *arguments, "--beam", 1, "--buffer-size", 400, stdin=sources.read_text())
     )
     check_alike({i: one.text for i, one in enumerate(in_python(translator, place, beam=1))}, greedy)
+    lm = tmp_path / "lm.arpa"
+    run("bnb-ngram", setting.data_bin, "--order", 2, "--output", lm)
+    search: Options = {"beam": 4, "max_len_b": LONGEST, "ctc_lm_weight": 0.5, "ctc_token_bonus": 1.0, "lenpen": 0.0}
+    folder = export(place, tmp_path / "rescored", "--lm", lm, "--search", json.dumps(search))
+    output = fairseq("generate", *arguments[:-2], *words_of(search), "--ctc-lm-path", lm)
+    rescored = {i: text for i, text in translations(output).items() if i < 100}
+    check_alike(translated(folder, place), rescored)
+    assert sum(rescored[i] != expected[i] for i in rescored) > 10
 
 
 @pytest.mark.slow

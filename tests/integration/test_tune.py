@@ -1,5 +1,6 @@
 """The search's options, tried on a validation set, beside what fairseq-generate makes of the same."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -40,39 +41,43 @@ def test_every_combination_is_as_fairseq_generate_has_it(
     translations: Callable[[str], dict[int, str]],
 ) -> None:
     grid = ["--ctc-beam", 2, 4, "--ctc-lm-path", language_model, "--ctc-lm-weight", 0, 0.5, "--ctc-token-bonus", 0, 3]
+    grid += ["--ctc-blank-penalty", 0, 0.5]
     search = language_model.with_name("search.json")
     output = tune(setting.data_bin, "--path", checkpoint, *grid, "--output", search)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()[2:-2]]
-    settings = {tuple(row[:3]) for row in rows}
-    assert settings == {(beam, weight, bonus) for beam in "24" for weight in ("0", "0.5") for bonus in "03"}
-    assert len(rows) == 8
-    scores = [float(row[3]) for row in rows]
+    settings = {tuple(row[:4]) for row in rows}
+    assert settings == set(itertools.product("24", ("0", "0.5"), "03", ("0", "0.5")))
+    assert len(rows) == 16
+    scores = [float(row[4]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    assert len({tuple(row[3:5]) for row in rows}) > 1  # BLEU and length ratio
+    assert len({tuple(row[4:7]) for row in rows}) > 1  # BLEU, chrF and length ratio
 
     dictionary = load_dictionary(str(setting.data_bin / "dict.de.txt"))
     lines = (setting.text / "valid.de").read_text(encoding="utf-8").splitlines()
     references = [dictionary.text(dictionary.encode_line(line), "UNKNOWNTOKENINREF") for line in lines]
     best = output.splitlines()[-1]
     values = json.loads(search.read_text())
-    assert [f"{values[name]:g}" for name in ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus")] == rows[0][:3]
-    assert re.fullmatch(r"best: --ctc-beam [24]( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?( --ctc-token-bonus 3)?", best)
+    names = ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus", "ctc_blank_penalty")
+    assert [f"{values[name]:g}" for name in names] == rows[0][:4]
+    lm, others = r"( --ctc-lm-path \S+ --ctc-lm-weight 0\.5)?", r"( --ctc-token-bonus 3)?( --ctc-blank-penalty 0\.5)?"
+    assert re.fullmatch(rf"best: --ctc-beam [24]{lm}{others}", best)
     for row in (rows[0], rows[-1]):
-        options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2]]
+        options = ["--ctc-beam", row[0], "--ctc-token-bonus", row[2], "--ctc-blank-penalty", row[3]]
         options += ["--ctc-lm-path", str(language_model), "--ctc-lm-weight", row[1]] if row[1] != "0" else []
         generate = [setting.data_bin, "--path", checkpoint, "--gen-subset", "valid", *options]
         hypotheses = translations(fairseq("generate", *generate))
         texts = [hypotheses[i].replace(dictionary.unk_word, "UNKNOWNTOKENINHYP") for i in range(len(references))]
         bleu = sacrebleu.corpus_bleu(texts, [references])
-        assert float(row[3]) == pytest.approx(bleu.score, abs=0.051)
-        assert float(row[4]) == pytest.approx(bleu.sys_len / bleu.ref_len, abs=0.0051)
+        assert float(row[4]) == pytest.approx(bleu.score, abs=0.051)
+        assert float(row[5]) == pytest.approx(sacrebleu.corpus_chrf(texts, [references]).score, abs=0.051)
+        assert float(row[6]) == pytest.approx(bleu.sys_len / bleu.ref_len, abs=0.0051)
 
 
 def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     line = [setting.data_bin, "--path", checkpoint]
-    error = tune(*line, "--ctc-beam", 4, 0, "--ctc-lm-weight", 0.3, "--batch-size", 0, fails=True)
+    error = tune(*line, "--ctc-beam", 4, -1, "--ctc-lm-weight", 0.3, "--batch-size", 0, fails=True)
     faults = (
-        "bnb-tune: --batch-size ... at least 1 ... 0; --ctc-beam ... at least 1 ... 0; "
+        "bnb-tune: --batch-size ... at least 1 ... 0; --ctc-beam ... at least 0 ... -1; "
         "--ctc-lm-path and --ctc-lm-weight ... given together ... None and [0.3]"
     )
     assert says(error, faults)

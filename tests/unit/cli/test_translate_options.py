@@ -32,8 +32,9 @@ def test_the_folder_decides_by_default() -> None:
 
 
 def test_options_of_the_search() -> None:
-    given = ["--ctc-beam", 0, "--ctc-lm-weight", 0.5, "--ctc-token-bonus", -1, "--iter-decode-max-iter", 3]
-    search = {"ctc_beam": 0, "ctc_lm_weight": 0.5, "ctc_token_bonus": -1.0, "iter_decode_max_iter": 3}
+    search = {"ctc_beam": 0, "ctc_lm_weight": 0.5, "ctc_token_bonus": -1.0, "ctc_blank_penalty": 0.7}
+    search["iter_decode_max_iter"] = 3
+    given = [word for name, value in search.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert settings(*given).options == search
     assert settings("--search", "none", "--batch-tokens", 100).options == {"search": "none", "batch_tokens": 100}
 

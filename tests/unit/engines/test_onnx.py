@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bnb_fairseq.engines import onnx
 from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
 from bnb_fairseq.folder.search import PARALLEL_OPTIONS
+from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols
 from bnb_fairseq.generation.glossary import Glossary, SpeltVocabulary
 
 from .conftest import Engines
@@ -41,6 +43,9 @@ def assert_same(found: Sequence[Sequence[Hypothesis]], expected: Sequence[Sequen
         (1, {"ctc_beam": 6}),
         (3, {"ctc_beam": 6, "ctc_token_bonus": 1.5, "ctc_beam_symbols": 3}),
         (2, {"ctc_beam": 30, "ctc_beam_symbols": 99}),
+        (1, {"ctc_blank_penalty": 0.8}),
+        (1, {"ctc_blank_penalty": -0.5}),
+        (3, {"ctc_beam": 6, "ctc_blank_penalty": 0.8, "ctc_token_bonus": -0.5}),
     ],
 )
 def test_ctc_as_torch(nbest: int, search: dict[str, Any], ctc: Engines) -> None:
@@ -49,6 +54,29 @@ def test_ctc_as_torch(nbest: int, search: dict[str, Any], ctc: Engines) -> None:
     assert len({tuple(one[0].tokens) for one in expected}) > 4
     assert_same(ctc.onnx.hypotheses(sources(), nbest, options), expected)
     assert_same([ctc.onnx.hypotheses([one], nbest, options)[0] for one in sources()], expected)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 3.0, 30.0, -3.0])
+@pytest.mark.parametrize("blank", [0.0, 8.0, 25.0])
+def test_a_blank_penalty_without_logits(blank: float, penalty: float) -> None:
+    """Also where the blank is certain, so that 1 - P(blank) is 0 in float32."""
+    logits = np.random.default_rng(1).normal(size=(2, 3, 7))
+    logits[:, :, 6] += blank
+
+    def log_probabilities(values: Array) -> Array:
+        return values - np.logaddexp.reduce(values, axis=2, keepdims=True)
+
+    before, lowered = log_probabilities(logits), logits - penalty * (np.arange(7) == 6)
+    ids = np.argsort(-logits[:, :, :6], axis=2)[:, :, :4]
+    best = CanvasSymbols(np.take_along_axis(before, ids, 2).astype(np.float32), ids, before[:, :, 6].astype(np.float32))
+    found, after = onnx.with_blank_penalty(best, penalty), log_probabilities(lowered)
+    # Beside a certain blank, the other probabilities are known as far as the best ones go: four of six.
+    close = 1e-4 if blank < 25 else 0.5
+    assert np.allclose(found.scores, np.take_along_axis(after, ids, 2), rtol=0, atol=close)
+    assert np.allclose(found.blank_scores, after[:, :, 6], rtol=0, atol=close)
+    assert found.scores.dtype == found.blank_scores.dtype == np.float32
+    assert np.array_equal(found.tokens, ids)
+    assert onnx.with_blank_penalty(best, 0.0) is best
 
 
 def test_lengths_as_torch(classified: Engines) -> None:
@@ -79,7 +107,14 @@ def test_a_language_model_as_torch(ctc: Engines, tmp_path: Path) -> None:
     assert_same(ctc.onnx.hypotheses(sources(), 5, options), expected)
 
 
-@pytest.mark.parametrize("search", [{"ctc_beam": 6, "ctc_beam_symbols": 2}, {"ctc_beam": 5, "ctc_token_bonus": 1.5}])
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"ctc_beam": 6, "ctc_beam_symbols": 2},
+        {"ctc_beam": 5, "ctc_token_bonus": 1.5},
+        {"ctc_beam": 6, "ctc_beam_symbols": 2, "ctc_blank_penalty": 0.8},
+    ],
+)
 def test_a_glossary_as_torch(search: dict[str, Any], ctc: Engines) -> None:
     """Its symbols are read where they are not among the best ones, and decide some texts."""
     target = ctc.torch.target
@@ -134,6 +169,8 @@ def test_options_that_do_not_fit(nbest: int, search: dict[str, Any], message: st
 def test_lengths_have_nothing_to_search(classified: Engines) -> None:
     with pytest.raises(ValueError, match="--ctc-beam must be 0 for a model trained with --length-control length"):
         classified.onnx.hypotheses(sources(), 1, {**PARALLEL_OPTIONS, "ctc_beam": 4})
+    with pytest.raises(ValueError, match="--ctc-blank-penalty must be 0 for a model trained with --length-control"):
+        classified.onnx.hypotheses(sources(), 1, {**PARALLEL_OPTIONS, "ctc_blank_penalty": 0.5})
     with pytest.raises(ValueError, match="--nbest must be at most --ctc-beam"):
         classified.onnx.hypotheses(sources(), 2, PARALLEL_OPTIONS)
 

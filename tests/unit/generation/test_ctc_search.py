@@ -14,6 +14,7 @@ from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation.build import build_nar_generator
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
+from bnb_fairseq.generation.prediction import with_blank_penalty
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from bnb_fairseq.network.length_control import Ctc
 
@@ -49,9 +50,10 @@ def model(make_model: MakeModel) -> BnbTransformer:
 
 
 @torch.no_grad()
-def all_texts(model: BnbTransformer, sentence: list[int]) -> Texts:
+def all_texts(model: BnbTransformer, sentence: list[int], penalty: float = 0.0) -> Texts:
     """Log-probability of every text, summed over all alignments of the best symbols of each position."""
     logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)])).logits[:, 0].double()
+    logits[:, model.control.blank] -= penalty
     log_probs = logits.log_softmax(dim=-1)
     choices = []
     for row in log_probs:
@@ -82,6 +84,46 @@ def test_against_all_alignments(bonus: float, model: BnbTransformer) -> None:
         texts = all_texts(model, sentence)
         assert len(hypotheses) == min(9, len(texts))
         check(hypotheses, texts, bonus)
+
+
+@pytest.mark.parametrize("penalty", [0.7, -1.5])
+def test_a_blank_penalty_against_all_alignments(penalty: float, model: BnbTransformer) -> None:
+    task = Namespace(ctc_beam=256, ctc_beam_symbols=SYMBOLS, ctc_blank_penalty=penalty)
+    found = build_nar_generator([model], BnbDictionary(), Namespace(nbest=9), task).generate([model], batch())
+    for sentence, hypotheses in zip(SENTENCES, found, strict=True):
+        texts = all_texts(model, sentence, penalty)
+        check(hypotheses, texts, 0.0)
+        assert texts != all_texts(model, sentence)
+
+
+@torch.no_grad()
+def check_one_pass(model: BnbTransformer, penalty: float) -> int:
+    """Compare texts and scores with a softmax of the lowered logits, and count the tokens."""
+    options, blank = GeneratorOptions(ctc_blank_penalty=penalty), model.control.blank
+    found = NarGenerator([model], BnbDictionary(), options).generate([model], batch())
+    written = 0
+    for sentence, (one, *_) in zip(SENTENCES, found, strict=True):
+        logits = model(torch.tensor([sentence]), torch.tensor([len(sentence)])).logits[:, 0].double()
+        logits[:, blank] -= penalty
+        scores, tokens = logits.log_softmax(dim=-1).max(dim=-1)
+        kept = [i for i, token in enumerate(tokens) if token != blank and (i == 0 or token != tokens[i - 1])]
+        if kept:
+            assert one["tokens"].tolist() == tokens[kept].tolist()
+            assert one["positional_scores"].tolist() == pytest.approx(scores[kept].tolist(), abs=1e-5)
+            assert one["score"] == pytest.approx(float(scores[kept].mean()), abs=1e-5)
+        written += len(kept)
+    return written
+
+
+def test_one_pass_under_a_blank_penalty(model: BnbTransformer) -> None:
+    written = [check_one_pass(model, penalty) for penalty in (-2.0, 0.0, 1.0, 2.0)]
+    assert written == sorted(written)
+    assert len(set(written)) > 2
+
+
+def test_no_penalty_changes_no_bit(model: BnbTransformer) -> None:
+    layer = model.decoder.output_layer
+    assert with_blank_penalty(layer, 3, 0.0) == layer
 
 
 def test_an_n_best_list_needs_no_further_option(model: BnbTransformer) -> None:
@@ -139,6 +181,11 @@ def test_too_few_candidates(options: dict[str, Any], facts: list[str], make_mode
     refining = make_model(length_control="ctc", canvas_tokens=True)
     with pytest.raises(ValueError, match=names(*facts)):
         NarGenerator([refining], BnbDictionary(), GeneratorOptions(**options))
+
+
+def test_length_control_has_no_blank(make_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match=names("--ctc-blank-penalty", "0", "length", "0.5")):
+        NarGenerator([make_model(length_control="length")], BnbDictionary(), GeneratorOptions(ctc_blank_penalty=0.5))
 
 
 def test_length_control_has_no_alignments_to_search(make_model: MakeModel) -> None:

@@ -1,5 +1,6 @@
 """Which of fairseq's generation options are taken, and which refused."""
 
+import math
 from argparse import Namespace
 from typing import Any
 
@@ -65,9 +66,11 @@ def test_values_of_several_canvases_are_taken() -> None:
 
 def test_options_of_the_search_are_taken() -> None:
     expected = {"ctc_beam": 8, "ctc_beam_symbols": 20, "ctc_token_bonus": 0.5, "ctc_lm_path": "lm", "ctc_lm_weight": 2}
+    expected["ctc_blank_penalty"] = 0.7
     found = generator_options(config(), Namespace(**expected))
     assert found == GeneratorOptions(**expected)  # type: ignore[arg-type]
     assert generator_options(config(), TranslationBnbConfig()) == GeneratorOptions()
+    assert generator_options(config(), Namespace(ctc_blank_penalty=1)) == GeneratorOptions(ctc_blank_penalty=1)
     found = generator_options(config(nbest=3), Namespace(ctc_beam_symbols=20))  # an n-best list comes from a search
     assert found == GeneratorOptions(nbest=3, ctc_beam_symbols=20)
 
@@ -100,6 +103,7 @@ def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
         ({}, {"ctc_beam_symbols": 5}, ["--ctc-beam-symbols", "--ctc-beam", "5"]),
         ({}, {"ctc_token_bonus": 1.5}, ["--ctc-token-bonus", "--ctc-beam", "1.5"]),
         ({}, {"ctc_beam_symbols": 5}, ["--ctc-beam-symbols", "--ctc-beam", "5"]),
+        ({}, {"ctc_blank_penalty": math.inf}, ["--ctc-blank-penalty", "finite", "inf"]),
         ({}, {"ctc_lm_weight": 0.5, "ctc_beam": 2}, ["--ctc-lm-weight", "--ctc-lm-path", "0.5"]),
         (
             {"nbest": 0, "iter_decode_max_iter": -1},

@@ -205,7 +205,12 @@ def test_search_from_a_file(run: Run, tmp_path: Path) -> None:
             ["--search", '{"ctc_beam": 2}'],
             "--search: --ctc-beam must be 0 for a model trained with --length-",
         ),
-        ("autoregressive", ["--lm", "LM"], "--lm must not be given for an autoregressive model, but is "),
+        ("autoregressive", ["--lm", "LM"], "--lm .* must stand beside --search with a ctc_lm_weight that is not 0$"),
+        (
+            "autoregressive",
+            ["--search", '{"beam": 1, "ctc_token_bonus": 1.0}'],
+            "--search: beam must be at least 2, but is 1",
+        ),
         ("autoregressive", ["--search", '{"ctc_beam": 2}'], "--search: there is no option ctc_beam; there are beam, "),
         ("autoregressive", ["--search", '{"beam": 0}'], "--search: beam must be at least 1, but is 0"),
         ("ctc", ["--name", "a\nb"], "--name must be one line, but is 'a.nb'"),

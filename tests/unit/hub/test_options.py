@@ -24,6 +24,7 @@ ACCEPTED = {
     "ctc_lm_path": "lm.arpa",
     "ctc_lm_weight": 0.4,
     "ctc_token_bonus": 2.0,
+    "ctc_blank_penalty": 0.5,
 }
 
 

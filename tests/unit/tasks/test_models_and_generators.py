@@ -1,6 +1,7 @@
 """Which criterion and generator go with which architecture, and the generator of a validation."""
 
 import math
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from torch import Tensor
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.options import GeneratorOptions
+from bnb_fairseq.generation.rescoring import RescoringGenerator
 from bnb_fairseq.models.bert2bert import Bert2Bert
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.tasks.autoregressive_options import RESCORING
 from bnb_fairseq.tasks.config import TranslationBnbConfig, eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
@@ -134,6 +137,7 @@ CHANGED_OPTIONS = {
     "ctc_lm_path": "lm.arpa",
     "ctc_lm_weight": 0.5,
     "ctc_token_bonus": -1.5,
+    "ctc_blank_penalty": 0.5,
 }
 
 
@@ -142,8 +146,9 @@ def test_options_of_the_ctc_search_without_ctc(architecture: str, config: Config
     task, cfg, model = build(config, ARCHITECTURES[architecture])
     named = [name for name in TranslationBnbConfig.__dataclass_fields__ if name.startswith("ctc_")]
     assert set(named) == set(CHANGED_OPTIONS)
-    words = [f"--{name.replace('_', '-')} {CHANGED_OPTIONS[name]}" for name in named]
-    for name, word in zip(named, words, strict=True):
+    useless = [name for name in named if name not in RESCORING]
+    words = [f"--{name.replace('_', '-')} {CHANGED_OPTIONS[name]}" for name in useless]
+    for name, word in zip(useless, words, strict=True):
         before, task.cfg[name] = task.cfg[name], CHANGED_OPTIONS[name]
         with pytest.raises(ValueError, match=naming(word)):
             task.build_generator([model], cfg.generation)
@@ -154,6 +159,41 @@ def test_options_of_the_ctc_search_without_ctc(architecture: str, config: Config
     words.append("--iter-decode-with-external-reranker True")
     with pytest.raises(ValueError, match=naming(", ".join(words))):
         task.build_generator([model, model], cfg.generation)
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "bert2bert"])
+def test_the_rescoring_of_n_best_lists(architecture: str, config: Config) -> None:
+    """The beam's own texts, in the order of the scores with the bonus added."""
+    task, cfg, model = build(config, ARCHITECTURES[architecture])
+    task.load_dataset("train")
+    batch = task.dataset("train").collater([task.dataset("train")[0]])
+    cfg.generation.beam, cfg.generation.max_len_b, cfg.generation.lenpen = 4, 7, 0.0
+    plain = task.build_generator([model], cfg.generation)
+    (before,) = task.inference_step(plain, [model], batch)
+    task.cfg.ctc_token_bonus = 5.0
+    generator = task.build_generator([model], cfg.generation)
+    assert type(plain) is SequenceGenerator
+    assert type(generator) is RescoringGenerator
+    (found,) = task.inference_step(generator, [model], batch)
+    expected = {tuple(one["tokens"].tolist()): float(one["score"]) + 5 * (len(one["tokens"]) - 1) for one in before}
+    order = sorted(expected, key=lambda text: -expected[text])
+    assert [tuple(one["tokens"].tolist()) for one in found] == order
+    assert [float(one["score"]) for one in found] == pytest.approx([expected[text] for text in order], abs=1e-4)
+    assert order != [tuple(one["tokens"].tolist()) for one in before]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ctc_lm_weight": 0.5}, "--ctc-lm-weight ... --ctc-lm-path ... 0.5"),
+        ({"ctc_token_bonus": 1.0, "beam": 1}, "--beam ... at least 2 ... --ctc-token-bonus ... 1"),
+        ({"ctc_lm_path": "lm.arpa", "beam": 1}, "--beam ... at least 2 for --ctc-lm-path ... 1"),
+    ],
+)
+def test_rescoring_options_that_do_not_fit(options: dict[str, Any], message: str, config: Config) -> None:
+    task, cfg, model = build(config, BERT2BERT)
+    with pytest.raises(ValueError, match=naming(message)):
+        task.build_generator([model], Namespace(**{**vars(cfg.generation), **options}))
 
 
 def test_options_of_the_ctc_search_in_a_validation(config: Config) -> None:

@@ -56,6 +56,7 @@ def build(config: Config, *arguments: str) -> TranslationBnbTask:
         (["--ctc-beam-symbols", "5"], "--ctc-beam-symbols 5", "--ctc-beam above 0"),
         (["--ctc-token-bonus", "5"], "--ctc-token-bonus 5.0", "--ctc-beam above 0"),
         ([*LENGTH, "--ctc-beam", "5"], "--ctc-beam 5", "--arch bnb_transformer with --length-control ctc"),
+        ([*LENGTH, "--ctc-blank-penalty", "1"], "--ctc-blank-penalty 1.0", "--length-control ctc"),
     ],
 )
 def test_each_option(arguments: list[str], option: str, needs: str, config: Config) -> None:
@@ -69,6 +70,7 @@ def test_each_option(arguments: list[str], option: str, needs: str, config: Conf
     [
         [],
         ["--ctc-upsample", "3", "--ctc-canvas", "repeat", "--ctc-blank", "pad", "--ctc-beam", "4"],
+        ["--ctc-blank-penalty", "0.5"],
         ["--ctc-canvas-length", "20", "--length-range", "128", "--kl-factor", "1.0"],
         [*LENGTH, "--length-range", "64", "--length-loss-factor", "1", "--token-loss", "axe", "--axe-skip-target", "2"],
         [*LENGTH, "--token-loss", "oaxe", "--oaxe-margin", "0.1", "--oaxe-warmup-updates", "9"],
