@@ -1,17 +1,16 @@
 """Settings of the CTC beam search, tried on a validation set."""
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import sacrebleu
 import torch
-from fairseq import utils
-from fairseq.dataclass.configs import GenerationConfig
 
+from ..engines.batches import translate_ids
+from ..engines.with_fairseq import make_engine, read_part
 from . import markdown
 from .loading import load_non_autoregressive
 
@@ -67,33 +66,17 @@ def try_settings(
         ValueError: if the checkpoint is of another kind, or the part has no target.
     """
     model, task = load_non_autoregressive(path, data)
-    task.load_dataset(subset)
-    dataset = task.dataset(subset)
-    if dataset.target is None:
-        raise ValueError(f"--gen-subset must have a target to compare with, but {subset} has none")
-    cuda = torch.cuda.is_available() and not cpu
-    if cuda:
-        model.cuda()
-    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
-    indices = dataset.ordered_indices()
-    indices = task.filter_indices_by_size(indices, dataset, model.max_positions())
-    batches = [
-        dataset.collater([dataset[i] for i in batch])
-        for batch in dataset.batch_by_size(indices, max_sentences=batch_size)
-    ]
+    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+    engine = make_engine([model], task, device)
+    sources, targets = read_part(task, subset, "--gen-subset")
+    task.filter_indices_by_size(np.arange(len(sources)), task.dataset(subset), model.max_positions())
     text = task.target_dictionary.text
-    references = [text(tokens, "UNKNOWNTOKENINREF") for batch in batches for tokens in batch["target"]]
+    references = [text(tokens, "UNKNOWNTOKENINREF") for tokens in targets]
     for setting in settings:
-        options: Any = copy.copy(task.cfg)
-        options.ctc_beam, options.ctc_lm_path = setting.beam, setting.lm_path
-        options.ctc_lm_weight, options.ctc_token_bonus = setting.lm_weight, setting.bonus
-        task.cfg = options
-        generator = task.build_generator([model], GenerationConfig(iter_decode_max_iter=0))
-        begun, outputs = time.perf_counter(), []
-        for batch in batches:
-            batch = utils.move_to_cuda(batch) if cuda else batch
-            hypotheses = task.inference_step(generator, [model], batch)
-            outputs += [text(best[0]["tokens"], "UNKNOWNTOKENINHYP") for best in hypotheses]
+        search = {**engine.options, **setting.search(), "ctc_lm_path": setting.lm_path}
+        begun = time.perf_counter()
+        found = translate_ids(engine, sources, search, most_texts=batch_size)
+        outputs = [text(torch.tensor(best.tokens, dtype=torch.long), "UNKNOWNTOKENINHYP") for best, *_ in found]
         seconds = time.perf_counter() - begun
         bleu = sacrebleu.corpus_bleu(outputs, [references])
         yield Outcome(setting, bleu.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)

@@ -1,16 +1,19 @@
-"""Trained models for use from Python: raw text in, detokenised text out."""
+"""fairseq's ``from_pretrained`` of the text-to-text models."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .own_precision import OwnPrecision
 
 if TYPE_CHECKING:
-    from ..hub.interface import BnbHubInterface
+    from ..translator import Translator
+
+USUAL_NAMES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 
 
 class FromPretrained(OwnPrecision):
-    """A model that is loaded with its task by one call."""
+    """A model that is loaded with its dictionaries by one call."""
 
     @classmethod
     def from_pretrained(
@@ -19,25 +22,47 @@ class FromPretrained(OwnPrecision):
         checkpoint_file: str | None = None,
         data_name_or_path: str | os.PathLike[str] = ".",
         **options: Any,
-    ) -> "BnbHubInterface":
-        """Load a checkpoint for translation.
+    ) -> "Translator":
+        """Load a checkpoint for translation; nothing is downloaded or unpacked.
 
         Args:
-            model_name_or_path: a checkpoint, or its folder; nothing is downloaded or unpacked.
-            checkpoint_file: name in the folder; several, with ``:`` between, make an ensemble or a model and its
-                reranker; None: ``model.pt``, ``checkpoint_best.pt``, ``checkpoint_last.pt`` or the only ``*.pt``.
+            model_name_or_path: a checkpoint, or its folder.
+            checkpoint_file: name in the folder, several with ``:`` between; None: ``model.pt``, ``checkpoint_best.pt``,
+                ``checkpoint_last.pt`` or the only ``*.pt``.
             data_name_or_path: data-bin folder; a name that begins with a dot is taken from the checkpoint's folder.
-            **options: options of the task, the model and the generation for all calls, by their field names.
+            **options: see ``Translator.load``.
 
         Returns:
-            What translates: ``translate(sentences, **options)``, ``generate`` and the rest of fairseq's hub interface.
+            The translator.
 
         Raises:
-            ValueError: naming the checkpoint, folder or dictionary that is missing, or options that do not exist or
-                have no effect.
+            ValueError: naming a file that is missing or no checkpoint, or options that do not exist or do not fit.
         """
-        from ..hub.checkpoints import find_checkpoints, load  # they need the tasks, which need the models
-        from ..hub.interface import BnbHubInterface
+        from .. import Translator  # above models; fairseq puts this door to it on the model's class
 
-        files = find_checkpoints(model_name_or_path, checkpoint_file)
-        return BnbHubInterface(load(files, data_name_or_path, options))
+        path = Path(model_name_or_path)
+        if path.is_dir():
+            names = _only_checkpoint(path) if checkpoint_file is None else checkpoint_file
+            files = [path / name for name in names.split(os.pathsep)]
+        elif checkpoint_file is None:
+            files = [path] if path.exists() else [Path(name) for name in os.fspath(path).split(os.pathsep)]
+        else:
+            raise ValueError(
+                f"checkpoint_file must be None unless model_name_or_path is a folder, but is {checkpoint_file!r} "
+                f"beside {os.fspath(path)!r}"
+            )
+        data = os.fspath(data_name_or_path)
+        data_bin = files[0].parent / data if data.startswith(".") else Path(data)
+        return Translator.load(os.pathsep.join(map(str, files)), data=data_bin, **options)
+
+
+def _only_checkpoint(folder: Path) -> str:
+    """Choose among the checkpoints of a folder."""
+    found = sorted(file.name for file in folder.glob("*.pt"))
+    usual = [name for name in USUAL_NAMES if name in found]
+    if not usual and len(found) != 1:
+        raise ValueError(
+            f"checkpoint_file must name a checkpoint in {folder}, which has none of {', '.join(USUAL_NAMES)}, but "
+            f"{', '.join(found[:5]) or 'no file *.pt'}"
+        )
+    return (usual or found)[0]
