@@ -53,6 +53,8 @@ class FromPretrained(OwnPrecision):
             )
         data = os.fspath(data_name_or_path)
         data_bin = files[0].parent / data if data.startswith(".") else Path(data)
+        if not any(data_bin.glob("dict.*.txt")):
+            raise ValueError(f"data_name_or_path must be a data-bin folder with dict.*.txt, but is {data_bin}")
         return Translator.load(os.pathsep.join(map(str, files)), data=data_bin, **options)
 
 

@@ -69,7 +69,7 @@ def test_a_folder_and_a_checkpoint_alone(
     expected = translator.translate(sources[:5])
     for place in (checkpoint, checkpoint.parent):
         assert BnbTransformer.from_pretrained(place, None, setting.data_bin).translate(sources[:5]) == expected
-    with pytest.raises(ValueError, match=names("dict.en.txt")):
+    with pytest.raises(ValueError, match=names("data_name_or_path", "data-bin", checkpoint.parent)):
         BnbTransformer.from_pretrained(checkpoint)
 
 

@@ -105,6 +105,7 @@ def test_language_model(trained: dict[str, Path], tmp_path: Path) -> None:  # no
 def test_the_checkpoint_of_a_folder(files: list[str], chosen: str, tmp_path: Path) -> None:
     for name in files:
         torch.save({}, tmp_path / name)
+    (tmp_path / "dict.en.txt").touch()
     with pytest.raises(ValueError, match=names(tmp_path / chosen, "fairseq")):
         load(tmp_path)
 
@@ -125,11 +126,11 @@ def test_folders_and_names(trained: dict[str, Path], tmp_path: Path) -> None:  #
 def test_what_is_not_there(trained: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
     for arguments, facts in (
         ((tmp_path,), ["checkpoint_file", "model.pt", "no file *.pt"]),
-        ((tmp_path, "x.pt"), [tmp_path / "x.pt"]),
+        ((tmp_path, "x.pt", trained["ctc"].parent), [tmp_path / "x.pt"]),
         ((trained["ctc"].parent,), ["checkpoint_file", "model.pt", "ctc.pt"]),
-        (("org/name",), ["org/name"]),
+        (("org/name", None, trained["ctc"].parent), ["org/name"]),
         ((trained["ctc"], "ctc.pt"), ["checkpoint_file", "None", "ctc.pt"]),
-        ((trained["ctc"], None, tmp_path), [tmp_path, "dict.en.txt"]),
+        ((trained["ctc"], None, tmp_path), ["data_name_or_path", "dict.*.txt", tmp_path]),
         ((trained["ctc"], None, tmp_path / "none"), [tmp_path / "none"]),
     ):
         with pytest.raises(ValueError, match=names(*facts)):
@@ -141,5 +142,5 @@ def test_archives_are_not_unpacked(trained: dict[str, Path], tmp_path: Path) -> 
         archive.add(trained["ctc"], "../../outside.pt")
     before = sorted(tmp_path.parent.rglob("*"))
     with pytest.raises(ValueError, match=names("model.tar.gz")):
-        load(tmp_path / "model.tar.gz")
+        load(tmp_path / "model.tar.gz", None, trained["ctc"].parent)
     assert sorted(tmp_path.parent.rglob("*")) == before
