@@ -3,20 +3,17 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from .engines.batches import batches, translate_ids
 from .engines.interface import AskedTerms
-from .engines.opening import check_loading, download, load_engine, prepare_torch
-from .folder.manifest import (
-    LANGUAGE_MODEL,
-    SEARCH,
-    Manifest,
-)
+from .engines.opening import Loading, check_loading, download, load_checkpoints, load_engine
+from .folder.manifest import LANGUAGE_MODEL, SEARCH, Manifest
 from .folder.search import CALIBRATION, check_options, read_search
 from .folder.vocabulary import SEGMENT_BREAK
 from .generation.confidence import Platt
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 GLOSSARIES = 4  # kept for later calls with the same terms
 GLOSSARY_BEAM = 10  # of a search that a glossary switches on
-SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
@@ -100,46 +96,60 @@ class Translator:
         threads: int | None = None,
         data: str | os.PathLike[str] | None = None,
         precision: str = "highest",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        lm: str | os.PathLike[str] | None = None,
+        **search: Any,
     ) -> "Translator":
         """Load a model.
 
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
-                checkpoint, with ``data``.
+                checkpoint, with ``data``. Several autoregressive checkpoints with ``:`` between translate together; an
+                autoregressive one behind a non-autoregressive one chooses among its texts.
             engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
                 on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
             threads: of the processor, under torch for the whole process; None: the engine's own choice.
             data: the data-bin folder of a checkpoint; None for a model folder.
             precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
+            dtype: of torch's weights.
+            lm: n-gram model of the search; None: the folder's, if it has one.
+            **search: options of each translation that asks for no others, in place of the folder's.
 
         Returns:
             The translator.
 
         Raises:
             ImportError: if a package is missing, naming it.
-            ValueError: if a file is missing, damaged or of another kind.
+            ValueError: if a file is missing, damaged or of another kind, or an option does not fit.
         """
-        check_loading(engine, device, precision, threads, data)
-        path = Path(model)
+        loading = Loading(engine, device, dtype, precision, threads)
+        check_loading(loading, data)
+        path, own_lm = Path(model), None if lm is None else Path(lm)
         if data is not None:
-            prepare_torch(device, threads)
-            from .hub.engine import load_checkpoint
-
-            return load_checkpoint(path, Path(data), device, precision)
-        if not path.exists():
-            path = download(os.fspath(model))
-        if path.is_file():
-            raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
-        manifest = Manifest.read(path)
-        return cls._of_folder(path, manifest, load_engine(path, manifest, engine, device, threads, precision))
+            paths = [Path(part) for part in os.fspath(model).split(os.pathsep)]
+            translator = cls(*load_checkpoints(paths, Path(data), loading), lm=own_lm)
+        else:
+            if not path.exists():
+                path = download(os.fspath(model))
+            if path.is_file():
+                raise ValueError(
+                    f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one"
+                )
+            manifest = Manifest.read(path)
+            translator = cls._of_folder(path, manifest, load_engine(path, manifest, loading), own_lm)
+        check_options(search, translator._engine.options, "search")
+        translator.search.update(search)
+        translator._options(1, "auto", {})
+        return translator
 
     @classmethod
-    def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine") -> "Translator":
+    def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine", lm: Path | None) -> "Translator":
         values = read_search(path, loaded.options)
         numbers = values.pop(CALIBRATION, None)
         calibration = None if numbers is None else Platt(**numbers)
-        lm = path / LANGUAGE_MODEL if LANGUAGE_MODEL in manifest.files else None
+        if lm is None and LANGUAGE_MODEL in manifest.files:
+            lm = path / LANGUAGE_MODEL
         translator = cls(loaded, manifest.source_lang, manifest.task, values, lm, calibration)
         try:
             translator._options(1, "auto", {})
@@ -188,8 +198,7 @@ class Translator:
         texts = list(texts)
         if wrong := [i for i, text in enumerate(texts) if not isinstance(text, str)]:
             raise TypeError(f"texts[{wrong[0]}] must be a string, but is {type(texts[wrong[0]]).__name__}")
-        if batch_tokens is None:
-            batch_tokens = self._engine.batch_tokens
+        batch_tokens = self._engine.batch_tokens if batch_tokens is None else batch_tokens
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
         chosen = self._options(nbest, search, options)
@@ -218,7 +227,7 @@ class Translator:
         if chosen.get(LM_WEIGHT):
             if self._lm is None:
                 raise ValueError(
-                    f"{LM_WEIGHT} must be 0 for a model folder without a language model, but is {chosen[LM_WEIGHT]}"
+                    f"{LM_WEIGHT} must be 0 for a model without a language model, but is {chosen[LM_WEIGHT]}"
                 )
             chosen["ctc_lm_path"] = str(self._lm)
         self._engine.check(nbest, chosen)
@@ -255,23 +264,26 @@ class Translator:
         return found
 
     def _translate_all(self, texts: Sequence[str], job: "_Job") -> list[Translation]:
-        """Translate texts that fit, those of similar length together; an empty one is translated by nothing."""
+        """Translate texts that fit."""
         sources = [self._engine.source.encode(text, self._segments > 1) for text in texts]
-        translated = [Translation("")] * len(texts)
-        order = sorted(
-            (i for i, source in enumerate(sources) if len(source) > SPECIAL_SYMBOLS), key=lambda i: len(sources[i])
-        )
-        with tqdm(total=len(order), unit=" texts", disable=not job.progress) as bar:
-            for batch in batches(order, [len(source) for source in sources], job.batch_tokens):
-                asked = None if job.glossary is None else _asked(job.glossary, [texts[i] for i in batch])
-                found = self._engine.hypotheses([sources[i] for i in batch], job.nbest, job.search, asked)
-                for i, hypotheses in zip(batch, found, strict=True):
-                    best, *others = [self._translation(one) for one in hypotheses[: job.nbest]]
-                    translated[i] = replace(best, alternatives=others)
-                if job.alignment:
-                    for i, words in zip(batch, self._alignments([texts[i] for i in batch], found), strict=True):
-                        translated[i] = replace(translated[i], alignment=words)
-                bar.update(len(batch))
+        terms = None
+        if job.glossary is not None:
+            terms = AskedTerms(job.glossary, [job.glossary.find(text) for text in texts])
+        with tqdm(total=len(texts), unit=" texts", disable=not job.progress) as bar:
+            found = translate_ids(
+                *(self._engine, sources, job.search, job.nbest, job.batch_tokens),
+                terms=terms,
+                done=lambda numbers: bar.update(len(numbers)),
+            )
+        translated = []
+        for best, *others in found:
+            alternatives = [self._translation(one) for one in others]
+            translated.append(replace(self._translation(best), alternatives=alternatives))
+        if job.alignment:
+            for batch in batches(sources, job.batch_tokens):
+                words = self._alignments([texts[i] for i in batch], [found[i] for i in batch])
+                for i, of_text in zip(batch, words, strict=True):
+                    translated[i] = replace(translated[i], alignment=of_text)
         return translated
 
     def _translation(self, hypothesis: "Hypothesis") -> Translation:
@@ -316,22 +328,6 @@ class _Job(NamedTuple):
     search: Mapping[str, Any]
     alignment: bool
     glossary: "Glossary | None"
-
-
-def _asked(glossary: "Glossary", texts: Sequence[str]) -> "AskedTerms":
-    return AskedTerms(glossary, [glossary.find(text) for text in texts])
-
-
-def batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Cut indices, in order of length, into batches of at most ``most`` tokens with padding, or one text."""
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * lengths[i] > most:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Translation:

@@ -104,7 +104,6 @@ def run_options(arguments: Namespace, cuda: bool) -> "Options":
 def run(arguments: Namespace) -> None:
     """Distil, or go on with it; do nothing where it is complete."""
     import torch
-    from fairseq.dataclass.configs import GenerationConfig
 
     from ..distillation.output import open_output
     from ..distillation.run import distil
@@ -120,7 +119,7 @@ def run(arguments: Namespace) -> None:
         teacher = load_teacher(
             [Path(path) for path in arguments.teacher.split(os.pathsep)],
             arguments.data_bin,
-            GenerationConfig(**{name: getattr(arguments, name) for name in GENERATION}),
+            {name: getattr(arguments, name) for name in GENERATION},
             arguments.float32_matmul_precision,
             arguments.max_source_positions,
             cuda,

@@ -98,8 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the folder and print what is in it; a ValueError or OSError if anything does not fit."""
     search = read_options(arguments.search)
 
-    from ..hub.export import Described, export
-    from ..hub.graph import Graph
+    from ..export.graph import Graph
+    from ..export.model_folder import Described, export
 
     most = inf if arguments.force else MOST_LOST
     graph = None if arguments.onnx is None else Graph(arguments.onnx, not arguments.no_torch_weights, most)

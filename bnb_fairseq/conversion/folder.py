@@ -5,9 +5,9 @@ from typing import Any
 
 from ..checkpoints.writing import staging
 from ..engines.nar import read_weights
+from ..engines.with_fairseq import dictionary_of
 from ..folder.manifest import AUTOREGRESSIVE, NAR, SOURCE, TARGET, Manifest
 from ..folder.vocabulary import load_vocabulary
-from ..hub.engine import dictionary_of
 from ..models.config import model_options
 from ..network.loading import check_weights, require_layers
 from ..network.options import AutoregressiveOptions, NetworkOptions

@@ -1,21 +1,19 @@
-"""The teacher: its checkpoints, the data it translates, and the targets made of its hypotheses."""
+"""The teacher: its checkpoints, the data it translates, and the targets made of its translations."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from fairseq import utils
 from fairseq.data import indexed_dataset
-from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor
 
-from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary
 from ..data.pair_dataset import SentencePairDataset, load_pair
+from ..engines.batches import translate_ids
+from ..engines.interface import Engine
+from ..engines.with_fairseq import open_checkpoints
 from ..tasks.translation_bnb import TranslationBnbTask
 from .output import DataBin, Shard, Translations
 
@@ -24,18 +22,16 @@ class Teacher(NamedTuple):
     """A loaded teacher.
 
     Attributes:
+        engine: translates.
         task: has the dictionaries.
-        models: several translate together.
-        generator: the task's.
+        search: options of the translation.
         longest: tokens of the longest source, [CLS] and [SEP] counted.
-        cuda: True: the models are on a GPU.
     """
 
+    engine: Engine
     task: TranslationBnbTask
-    models: list[Any]
-    generator: Any
+    search: Mapping[str, Any]
     longest: int
-    cuda: bool
 
 
 class Corpus(NamedTuple):
@@ -59,17 +55,17 @@ class Corpus(NamedTuple):
 def load_teacher(
     checkpoints: Sequence[Path],
     data_bin: Path,
-    generation: GenerationConfig,
+    generation: Mapping[str, Any],
     matmul_precision: str,
     longest: int | None,
     cuda: bool,
 ) -> Teacher:
-    """Load the checkpoints, as fairseq-generate does.
+    """Load the checkpoints.
 
     Args:
         checkpoints: several translate together.
         data_bin: data-bin folder with the dictionaries.
-        generation: options of the search.
+        generation: fairseq's options of the search, by name.
         matmul_precision: value of ``--float32-matmul-precision``.
         longest: tokens of the longest source to translate; None: the teacher's limit.
         cuda: move the models to the GPU.
@@ -80,24 +76,14 @@ def load_teacher(
     Raises:
         ValueError: if its task or dictionaries are others, or it cannot use the options.
     """
-    overrides = {
-        "data": str(data_bin),
-        "float32_matmul_precision": matmul_precision,
-        "eval_bleu": False,
-        "eval_rouge": False,
-        "eval_meteor": False,
-        "truncate_source": False,
-    }
-    models, task = load_models(checkpoints, overrides)
+    device = "cuda" if cuda else "cpu"
+    engine, task = open_checkpoints(checkpoints, data_bin, device, precision=matmul_precision)
     if not isinstance(task, TranslationBnbTask):
         raise ValueError(f"--teacher must have been trained with --task translation_bnb, but has {type(task).__name__}")
-    for model in models:
-        if cuda:
-            model.cuda()
-        model.prepare_for_inference_(SimpleNamespace(generation=generation))
-    positions = utils.resolve_max_positions(task.max_positions(), *[model.max_positions() for model in models])[0]
-    generator = task.build_generator(models, generation)
-    return Teacher(task, models, generator, min(positions, longest or positions), cuda)
+    search = {**engine.options, **generation}
+    engine.check(1, search)
+    limits = (engine.longest, task.max_positions()[0], longest)
+    return Teacher(engine, task, search, min(limit for limit in limits if limit is not None))
 
 
 def open_corpus(teacher: Teacher, folder: Path, subset: str, max_tokens: int | None, batch_size: int | None) -> Corpus:
@@ -126,11 +112,10 @@ def open_corpus(teacher: Teacher, folder: Path, subset: str, max_tokens: int | N
     return Corpus(data, sources, targets, max_tokens, batch_size)
 
 
-def target_ids(hypothesis: Tensor, dictionary: BnbDictionary) -> Tensor:
-    """Return the ids of a hypothesis without [CLS], [SEP], [PAD] and [MASK], then [SEP], as a data-bin stores them."""
-    special = [dictionary.bos(), dictionary.eos(), dictionary.pad(), dictionary.mask()]
-    tokens = hypothesis.cpu().long()
-    return torch.cat([tokens[~torch.isin(tokens, torch.tensor(special))], torch.tensor([dictionary.eos()])])
+def target_ids(tokens: Sequence[int], dictionary: BnbDictionary) -> Tensor:
+    """Return the ids of a text without [CLS], [SEP], [PAD] and [MASK], then [SEP], as a data-bin stores them."""
+    special = {dictionary.bos(), dictionary.eos(), dictionary.pad(), dictionary.mask()}
+    return torch.tensor([*(token for token in tokens if token not in special), dictionary.eos()])
 
 
 def text_line(tokens: Tensor, dictionary: BnbDictionary) -> str:
@@ -140,21 +125,20 @@ def text_line(tokens: Tensor, dictionary: BnbDictionary) -> str:
 
 def translate(teacher: Teacher, corpus: Corpus, shard: Shard, report: Callable[[Sequence[int]], None]) -> Translations:
     """Translate a shard; ``report`` receives the numbers of sentences that are done."""
-    dictionary, sources = teacher.task.tgt_dict, corpus.sources
-    numbers = np.arange(*shard)
-    numbers = numbers[np.argsort(sources.source_sizes[numbers], kind="stable")]
-    fitting, too_long = sources.filter_indices_by_size(numbers, (teacher.longest, 0))
+    dictionary, sizes = teacher.task.tgt_dict, corpus.sources.source_sizes
+    fitting = [i for i in range(*shard) if sizes[i] <= teacher.longest]
+    too_long = sorted(set(range(*shard)) - set(fitting))
     tokens = {i: corpus.targets[i] for i in too_long} if corpus.targets is not None else {}
     report(too_long)
-    unknown = 0
-    # longest first: where memory does not suffice, it shows at once
-    for batch in reversed(sources.batch_by_size(fitting, corpus.max_tokens, corpus.batch_size)):
-        sample = sources.collater([sources[i] for i in batch.tolist()])
-        sample = utils.move_to_cuda(sample) if teacher.cuda else sample
-        hypotheses = teacher.task.inference_step(teacher.generator, teacher.models, sample)
-        for i, hypothesis in zip(batch.tolist(), hypotheses, strict=True):
-            tokens[i] = target_ids(hypothesis[0]["tokens"], dictionary)
-            unknown += int(dictionary.unk() in tokens[i])
-        report(batch.tolist())
+    found = translate_ids(
+        teacher.engine,
+        [corpus.sources[i]["source"].tolist() for i in fitting],
+        teacher.search,
+        most_tokens=corpus.max_tokens,
+        most_texts=corpus.batch_size,
+        done=lambda batch: report([fitting[i] for i in batch]),
+    )
+    tokens |= {i: target_ids(best.tokens, dictionary) for i, (best, *_) in zip(fitting, found, strict=True)}
+    unknown = sum(dictionary.unk() in tokens[i] for i in fitting)
     ordered = [tokens[i] for i in range(*shard)]
     return Translations(ordered, [text_line(ids, dictionary) for ids in ordered], len(too_long), unknown)

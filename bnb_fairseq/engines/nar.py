@@ -13,12 +13,12 @@ from ..folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
 from ..folder.search import PARALLEL_OPTIONS
 from ..folder.vocabulary import Vocabulary, load_vocabulary
 from ..generation.alignment import source_weights
-from ..generation.generator import NarGenerator
+from ..generation.generator import NarGenerator, ScoresTexts
 from ..generation.glossary_scorer import GlossaryScorer
 from ..generation.hypotheses import words_and_ends
 from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
-from ..network.loading import load_network
+from ..network.loading import DTYPES, load_network
 from ..network.nar_network import NarNetwork
 from ..network.options import NetworkOptions, SymbolTable
 from ..recent import Recent
@@ -55,31 +55,40 @@ class NarEngine:
         source: the source vocabulary.
         target: the target vocabulary.
         precision: of matrix products, see ``torch.set_float32_matmul_precision``.
+        reranker: scores the texts in the model's place; None: the model does.
     """
 
     options: Mapping[str, Any] = PARALLEL_OPTIONS
     batch_tokens = 2048
 
-    def __init__(self, network: NarNetwork, source: Vocabulary, target: Vocabulary, precision: str = "highest") -> None:
+    def __init__(
+        self,
+        network: NarNetwork,
+        source: Vocabulary,
+        target: Vocabulary,
+        precision: str = "highest",
+        reranker: ScoresTexts | None = None,
+    ) -> None:
         self.network, self.source, self.target, self._precision = network, source, target, precision
+        self._reranker = reranker
         self.longest = network.max_positions()[0]
         self._generators = Recent(GENERATORS)
 
     @classmethod
-    def load(cls, folder: Path, manifest: Manifest, device: str, precision: str) -> "NarEngine":
+    def load(cls, folder: Path, manifest: Manifest, device: str, precision: str, dtype: str = "float32") -> "NarEngine":
         """Read a model folder that its manifest describes; a ValueError if a file is damaged or does not fit."""
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
         weights = read_weights(folder)
         try:
             options = NetworkOptions.from_json(manifest.network)
             with matmul_precision(precision):
-                network = load_network(options, source, target, weights).to(device)
+                network = load_network(options, source, target, weights).to(device, DTYPES[dtype])
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
         return cls(network, source, target, precision)
 
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
-        check_search(self.network, self.target, nbest, search)
+        NarGenerator([self.network], self.target, self._options(nbest, search))
 
     def hypotheses(  # noqa: D102
         self,
@@ -88,7 +97,7 @@ class NarEngine:
         search: Mapping[str, Any],
         terms: AskedTerms | None = None,
     ) -> list[list[Hypothesis]]:
-        options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        options = self._options(nbest, search)
         if terms is not None and not self.network.control.has_alignments:
             raise ValueError("a glossary needs a model that was trained with --length-control ctc")
         generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
@@ -108,8 +117,12 @@ class NarEngine:
             found = source_weights(self.network, self._batch(sources), texts)
         return [weights.cpu().numpy() for weights in found]
 
+    def _options(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
+        options = generator_options(SimpleNamespace(nbest=nbest, **search))
+        return options._replace(rerank=self._reranker is not None)
+
     def _build(self, options: GeneratorOptions) -> NarGenerator:
-        return NarGenerator([self.network], self.target, options, scorer=build_scorer(options, self.target))
+        return NarGenerator([self.network], self.target, options, self._reranker, build_scorer(options, self.target))
 
     def _batch(self, sources: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         device = self.network.decoder.embeddings.tokens.weight.device

@@ -1,66 +1,92 @@
 """From a model folder, perhaps on the hub, to the engine that runs it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..folder.manifest import AUTOREGRESSIVE, CARD, CONFIG, GRAPHS, READ, SOURCE, TARGET, WEIGHTS, Manifest
-from ..installation import is_installed, require_torch
+from ..installation import is_installed, require_host, require_torch
 
 if TYPE_CHECKING:
     from .interface import Engine
 
 ENGINES = AUTO, TORCH, ONNX = "auto", "torch", "onnx"
+FLOAT32, *HALVES = "float32", "bfloat16", "float16"
 DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
 
 
-def check_loading(engine: str, device: str, precision: str, threads: int | None, data: object) -> None:
+class Loading(NamedTuple):
+    """How a model is loaded; see ``Translator.load``."""
+
+    engine: str
+    device: str
+    dtype: str
+    precision: str
+    threads: int | None
+
+
+def check_loading(loading: Loading, data: object) -> None:
     """Check the arguments of ``Translator.load``; a ValueError if one is unknown or does not fit another."""
+    engine, device, dtype, precision, threads = loading
     for name, value, known in (
         ("engine", engine, ENGINES),
         ("device", device, DEVICES),
+        ("dtype", dtype, (FLOAT32, *HALVES)),
         ("precision", precision, PRECISIONS),
     ):
         if value not in known:
             raise ValueError(f"{name} must be {' or '.join(known)}, but is {value!r}")
-    if engine == ONNX and device != "cpu":
-        raise ValueError(f"device must be cpu for engine {ONNX}, but is {device!r}")
+    for name, value, only in (("device", device, "cpu"), ("dtype", dtype, FLOAT32)):
+        if engine == ONNX and value != only:
+            raise ValueError(f"{name} must be {only} for engine {ONNX}, but is {value!r}")
     if engine == ONNX and data is not None:
         raise ValueError(f"engine must be {AUTO} or {TORCH} for a checkpoint, but is {engine!r}")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, but is {threads}")
 
 
-def prepare_torch(device: str, threads: int | None) -> None:
+def prepare_torch(loading: Loading) -> None:
     """Check that torch is installed, and finds the GPU if requested; set the number of threads."""
     require_torch()
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if loading.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu where PyTorch finds no GPU, but is 'cuda'")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if loading.threads is not None:
+        torch.set_num_threads(loading.threads)
 
 
-def load_engine(
-    path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
-) -> "Engine":
-    """Load the engine; see ``Translator.load``."""
+def load_engine(path: Path, manifest: Manifest, loading: Loading) -> "Engine":
+    """Load the engine of a model folder; see ``Translator.load``."""
+    engine, device, dtype, precision, threads = loading
     has_graph = any(name in manifest.files for name in GRAPHS)
     runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
-    if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):
+    plain = device == "cpu" and dtype == FLOAT32
+    if engine == ONNX or (engine == AUTO and plain and has_graph and runs_graph):
         from .onnx import OnnxEngine
 
         return OnnxEngine.load(path, manifest, threads)
     if WEIGHTS not in manifest.files:
         raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
-    prepare_torch(device, threads)
+    prepare_torch(loading)
     if manifest.architecture == AUTOREGRESSIVE:
-        from ..hub.engine import load_autoregressive
+        require_host()
+        from .with_fairseq import load_autoregressive
 
-        return load_autoregressive(path, manifest, device)
+        return load_autoregressive(path, manifest, device, dtype)
     from .nar import NarEngine
 
-    return NarEngine.load(path, manifest, device, precision)
+    return NarEngine.load(path, manifest, device, precision, dtype)
+
+
+def load_checkpoints(paths: Sequence[Path], data: Path, loading: Loading) -> tuple["Engine", str, str]:
+    """Load the engine of a training's checkpoints; return it, the source language, and the task's name."""
+    prepare_torch(loading)
+    require_host()
+    from .with_fairseq import open_checkpoints
+
+    engine, task = open_checkpoints(paths, data, loading.device, loading.dtype, loading.precision)
+    return engine, str(getattr(task.cfg, "source_lang", None) or ""), str(task.cfg._name)
 
 
 def download(name: str) -> Path:

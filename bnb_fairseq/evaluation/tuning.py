@@ -1,18 +1,18 @@
 """Settings of one pass, of the CTC beam search and of rescored n-best lists, tried on a validation set."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import sacrebleu
 import torch
-from fairseq import utils
-from fairseq.dataclass.configs import GenerationConfig
 
-from ..checkpoints.reader import load_models
-from ..models.bnb_transformer import BnbTransformer
+from ..engines.batches import translate_ids
+from ..engines.nar import NarEngine
+from ..engines.with_fairseq import open_checkpoints, read_part
 from . import markdown
 
 SCORES = ("BLEU", "chrF", "length ratio", "sentences/s")
@@ -85,44 +85,25 @@ def try_settings(
     Raises:
         ValueError: if the checkpoint is of another kind, or the part has no target.
     """
-    (model,), task = load_models([path], {"data": str(data)})
-    parallel, is_parallel = settings[0].lenpen is None, isinstance(model, BnbTransformer)
-    if parallel != is_parallel:
+    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+    engine, task = open_checkpoints([path], data, device)
+    if isinstance(engine, NarEngine) != (settings[0].lenpen is None):
         raise ValueError(
-            f"--beam must be given for an autoregressive model, and for no other, but {path} holds a "
-            f"{type(model).__name__}"
+            f"--beam must be given for an autoregressive model, and for no other, but {path} is of {task.cfg._name}"
         )
-    task.load_dataset(subset)
-    dataset = task.dataset(subset)
-    if dataset.target is None:
-        raise ValueError(f"--gen-subset must have a target to compare with, but {subset} has none")
-    cuda = torch.cuda.is_available() and not cpu
-    if cuda:
-        model.cuda()
-    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
-    indices = dataset.ordered_indices()
-    indices = task.filter_indices_by_size(indices, dataset, model.max_positions())
-    batches = [
-        dataset.collater([dataset[i] for i in batch])
-        for batch in dataset.batch_by_size(indices, max_sentences=batch_size)
-    ]
+    sources, targets = read_part(task, subset, "--gen-subset")
+    task.filter_indices_by_size(np.arange(len(sources)), task.dataset(subset), (engine.longest, sys.maxsize))
     text = task.target_dictionary.text
-    references = [text(tokens, "UNKNOWNTOKENINREF") for batch in batches for tokens in batch["target"]]
+    references = [text(tokens, "UNKNOWNTOKENINREF") for tokens in targets]
     for setting in settings:
-        values = {**_DEFAULTS, **setting.search(), "ctc_lm_path": setting.lm_path}
-        generator = task.build_generator([model], SimpleNamespace(**values))
-        begun, outputs = time.perf_counter(), []
-        for batch in batches:
-            batch = utils.move_to_cuda(batch) if cuda else batch
-            hypotheses = task.inference_step(generator, [model], batch)
-            outputs += [text(best[0]["tokens"], "UNKNOWNTOKENINHYP") for best in hypotheses]
+        search = {**engine.options, **setting.search(), "ctc_lm_path": setting.lm_path}
+        begun = time.perf_counter()
+        found = translate_ids(engine, sources, search, most_texts=batch_size)
+        outputs = [text(torch.tensor(best.tokens, dtype=torch.long), "UNKNOWNTOKENINHYP") for best, *_ in found]
         seconds = time.perf_counter() - begun
         bleu = sacrebleu.corpus_bleu(outputs, [references])
         chrf = sacrebleu.corpus_chrf(outputs, [references])
         yield Outcome(setting, bleu.score, chrf.score, bleu.sys_len / bleu.ref_len, len(outputs) / seconds)
-
-
-_DEFAULTS = vars(GenerationConfig(iter_decode_max_iter=0))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

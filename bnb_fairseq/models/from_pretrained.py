@@ -1,16 +1,19 @@
-"""Trained models in Python: raw text in, detokenised text out."""
+"""fairseq's ``from_pretrained`` of the text-to-text models."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .own_precision import OwnPrecision
 
 if TYPE_CHECKING:
-    from ..hub.interface import BnbHubInterface
+    from ..translator import Translator
+
+USUAL_NAMES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 
 
 class FromPretrained(OwnPrecision):
-    """Mixin: one call loads a model and its task."""
+    """Mixin: one call loads a model with its dictionaries."""
 
     @classmethod
     def from_pretrained(
@@ -19,25 +22,50 @@ class FromPretrained(OwnPrecision):
         checkpoint_file: str | None = None,
         data_name_or_path: str | os.PathLike[str] = ".",
         **options: Any,
-    ) -> "BnbHubInterface":
-        """Load a checkpoint for translation.
+    ) -> "Translator":
+        """Load a checkpoint for translation; nothing is downloaded or unpacked.
 
         Args:
-            model_name_or_path: a checkpoint, or its folder; nothing is downloaded or unpacked.
+            model_name_or_path: a checkpoint, or its folder.
             checkpoint_file: name in the folder; several, joined by ``:``, make an ensemble or a model and its reranker;
                 None: ``model.pt``, ``checkpoint_best.pt``, ``checkpoint_last.pt`` or the only ``*.pt``.
             data_name_or_path: data-bin folder; a name that begins with a dot is relative to the checkpoint's folder.
-            **options: options of task, model and generation for all calls, by their field names.
+            **options: see ``Translator.load``.
 
         Returns:
-            The interface: ``translate(sentences, **options)``, ``generate`` and the rest of fairseq's hub interface.
+            The translator.
 
         Raises:
             ValueError: naming a missing checkpoint, folder or dictionary, or options that are unknown or have no
                 effect.
         """
-        from ..hub.checkpoints import find_checkpoints, load  # imports the tasks, which import the models
-        from ..hub.interface import BnbHubInterface
+        from .. import Translator  # above models; fairseq puts this door to it on the model's class
 
-        files = find_checkpoints(model_name_or_path, checkpoint_file)
-        return BnbHubInterface(load(files, data_name_or_path, options))
+        path = Path(model_name_or_path)
+        if path.is_dir():
+            names = _only_checkpoint(path) if checkpoint_file is None else checkpoint_file
+            files = [path / name for name in names.split(os.pathsep)]
+        elif checkpoint_file is None:
+            files = [path] if path.exists() else [Path(name) for name in os.fspath(path).split(os.pathsep)]
+        else:
+            raise ValueError(
+                f"checkpoint_file must be None unless model_name_or_path is a folder, but is {checkpoint_file!r} "
+                f"beside {os.fspath(path)!r}"
+            )
+        data = os.fspath(data_name_or_path)
+        data_bin = files[0].parent / data if data.startswith(".") else Path(data)
+        if not any(data_bin.glob("dict.*.txt")):
+            raise ValueError(f"data_name_or_path must be a data-bin folder with dict.*.txt, but is {data_bin}")
+        return Translator.load(os.pathsep.join(map(str, files)), data=data_bin, **options)
+
+
+def _only_checkpoint(folder: Path) -> str:
+    """Choose among the checkpoints of a folder."""
+    found = sorted(file.name for file in folder.glob("*.pt"))
+    usual = [name for name in USUAL_NAMES if name in found]
+    if not usual and len(found) != 1:
+        raise ValueError(
+            f"checkpoint_file must name a checkpoint in {folder}, which has none of {', '.join(USUAL_NAMES)}, but "
+            f"{', '.join(found[:5]) or 'no file *.pt'}"
+        )
+    return (usual or found)[0]

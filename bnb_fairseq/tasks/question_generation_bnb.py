@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from fairseq.tasks import register_task
 from torch import Tensor
 
-from ..data.answer_context import check_segments, check_typed_lines, find_source_fault
+from ..data.answer_context import check_segments, check_typed_lines
 from ..data.pair_dataset import SentencePairDataset, SentencePairs
 from ..data.parts import taken_apart
 from ..data.preflight import check_question_command
@@ -27,10 +27,6 @@ class QuestionGenerationBnbTask(TranslationBnbTask):
     def check_preprocessing(cls) -> None:
         """Check the text files of ``fairseq-preprocess``."""
         check_question_command()
-
-    def find_fault(self, line: str) -> str | None:
-        """Why a source line cannot be translated; None if it can."""
-        return find_source_fault(line)
 
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]

@@ -121,10 +121,6 @@ class TextToTextTask(BnbTask):
             )
         return longest
 
-    def find_fault(self, line: str) -> str | None:
-        """Tell why a source line cannot be translated; None if it can."""
-        return None
-
     def build_bpe(self, args: Any) -> Any:
         """Build what splits and joins text; ``fairseq-interactive`` reads its lines next.
 

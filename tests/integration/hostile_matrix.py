@@ -33,7 +33,7 @@ CLASSIFY = (
 PYTHON = """
 import sys
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
-print(BnbTransformer.from_pretrained(sys.argv[1], data_name_or_path=sys.argv[2]).translate("the cell"))
+print(BnbTransformer.from_pretrained(sys.argv[1], data_name_or_path=sys.argv[2]).translate(["the cell"]))
 """
 SIZES = ("layers=1", "embed-dim=8", "ffn-embed-dim=8", "attention-heads=2")
 REFUSED = re.compile(r"\.pt: must be a checkpoint|no checkpoint is whole; to train anew, move checkpoint_1_1\.pt")

@@ -113,9 +113,9 @@ def test_greedy_translations_do_not_depend_on_batches(
 
 @pytest.mark.slow
 def test_from_python(setting: Setting, checkpoint: Path, greedy: dict[int, str]) -> None:
-    hub = Bert2Bert.from_pretrained(checkpoint, None, setting.data_bin, max_len_b=LONGEST)
+    translator = Bert2Bert.from_pretrained(checkpoint, None, setting.data_bin, max_len_b=LONGEST, beam=1)
     sources = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()
-    check_alike(dict(enumerate(hub.translate(sources, beam=1, batch_size=32))), greedy)
+    check_alike({i: one.text for i, one in enumerate(translator.translate(sources))}, greedy)
 
 
 @pytest.mark.slow

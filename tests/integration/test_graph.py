@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.hub.export import export
-from bnb_fairseq.hub.graph import Graph
+from bnb_fairseq.export.graph import Graph
+from bnb_fairseq.export.model_folder import export
 from bnb_fairseq.translator import Translator
 
 from ..conftest import ROOT

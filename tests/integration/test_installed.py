@@ -13,8 +13,8 @@ from bnb_fairseq.translator import Translator
 
 from ..conftest import ROOT
 from ..unit.conftest import random_parameters  # noqa: F401  # a fixture
+from ..unit.export.conftest import trained  # noqa: F401  # a fixture
 from ..unit.folder.conftest import exported  # noqa: F401  # a fixture
-from ..unit.hub.conftest import trained  # noqa: F401  # a fixture
 
 # Imports the package as a program does that uses it from Python, then lets fairseq load it by its path.
 IMPORTED_BY_BOTH_WAYS = """

@@ -112,9 +112,9 @@ def test_interactive(name: str, fairseq: Command) -> None:
 def test_from_python(name: str) -> None:
     run = RUNS[name]
     kind = Bert2Bert if run.checkpoint == "bert2bert" else BnbTransformer
-    hub = kind.from_pretrained(OLD / f"{run.checkpoint}.pt", None, OLD / run.data)
-    found = hub.translate(sentences(), **run.options)
-    check_texts({i: texts if isinstance(texts, list) else [texts] for i, texts in enumerate(found)}, name)
+    translator = kind.from_pretrained(OLD / f"{run.checkpoint}.pt", None, OLD / run.data)
+    found = translator.translate(sentences(), **run.options)
+    check_texts({i: [one.text, *(other.text for other in one.alternatives)] for i, one in enumerate(found)}, name)
 
 
 def test_average(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_average(tmp_path: Path) -> None:
     before, mean = (torch.load(path)["model"] for path in (old, tmp_path / "mean.pt"))
     assert before.keys() == mean.keys()
     assert all(torch.equal(mean[name], tensor) for name, tensor in before.items())
-    hub = BnbTransformer.from_pretrained(tmp_path / "mean.pt", None, OLD / "wordpiece")
-    check_texts({i: [text] for i, text in enumerate(hub.translate(sentences()))}, "ctc")
+    translator = BnbTransformer.from_pretrained(tmp_path / "mean.pt", None, OLD / "wordpiece")
+    check_texts({i: [one.text] for i, one in enumerate(translator.translate(sentences()))}, "ctc")
 
 
 @pytest.mark.parametrize("name", ["vae", "bert2bert"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ..conftest import ROOT
+from .export.conftest import trained  # noqa: F401  # a fixture
 from .folder.conftest import exported  # noqa: F401  # fixtures
-from .hub.conftest import trained  # noqa: F401  # a fixture
 
 HEAVY = ("torch", "fairseq", "transformers", "numpy", "tokenizers", "hydra", "sacrebleu")
 REGISTERED = """

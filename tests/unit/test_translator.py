@@ -12,12 +12,11 @@ import pytest
 
 from bnb_fairseq.folder.manifest import SEARCH
 from bnb_fairseq.generation.confidence import Platt
-from bnb_fairseq.hub.interface import BnbHubInterface
 from bnb_fairseq.splitting import join, split
 from bnb_fairseq.translator import Translation, Translator
 
+from .export.conftest import LIMIT, SENTENCES, Translations, by_fairseq, trained  # noqa: F401  # fixtures
 from .folder.conftest import exported, folder, reseal  # noqa: F401  # fixtures
-from .hub.conftest import LIMIT, SENTENCES, autoregressive, ctc, load, trained  # noqa: F401  # fixtures
 
 Reseal = Callable[..., Path]
 KINDS = ["ctc", "autoregressive"]
@@ -56,20 +55,19 @@ def translators(exported: dict[str, Path]) -> dict[str, Translator]:  # noqa: F8
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_as_from_pretrained_translates(
+def test_as_fairseq_translates(
     name: str,
     translators: dict[str, Translator],
-    request: pytest.FixtureRequest,
+    by_fairseq: Translations,  # noqa: F811
 ) -> None:
-    hub: BnbHubInterface = request.getfixturevalue(name)
     translator = translators[name]
     assert translator.longest == LIMIT if name == "ctc" else translator.longest > LIMIT
-    beam = None if name == "ctc" else 5
+    options = {} if name == "ctc" else {"max_len_b": 8}
     found = translator.translate(SENTENCES)
-    assert [one.text for one in found] == hub.translate(SENTENCES, beam=beam)
+    assert [[one.text] for one in found] == by_fairseq(name, SENTENCES, **options)
     assert len({one.text for one in found}) > 1
     listed = translator.translate(SENTENCES, nbest=3)
-    expected = hub.translate(SENTENCES, nbest=3, beam=beam)
+    expected = by_fairseq(name, SENTENCES, nbest=3, **options)
     assert [[one.text, *(each.text for each in one.alternatives)] for one in listed] == expected
     for one in (each for translation in listed for each in (translation, *translation.alternatives)):
         assert one.error is None
@@ -160,7 +158,7 @@ def test_more_than_there_are(translators: dict[str, Translator]) -> None:
         ({"ctc_beam": -1}, "decoding: --ctc-beam must not be negative, but is -1"),
         ({"ctc_token_bonus": 1}, "decoding: --ctc-token-bonus must stand beside --ctc-beam, but is 1"),
         ({"ctc_token_bonus": math.inf, "ctc_beam": 2}, "translate: ctc_token_bonus must be finite, but is inf"),
-        ({"ctc_beam": 2, "ctc_lm_weight": 0.1}, "ctc_lm_weight must be 0 for a model folder without a language model"),
+        ({"ctc_beam": 2, "ctc_lm_weight": 0.1}, "ctc_lm_weight must be 0 for a model without a language model"),
         ({"iter_decode_max_iter": 1}, "--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens"),
         ({"ctc_beam": 2, "iter_decode_max_iter": 1}, "decoding: --iter-decode-max-iter must be 0 beside --ctc-beam"),
         ({"search": "beam"}, "search must be auto or none, but is 'beam'"),
@@ -268,6 +266,10 @@ def test_threads(with_search: Path, translators: dict[str, Translator]) -> None:
     [
         ({"engine": "tpu"}, "engine must be auto or torch or onnx, but is 'tpu'"),
         ({"device": "cuda:7"}, "device must be cpu or cuda, but is 'cuda:7'"),
+        ({"dtype": "float64"}, "dtype must be float32 or bfloat16 or float16, but is 'float64'"),
+        ({"dtype": "float16", "engine": "onnx"}, "dtype must be float32 for engine onnx, but is 'float16'"),
+        ({"ctc_beem": 5}, "search: there is no option ctc_beem; there are iter_decode_max_iter, "),
+        ({"ctc_beam": -1}, "decoding: --ctc-beam must not be negative, but is -1"),
         ({"precision": "low"}, "precision must be highest or high or medium, but is 'low'"),
         ({"threads": 0}, "threads must be at least 1, but is 0"),
     ],

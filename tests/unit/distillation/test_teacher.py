@@ -1,6 +1,6 @@
 """What the teacher translates, in which batches, and what is kept of its hypotheses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from fairseq.data import indexed_dataset
-from fairseq.dataclass.configs import GenerationConfig
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
@@ -23,6 +22,7 @@ from bnb_fairseq.distillation.teacher import (
     text_line,
     translate,
 )
+from bnb_fairseq.engines.interface import Hypothesis
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 BOS, PAD, EOS, UNK, FIRST = 0, 1, 2, 3, 4  # of a plain dictionary
@@ -44,10 +44,9 @@ MakeDictionary = Callable[[int], BnbDictionary]
 def test_target_ids(hypothesis: list[int], expected: list[int], make_dictionary: MakeDictionary) -> None:
     dictionary = make_dictionary(10)
     assert dictionary.mask() == 14
-    for dtype in (torch.int32, torch.int64):
-        ids = target_ids(torch.tensor(hypothesis, dtype=dtype), dictionary)
-        assert ids.tolist() == expected
-        assert ids.dtype == torch.int64
+    ids = target_ids(hypothesis, dictionary)
+    assert ids.tolist() == expected
+    assert ids.dtype == torch.int64
 
 
 def test_text_line(make_dictionary: MakeDictionary, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,22 +57,23 @@ def test_text_line(make_dictionary: MakeDictionary, monkeypatch: pytest.MonkeyPa
     assert text_line(torch.tensor([5, EOS]), dictionary) == "w1  \u2028x"
 
 
-class ReversingTask:
+class ReversingEngine:
     """Translates by writing the source backwards, [CLS] first; keeps a record of its batches."""
 
-    def __init__(self, source: BnbDictionary, target: BnbDictionary) -> None:
-        self.src_dict, self.tgt_dict = source, target
-        self.cfg = SimpleNamespace(source_lang="en", target_lang="de")
-        self.batches: list[list[int]] = []
-        self.paddings: list[int] = []
+    options: Mapping[str, Any] = {}
+    batch_tokens = 100
+    longest = 7
 
-    def inference_step(self, generator: str, models: list[str], sample: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        assert (generator, models) == ("generator", ["model"])
-        self.batches.append(sample["id"].tolist())
-        tokens, lengths = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
-        self.paddings.append(int((tokens == PAD).sum()))
-        best = [[BOS, *reversed(row[1 : n - 1].tolist()), EOS] for row, n in zip(tokens, lengths, strict=True)]
-        return [[{"tokens": torch.tensor(ids)}, {"tokens": torch.tensor([FIRST, EOS])}] for ids in best]
+    def __init__(self) -> None:
+        self.batches: list[list[list[int]]] = []
+
+    def hypotheses(
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: None
+    ) -> list[list[Hypothesis]]:
+        assert (nbest, search) == (1, {"beam": 3})
+        self.batches.append([list(source) for source in sources])
+        texts = ([BOS, *reversed(source[1:-1]), EOS] for source in sources)
+        return [[Hypothesis(text, [0.0] * len(text), 0.0)] for text in texts]
 
 
 SOURCES = [[4, 5, 6, EOS], [7, EOS], [EOS], [5, 6, 7, 8, 9, 10, EOS], [8, 3, EOS], [9, 9, EOS], [4, 4, EOS]]
@@ -81,16 +81,22 @@ OWN = [[11, i + FIRST, EOS] for i in range(7)]
 
 
 @pytest.fixture
-def task(make_dictionary: MakeDictionary) -> ReversingTask:
-    return ReversingTask(make_dictionary(10), make_dictionary(12))
+def task(make_dictionary: MakeDictionary) -> Any:
+    cfg = SimpleNamespace(source_lang="en", target_lang="de")
+    return SimpleNamespace(src_dict=make_dictionary(10), tgt_dict=make_dictionary(12), cfg=cfg)
 
 
 @pytest.fixture
-def teacher(task: Any) -> Teacher:
-    return Teacher(task, ["model"], "generator", 7, cuda=False)
+def engine() -> ReversingEngine:
+    return ReversingEngine()
 
 
-def make_corpus(task: ReversingTask, max_tokens: int | None, batch_size: int | None) -> Corpus:
+@pytest.fixture
+def teacher(task: Any, engine: Any) -> Teacher:
+    return Teacher(engine, task, {"beam": 3}, 7)
+
+
+def make_corpus(task: Any, max_tokens: int | None, batch_size: int | None) -> Corpus:
     sources, own = ([torch.tensor(sentence) for sentence in side] for side in (SOURCES, OWN))
     dataset = SentencePairDataset(sources, task.src_dict, None, task.tgt_dict, shuffle=False)
     nowhere: Any = None
@@ -105,7 +111,8 @@ def test_every_sentence_is_translated_once_and_stays_in_its_place(
     shard: tuple[int, int],
     max_tokens: int | None,
     batch_size: int | None,
-    task: ReversingTask,
+    task: Any,
+    engine: ReversingEngine,
     teacher: Teacher,
 ) -> None:
     done: list[int] = []
@@ -118,16 +125,19 @@ def test_every_sentence_is_translated_once_and_stays_in_its_place(
     assert found.texts == [" ".join(line) for line in words]
     assert (found.kept, found.unknown) == (int(3 in range(*shard)), int(4 in range(*shard)))
     assert sorted(done) == list(range(*shard))
-    assert sorted(i for batch in task.batches for i in batch) == [i for i in range(*shard) if i != 3]
-    lengths = {i: len(sentence) + 1 for i, sentence in enumerate(SOURCES)}
-    assert all(len(batch) <= (batch_size or 99) for batch in task.batches)
-    assert all(len(batch) * max(lengths[i] for i in batch) <= (max_tokens or 999) for batch in task.batches)
+    translated = sorted(source for batch in engine.batches for source in batch)
+    # sentence 2 is empty
+    assert translated == sorted([BOS, *SOURCES[i]] for i in range(*shard) if i not in (2, 3))
+    assert all(len(batch) <= (batch_size or 99) for batch in engine.batches)
+    assert all(len(batch) * max(map(len, batch)) <= (max_tokens or 999) for batch in engine.batches)
 
 
-def test_batches_are_sorted_by_length_and_the_longest_come_first(task: ReversingTask, teacher: Teacher) -> None:
+def test_batches_are_sorted_by_length_and_the_longest_come_first(
+    task: Any, engine: ReversingEngine, teacher: Teacher
+) -> None:
     translate(teacher, make_corpus(task, None, 3), Shard(0, 7), lambda _: None)
-    assert task.batches == [[5, 6, 0], [2, 1, 4]]
-    assert task.paddings == [2, 3]
+    numbers = [[SOURCES.index(source[1:]) for source in batch] for batch in engine.batches]
+    assert numbers == [[6, 0], [1, 4, 5]]
 
 
 def write_part(folder: Path, name: str, sentences: Sequence[Sequence[int]], impl: str = "mmap") -> None:
@@ -143,7 +153,7 @@ def open_part(teacher: Teacher, folder: Path, max_tokens: int | None = 99) -> Co
 
 @pytest.mark.parametrize("impl", ["mmap", "cached"])
 @pytest.mark.parametrize("pair", ["en-de", "de-en"])
-def test_open_corpus(pair: str, impl: str, task: ReversingTask, teacher: Teacher, tmp_path: Path) -> None:
+def test_open_corpus(pair: str, impl: str, task: Any, teacher: Teacher, tmp_path: Path) -> None:
     write_part(tmp_path, f"train.{pair}.en", SOURCES, impl)
     write_part(tmp_path, f"train.{pair}.de", OWN, impl)
     corpus = open_part(teacher, tmp_path)
@@ -189,75 +199,67 @@ def test_data_of_other_languages(teacher: Teacher, tmp_path: Path) -> None:
         open_part(teacher, tmp_path)
 
 
-class Model:
-    """Records what is done to it."""
-
-    def __init__(self, positions: tuple[int, int]) -> None:
-        self.positions = positions
-        self.beams: list[int] = []
-
-    def max_positions(self) -> tuple[int, int]:
-        return self.positions
-
-    def prepare_for_inference_(self, cfg: Any) -> None:
-        self.beams.append(cfg.generation.beam)
-
-
 class Loaded(TranslationBnbTask):
-    """A task without data that keeps the options of its generator."""
+    """A task without data."""
 
     def __init__(self) -> None:
-        self.built: list[Any] = []
+        pass
 
     def max_positions(self) -> tuple[int, int]:
         return (300, 300)
 
-    def build_generator(self, *arguments: Any) -> str:
-        self.built.append(arguments)
-        return "generator"
+
+class LoadedEngine:
+    """Keeps what it was asked to check."""
+
+    options: Mapping[str, Any] = {"beam": 5, "lenpen": 1.0}
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.checked: list[Any] = []
+
+    def check(self, nbest: int, search: Mapping[str, Any]) -> None:
+        self.checked.append((nbest, search))
 
 
-GENERATION = {"beam": 4, "max_len_a": 1.5, "max_len_b": 20, "lenpen": 0.6, "iter_decode_max_iter": 2}
+GENERATION = {"beam": 4, "max_len_a": 1.5}
 
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Load a teacher whose checkpoints hold these models and this task."""
+    """Load a teacher whose checkpoints give this engine and this task."""
 
-    def loaded(models: list[Model], task: object, longest: int | None = None) -> tuple[Any, dict[str, object]]:
-        seen: dict[str, object] = {}
+    def loaded(engine: LoadedEngine, task: object, longest: int | None = None) -> tuple[Any, list[object]]:
+        seen: list[object] = []
 
-        def from_checkpoints(paths: list[Path], overrides: dict[str, object]) -> tuple[list[Model], object]:
-            seen.update(overrides, paths=paths)
-            return models, task
+        def from_checkpoints(*places: object, precision: str) -> tuple[LoadedEngine, object]:
+            seen.extend([*places, precision])
+            return engine, task
 
-        monkeypatch.setattr(teacher_module, "load_models", from_checkpoints)
-        paths, generation = [Path("a.pt"), Path("b.pt")], GenerationConfig(**GENERATION)
-        return load_teacher(paths, Path("bin"), generation, "high", longest, cuda=False), seen
+        monkeypatch.setattr(teacher_module, "open_checkpoints", from_checkpoints)
+        paths = [Path("a.pt"), Path("b.pt")]
+        return load_teacher(paths, Path("bin"), GENERATION, "high", longest, cuda=False), seen
 
     return loaded
 
 
 def test_load_teacher(load: Callable[..., Any]) -> None:
-    models, task = [Model((200, 100)), Model((150, 400))], Loaded()
-    teacher, seen = load(models, task)
-    assert seen.pop("paths") == [Path("a.pt"), Path("b.pt")]
-    switched_off = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
-    assert seen == {"data": "bin", "float32_matmul_precision": "high", **switched_off}
-    assert [model.beams for model in models] == [[4], [4]]
-    ((built_models, generation),) = task.built
-    assert built_models == models
-    assert {name: getattr(generation, name) for name in GENERATION} == GENERATION
-    assert (teacher.task, teacher.models, teacher.generator) == (task, models, "generator")
-    assert (teacher.longest, teacher.cuda) == (150, False)
+    engine, task = LoadedEngine(150), Loaded()
+    teacher, seen = load(engine, task)
+    assert seen == [[Path("a.pt"), Path("b.pt")], Path("bin"), "cpu", "high"]
+    search = {"beam": 4, "lenpen": 1.0, "max_len_a": 1.5}
+    assert engine.checked == [(1, search)]
+    assert teacher == (engine, task, search, 150)
 
 
-@pytest.mark.parametrize(("given", "longest"), [(None, 200), (199, 199), (201, 200), (2, 2)])
-def test_longest_source(given: int | None, longest: int, load: Callable[..., Any]) -> None:
-    assert load([Model((200, 100))], Loaded(), longest=given)[0].longest == longest
+@pytest.mark.parametrize(
+    ("own", "given", "longest"), [(200, None, 200), (200, 199, 199), (200, 201, 200), (200, 2, 2), (400, None, 300)]
+)
+def test_longest_source(own: int, given: int | None, longest: int, load: Callable[..., Any]) -> None:
+    assert load(LoadedEngine(own), Loaded(), longest=given)[0].longest == longest
 
 
 def test_teacher_of_another_task(load: Callable[..., Any]) -> None:
     expected = "^--teacher .* translation_bnb.* SimpleNamespace$"
     with pytest.raises(ValueError, match=expected):
-        load([Model((200, 100))], SimpleNamespace())
+        load(LoadedEngine(200), SimpleNamespace())

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from bnb_fairseq.export.model_folder import export
 from bnb_fairseq.folder.manifest import CARD, CONFIG, sha256
-from bnb_fairseq.hub.export import export
 
-from ..hub.conftest import trained  # noqa: F401  # a fixture
+from ..export.conftest import trained  # noqa: F401  # a fixture
 
 Reseal = Callable[..., Path]
 NAMES = ("ctc", "refining", "autoregressive")

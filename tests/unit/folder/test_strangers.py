@@ -211,7 +211,7 @@ def search(folder: Path, reseal: Reseal, text: str) -> Path:
         ('{"ctc_beam": -1}', "decoding: --ctc-beam must not be negative, but is -1"),
         ('{"ctc_token_bonus": 1.0}', "decoding: --ctc-token-bonus must stand beside --ctc-beam, but is 1.0"),
         ('{"iter_decode_max_iter": 2}', "--iter-decode-max-iter must be 0 for a model trained without --canvas-tokens"),
-        ('{"ctc_beam": 3, "ctc_lm_weight": 0.5}', "ctc_lm_weight must be 0 for a model folder without a language mo"),
+        ('{"ctc_beam": 3, "ctc_lm_weight": 0.5}', "ctc_lm_weight must be 0 for a model without a language model"),
         ('{"ctc_beam": 3, "ctc_lm_path": "/etc/passwd"}', "there is no option ctc_lm_path"),
         ('{"calibration": 5}', "calibration must have the numbers slope and intercept, but is 5"),
         ('{"calibration": null}', "calibration must have the numbers slope and intercept, but is None"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bnb_fairseq.data.dictionary import BnbDictionary, load_dictionary
+from bnb_fairseq.engines.with_fairseq import dictionary_of, vocabulary_of
 from bnb_fairseq.folder.vocabulary import PLAIN, SENTENCEPIECE, SPACES, WORDPIECE, Vocabulary, load_vocabulary
-from bnb_fairseq.hub.engine import dictionary_of, vocabulary_of
 
 from ..data.conftest import (  # noqa: F401  # fixtures
     Sentences,

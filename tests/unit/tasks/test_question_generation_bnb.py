@@ -183,12 +183,6 @@ def test_numbered_parts_are_checked_one_by_one(setup: Callable[..., Any], folder
         task.load_dataset("valid", combine=True)
 
 
-def test_faults_of_lines(setup: Callable[..., Any]) -> None:
-    task, _ = setup()
-    assert task.find_fault("the\tcell") is None
-    assert task.find_fault("the cell") == "must be an answer, one tab and the context, but has no tab"
-
-
 def test_typed_lines_that_are_refused(setup: Callable[..., Any]) -> None:
     task, _ = setup()
     with pytest.raises(ValueError, match=names("--input", "2", "tab")):

@@ -1,14 +1,15 @@
 """Checkpoints of small random models, and the data-bin folder that they belong to."""
 
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq.dataclass.configs import GenerationConfig
 from torch import nn
 
-from bnb_fairseq.hub.interface import BnbHubInterface
-from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.checkpoints.reader import load_models
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ..checkpoint_files import save_checkpoint
@@ -25,7 +26,7 @@ MODELS = {
 SENTENCES = ["the cell opens the cell", "cell", "opens the cell", "the the", "cell opens opens cell the the"]
 LIMIT = 12
 
-Load = Callable[..., BnbHubInterface]
+Translations = Callable[..., list[list[str]]]
 
 
 @pytest.fixture(scope="session")
@@ -48,33 +49,19 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def load(trained: dict[str, Path]) -> Load:
-    return lambda name, **options: BnbTransformer.from_pretrained(trained[name], **options)
+def by_fairseq(trained: dict[str, Path]) -> Translations:
+    """Translate as fairseq-interactive does: through the task, all sentences in one batch."""
 
+    def translate(names: str, sentences: Sequence[str], task_options: Any = None, **options: Any) -> list[list[str]]:
+        paths = [trained[name] for name in names.split(":")]
+        defaults = {"truncate_source": False, "max_source_positions": 1024, "ctc_beam": 0}
+        models, task = load_models(paths, {"data": str(paths[0].parent), **defaults, **(task_options or {})})
+        tokens, lengths = task.get_interactive_tokens_and_lengths(sentences, lambda line: line)
+        dataset = task.build_dataset_for_inference(tokens, lengths)
+        args = Namespace(**{**vars(GenerationConfig()), "iter_decode_max_iter": 0, **options})
+        sample = dataset.collater([dataset[i] for i in range(len(tokens))])
+        found = task.inference_step(task.build_generator(models, args), models, sample)
+        dictionary, nbest = task.target_dictionary, options.get("nbest", 1)
+        return [[dictionary.text(one["tokens"], str(dictionary.unk_word)) for one in best[:nbest]] for best in found]
 
-@pytest.fixture(scope="session")
-def ctc(load: Load) -> BnbHubInterface:
-    return load("ctc")
-
-
-@pytest.fixture(scope="session")
-def autoregressive(load: Load) -> BnbHubInterface:
-    return load("autoregressive", max_len_b=8)
-
-
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[BnbHubInterface], list[list[int]]]:
-    """Note the sentences of each batch that is translated from now on."""
-
-    def record(hub: BnbHubInterface) -> list[list[int]]:
-        found: list[list[int]] = []
-        step = hub.task.inference_step
-
-        def noted(generator: Any, models: Any, sample: dict[str, Any], **options: Any) -> Any:
-            found.append(sample["id"].tolist())
-            return step(generator, models, sample, **options)
-
-        monkeypatch.setattr(hub.task, "inference_step", noted)
-        return found
-
-    return record
+    return translate

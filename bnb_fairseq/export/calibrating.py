@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..engines.nar import NarEngine
+from ..engines.batches import translate_ids
+from ..engines.interface import Engine
+from ..engines.with_fairseq import read_part
 from ..evaluation.calibration import calibration_error, fit_platt, rank_correlation, right_tokens
 from ..generation.confidence import Platt, line_confidence
 from ..tasks.text_to_text import TextToTextTask
-from ..translator import SPECIAL_SYMBOLS, batches
 
 
 class Calibration(NamedTuple):
@@ -36,7 +37,7 @@ class Calibration(NamedTuple):
         )
 
 
-def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mapping[str, Any]) -> Calibration:
+def calibrate(engine: Engine, task: TextToTextTask, part: str, search: Mapping[str, Any]) -> Calibration:
     """Translate a part of the data, and fit the confidence of tokens to whether they are right.
 
     Args:
@@ -52,29 +53,26 @@ def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mappin
         FileNotFoundError: if there is no such part.
         ValueError: if it has no targets, or the tokens are all right or all wrong.
     """
-    task.load_dataset(part)
-    dataset = task.dataset(part)
-    if dataset.target is None:
-        raise ValueError(f"--calibrate must be a part with targets, but {part} has none")
     target = engine.target
-    sources = [[engine.source.bos(), *dataset.source[i].tolist()] for i in range(len(dataset))]
-    lengths = [len(source) for source in sources]
-    order = sorted(
-        (i for i, length in enumerate(lengths) if SPECIAL_SYMBOLS < length <= engine.longest), key=lengths.__getitem__
-    )
+    pairs = [pair for pair in zip(*read_part(task, part, "--calibrate"), strict=True) if len(pair[0]) <= engine.longest]
+    found = translate_ids(engine, [source for source, _ in pairs], search)
     confidences: list[float] = []
     right: list[bool] = []
     lines, texts, references = [], [], []
-    for batch in batches(order, lengths, engine.batch_tokens):
-        for i, (best, *_) in zip(batch, engine.hypotheses([sources[i] for i in batch], 1, search), strict=True):
-            pairs = zip(best.tokens, best.scores, strict=True)
-            words = [(token, math.exp(score)) for token, score in pairs if token != target.eos()]
-            reference = [token for token in dataset.target[i].tolist() if token != target.eos()]
-            right += right_tokens([token for token, _ in words], reference)
-            confidences += [probability for _, probability in words]
-            lines.append(line_confidence(best.scores))
-            texts.append(target.text([token for token, _ in words]))
-            references.append(target.text(reference))
+    for (_, ids), (best, *_) in zip(pairs, found, strict=True):
+        if not best.tokens:
+            continue
+        words = [
+            (token, math.exp(score))
+            for token, score in zip(best.tokens, best.scores, strict=True)
+            if token != target.eos()
+        ]
+        reference = [token for token in ids.tolist() if token != target.eos()]
+        right += right_tokens([token for token, _ in words], reference)
+        confidences += [probability for _, probability in words]
+        lines.append(line_confidence(best.scores))
+        texts.append(target.text([token for token, _ in words]))
+        references.append(target.text(reference))
     try:
         platt = fit_platt(confidences, right)
     except ValueError as error:

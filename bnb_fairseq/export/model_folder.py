@@ -4,17 +4,16 @@ import gzip
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from fairseq.dataclass.configs import GenerationConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoints.reader import load_models
 from ..checkpoints.writing import new_folder
-from ..engines.nar import NarEngine, check_search
+from ..engines.nar import check_search
+from ..engines.with_fairseq import NO_VALIDATION, make_engine, vocabulary_of
 from ..folder.card import write_card
 from ..folder.manifest import AUTOREGRESSIVE, LANGUAGE_MODEL, NAR, SOURCE, TARGET, TASKS, WEIGHTS, Manifest
 from ..folder.search import (
@@ -31,7 +30,6 @@ from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
 from ..network.loading import DTYPES
 from .calibrating import calibrate
-from .engine import NO_VALIDATION, vocabulary_of
 from .graph import Graph, add_graph
 
 
@@ -96,9 +94,8 @@ def export(
     weights = _stored(model, dtype)
     confidence = None
     if part is not None:
-        model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
         chosen = {**options, **({} if lm is None else {"ctc_lm_path": str(lm)})}
-        fitted = calibrate(NarEngine(model, source, target), task, part, chosen)
+        fitted = calibrate(make_engine([model], task), task, part, chosen)
         search, confidence = {**search, CALIBRATION: fitted.platt._asdict()}, fitted.report(part)
     manifest = Manifest(
         NAR if isinstance(model, BnbTransformer) else AUTOREGRESSIVE,

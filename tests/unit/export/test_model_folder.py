@@ -244,7 +244,7 @@ def test_an_interruption(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bnb_fairseq.hub.export.write_card", interrupt)
+    monkeypatch.setattr("bnb_fairseq.export.model_folder.write_card", interrupt)
     run("ctc")
     assert list(tmp_path.iterdir()) == []
 

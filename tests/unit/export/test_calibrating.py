@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bnb_fairseq.engines.interface import Hypothesis
+from bnb_fairseq.export.calibrating import calibrate
 from bnb_fairseq.folder.vocabulary import PLAIN_SPECIALS, PlainVocabulary
-from bnb_fairseq.hub.calibrating import calibrate
 
 VOCABULARY = PlainVocabulary([*PLAIN_SPECIALS, *(f"w{i}" for i in range(20))], PLAIN_SPECIALS)
 PAIRS = 400
@@ -24,7 +24,7 @@ class FakeEngine:
     batch_tokens = 100
 
     def hypotheses(
-        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any]
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: None
     ) -> list[list[Hypothesis]]:
         assert nbest == 1 and search == {"ctc_beam": 3}
         assert all(source[0] == VOCABULARY.bos() and 2 < len(source) <= self.longest for source in sources)
@@ -41,7 +41,9 @@ def data(sure: float, unsure: float) -> Any:
         for i in range(PAIRS)
     ]
     target = [torch.tensor(row) for row in words] + [torch.tensor([eos])] * 2
-    return SimpleNamespace(load_dataset=lambda part: None, dataset=lambda part: Pairs(source, target))
+    return SimpleNamespace(
+        load_dataset=lambda part: None, dataset=lambda part: Pairs(source, target), src_dict=VOCABULARY
+    )
 
 
 class Pairs:
@@ -69,5 +71,5 @@ def test_what_is_right_half_as_often_is_mended() -> None:
 def test_a_part_without_targets() -> None:
     task = data(0.9, 0.6)
     task.dataset = lambda part: Pairs([], None)
-    with pytest.raises(ValueError, match="--calibrate must be a part with targets, but test has none"):
+    with pytest.raises(ValueError, match="--calibrate test must have targets, but has none"):
         calibrate(FakeEngine(), task, "test", {})  # type: ignore[arg-type]

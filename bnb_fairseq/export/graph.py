@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import sacrebleu
 
+from ..engines.batches import translate_ids
 from ..engines.interface import Engine
 from ..engines.nar import NarEngine, read_weights
 from ..engines.onnx import OnnxEngine
+from ..engines.with_fairseq import read_part
 from ..folder.manifest import LANGUAGE_MODEL, WEIGHTS, Manifest
 from ..folder.search import PARALLEL_OPTIONS
 from ..graph.writing import write_graph
@@ -38,11 +40,11 @@ class Pairs(NamedTuple):
     """Validation sentences.
 
     Attributes:
-        sources: batches of ids.
+        sources: ids of each.
         references: target texts, in the same order.
     """
 
-    sources: list[list[list[int]]]
+    sources: list[list[int]]
     references: list[str]
 
 
@@ -101,26 +103,16 @@ def add_graph(
 def _read_pairs(task: TextToTextTask, longest: int) -> Pairs:
     """Read up to 500 validation sentences, spread over all of them; those that are too long are left out."""
     try:
-        task.load_dataset(PART)
+        sources, targets = read_part(task, PART, "--data, for --onnx: the part")
     except FileNotFoundError as error:
         raise ValueError(f"--data must have the part {PART} for --onnx, which is compared on it: {error}") from error
-    dataset = task.dataset(PART)
-    if dataset.target is None:
-        raise ValueError(f"--data must have targets in the part {PART} for --onnx, which is compared with them")
-    fitting = [i for i in range(len(dataset)) if dataset.size(i)[0] <= longest]
-    fitting.sort(key=lambda i: dataset.size(i)[0])  # batches have little padding
+    fitting = sorted((i for i, ids in enumerate(sources) if len(ids) <= longest), key=lambda i: len(sources[i]))
     count = min(len(fitting), MOST_SENTENCES)
     chosen = [fitting[i * len(fitting) // count] for i in range(count)]
-    sources, references = [], []
-    for start in range(0, len(chosen), BATCH):
-        batch = dataset.collater([dataset[i] for i in chosen[start : start + BATCH]])
-        net_input = batch["net_input"]
-        rows = zip(net_input["src_tokens"].tolist(), net_input["src_lengths"].tolist(), strict=True)
-        sources.append([row[:length] for row, length in rows])
-        references += [task.target_dictionary.text(tokens, "UNKNOWNTOKENINREF") for tokens in batch["target"]]
+    references = [task.target_dictionary.text(targets[i], "UNKNOWNTOKENINREF") for i in chosen]
     if not references:
         raise ValueError(f"--data must have sentences of at most {longest} tokens in the part {PART} for --onnx")
-    return Pairs(sources, references)
+    return Pairs([sources[i] for i in chosen], references)
 
 
 def compare(first: Engine, second: Engine, pairs: Pairs, search: Mapping[str, Any]) -> Compared:
@@ -135,7 +127,8 @@ def compare(first: Engine, second: Engine, pairs: Pairs, search: Mapping[str, An
     Returns:
         How near the second comes to the first.
     """
-    outputs = [_translate(engine, pairs.sources, search) for engine in (first, second)]
+    found = [translate_ids(engine, pairs.sources, search, most_texts=BATCH) for engine in (first, second)]
+    outputs = [[best.tokens for best, *_ in translations] for translations in found]
     same = sum(_common(*both) for both in zip(*outputs, strict=True))
     tokens = sum(max(map(len, both)) for both in zip(*outputs, strict=True))
     texts = [[first.target.text(line) for line in output] for output in outputs]
@@ -144,12 +137,6 @@ def compare(first: Engine, second: Engine, pairs: Pairs, search: Mapping[str, An
         for scores in (sacrebleu.corpus_bleu, sacrebleu.corpus_chrf)
     )
     return Compared(same / max(tokens, 1), (bleu[0], bleu[1]), (chrf[0], chrf[1]))
-
-
-def _translate(
-    engine: Engine, batches: Sequence[Sequence[Sequence[int]]], search: Mapping[str, Any]
-) -> list[list[int]]:
-    return [one[0].tokens for batch in batches for one in engine.hypotheses(batch, 1, search)]
 
 
 def _common(tokens: Sequence[int], others: Sequence[int]) -> int:

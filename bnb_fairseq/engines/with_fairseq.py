@@ -1,37 +1,33 @@
-"""Translators for what needs fairseq: checkpoints with their data-bin folder, and folders of autoregressive models."""
-
-# ruff: noqa: E402  (first of all: fairseq is there, and knows every task and model that a checkpoint may name)
-import importlib
-
-importlib.import_module("..plugin", __package__)
+"""Engines that need fairseq: checkpoints with their data-bin folder, and folders of autoregressive models."""
 
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines.interface import AskedTerms, Hypothesis
-from ..engines.nar import NarEngine, plain, read_weights
+from ..data.pair_dataset import prepend
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
 from ..folder.vocabulary import PlainVocabulary, SubwordVocabulary, Vocabulary, load_vocabulary
+from ..generation.reranker import Reranker
 from ..models.bert2bert import Bert2Bert
 from ..models.bnb_transformer import BnbTransformer
-from ..network.loading import check_weights, require_layers, without_weights
+from ..network.loading import DTYPES, check_weights, require_layers, without_weights
 from ..network.options import AutoregressiveOptions
 from ..tasks.config import TranslationBnbConfig
 from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
 from ..tasks.text_to_text import TextToTextTask
 from ..tasks.translation_bnb import TranslationBnbTask
-from ..translator import Translator
+from .interface import AskedTerms, Engine, Hypothesis
+from .nar import NarEngine, plain, read_weights
 
 TASKS = {"translation_bnb": TranslationBnbTask, "question_generation_bnb": QuestionGenerationBnbTask}
 NO_VALIDATION = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
@@ -105,40 +101,88 @@ def dictionary_of(vocabulary: Vocabulary) -> BnbDictionary:
     return dictionary
 
 
-def load_checkpoint(path: Path, data: Path, device: str, precision: str) -> Translator:
-    """Load a checkpoint of a text-to-text task.
+class Trained(NamedTuple):
+    """What training left: an engine of its checkpoints, and the task, which has the data."""
+
+    engine: Engine
+    task: TextToTextTask
+
+
+def open_checkpoints(
+    paths: Sequence[Path], data: Path, device: str = "cpu", dtype: str = "float32", precision: str = "highest"
+) -> Trained:
+    """Load checkpoints of a text-to-text task.
 
     Args:
-        path: the checkpoint.
-        data: data-bin folder with its dictionaries.
+        paths: the checkpoint; several autoregressive ones translate together; or a non-autoregressive one, and an
+            autoregressive one that chooses among its texts.
+        data: data-bin folder with the dictionaries.
         device: ``cpu`` or ``cuda``.
-        precision: of matrix products of a non-autoregressive model.
+        dtype: of the weights.
+        precision: of matrix products.
 
     Returns:
-        What translates, with one pass or, for an autoregressive model, beam 5.
+        The engine and the task.
 
     Raises:
-        ValueError: if it is no such checkpoint, or the folder lacks its dictionaries.
+        ValueError: if a file is no such checkpoint, the folder lacks dictionaries, or the models do not go together.
     """
-    (model,), task = load_models([path], {"data": str(data), **NO_VALIDATION})
+    models, task = load_models(paths, {"data": str(data), "float32_matmul_precision": precision, **NO_VALIDATION})
     if not isinstance(task, TextToTextTask):
-        raise ValueError(f"{path} must be of a task that writes text, but is of {type(task).__name__}")
-    model.to(device)
-    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
-    languages = str(getattr(task.cfg, "source_lang", None) or "")
-    if isinstance(model, BnbTransformer):
-        source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
-        return Translator(NarEngine(model, source, target, precision), languages, str(task.cfg._name))
-    return Translator(FairseqEngine(task, [model], device == "cuda"), languages, str(task.cfg._name))
+        raise ValueError(f"{paths[0]} must be of a task that writes text, but is of {type(task).__name__}")
+    return Trained(make_engine(models, task, device, dtype), task)
 
 
-def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> FairseqEngine:
+def make_engine(models: Sequence[Any], task: TextToTextTask, device: str = "cpu", dtype: str = "float32") -> Engine:
+    """Prepare models for inference; see ``open_checkpoints``."""
+    for model in models:
+        model.to(device)
+        model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+        model.to(DTYPES[dtype])
+    parallel = [isinstance(model, BnbTransformer) for model in models]
+    if not any(parallel):
+        return FairseqEngine(task, models, device == "cuda")
+    if parallel not in ([True], [True, False]):
+        raise ValueError(
+            "several checkpoints must be autoregressive, or a non-autoregressive one and its autoregressive reranker; "
+            "average non-autoregressive ones instead"
+        )
+    reranker = Reranker(models[1], task.tgt_dict) if len(models) == 2 else None
+    source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
+    return NarEngine(models[0], source, target, str(task.cfg.float32_matmul_precision), reranker)
+
+
+def read_part(task: TextToTextTask, part: str, option: str) -> tuple[list[list[int]], list[Tensor]]:
+    """Read a part of the data.
+
+    Args:
+        task: has the data.
+        part: its name.
+        option: that names the part, for errors.
+
+    Returns:
+        Ids of the sources with [CLS], as engines read them, and of the targets.
+
+    Raises:
+        FileNotFoundError: if there is no such part.
+        ValueError: if it has no targets.
+    """
+    task.load_dataset(part)
+    dataset = task.dataset(part)
+    if dataset.target is None:
+        raise ValueError(f"{option} {part} must have targets, but has none")
+    bos, numbers = task.src_dict.bos(), range(len(dataset))
+    return [prepend(bos, dataset.source[i]).tolist() for i in numbers], [dataset.target[i].long() for i in numbers]
+
+
+def load_autoregressive(folder: Path, manifest: Manifest, device: str, dtype: str) -> Engine:
     """Read the model folder of a ``bert2bert``.
 
     Args:
         folder: the folder.
         manifest: what ``config.json`` says.
         device: ``cpu`` or ``cuda``.
+        dtype: of the weights.
 
     Returns:
         The engine.
@@ -161,6 +205,4 @@ def load_autoregressive(folder: Path, manifest: Manifest, device: str) -> Fairse
     own = {name: tensor.float() for name, tensor in weights.items()}
     nn.Module.load_state_dict(model, own, assign=True)  # fairseq's copies into tensors that are there
     task.is_parallel = False
-    model.to(device)
-    model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
-    return FairseqEngine(task, [model], device == "cuda")
+    return make_engine([model], task, device, dtype)

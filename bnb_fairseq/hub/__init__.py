@@ -1,1 +1,0 @@
-"""Trained models in Python: loading, the options of a call, and fairseq's hub interface."""

@@ -1,0 +1,61 @@
+"""Batches of sources, and what is done with those that hold no word."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from bnb_fairseq.engines.batches import EMPTY, batches, translate_ids
+from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
+
+LENGTHS = (5, 2, 9, 3, 2, 7, 5)
+SOURCES = [[0, *range(10 * i, 10 * i + length - 2), 2] for i, length in enumerate(LENGTHS)]
+
+
+class Recording:
+    """Returns three hypotheses for each source, and keeps what it was asked."""
+
+    batch_tokens = 15
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def hypotheses(
+        self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: AskedTerms | None
+    ) -> list[list[Hypothesis]]:
+        self.asked.append((list(sources), nbest, search, terms))
+        return [[Hypothesis([source[1], rank], [-1.0, -1.0], -rank) for rank in range(3)] for source in sources]
+
+
+@pytest.mark.parametrize(
+    ("most_tokens", "most_texts", "expected"),
+    [
+        (None, None, [[3, 0, 6, 5, 2]]),
+        (15, None, [[2], [5], [3, 0, 6]]),
+        (13, None, [[2], [5], [6], [3, 0]]),
+        (1, None, [[2], [5], [6], [0], [3]]),
+        (None, 2, [[2], [6, 5], [3, 0]]),
+        (14, 9, [[2], [6, 5], [3, 0]]),
+    ],
+)
+def test_batches(most_tokens: int | None, most_texts: int | None, expected: list[list[int]]) -> None:
+    assert batches(SOURCES, most_tokens, most_texts) == expected
+
+
+def test_each_source_gets_its_own_hypotheses() -> None:
+    engine, done = Recording(), []
+    found = translate_ids(engine, SOURCES, {"beam": 4}, 2, done=done.append)  # type: ignore[arg-type]
+    for i, hypotheses in enumerate(found):
+        if i in (1, 4):
+            assert hypotheses == [EMPTY]
+        else:
+            assert [one.tokens for one in hypotheses] == [[10 * i, 0], [10 * i, 1]]
+    assert done == [[1, 4], [2], [5], [3, 0, 6]]
+    assert [asked[1:] for asked in engine.asked] == [(2, {"beam": 4}, None)] * 3
+
+
+def test_terms_of_each_batch() -> None:
+    engine, glossary, rows = Recording(), object(), [{i: 1} for i in range(len(SOURCES))]
+    translate_ids(engine, SOURCES, {}, most_texts=2, terms=AskedTerms(glossary, rows))  # type: ignore[arg-type]
+    assert [asked[3].rows for asked in engine.asked] == [[{2: 1}], [{6: 1}, {5: 1}], [{3: 1}, {0: 1}]]
+    assert all(asked[3].glossary is glossary for asked in engine.asked)
