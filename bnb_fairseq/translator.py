@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GLOSSARIES = 4  # kept for later calls with the same terms
 GLOSSARY_BEAM = 10  # of a search that a glossary switches on
+ARGUMENTS = ("nbest", "batch_tokens", "progress", "search", "alignment", "glossary")  # of translate, beside options
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -105,7 +106,7 @@ class Translator:
 
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
-                checkpoint, with ``data``.
+                checkpoint or its folder, with ``data``.
             engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
                 on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
@@ -168,7 +169,7 @@ class Translator:
             texts: raw texts.
             nbest: texts wanted for each; those after the first are its ``alternatives``.
             batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
-            progress: show a bar on standard error.
+            progress: show a bar on standard error if that is a terminal.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
             alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
@@ -211,14 +212,15 @@ class Translator:
         """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
         if search not in ("auto", "none"):
             raise ValueError(f"search must be auto or none, but is {search!r}")
-        check_options(given, self._engine.options, "translate")
+        check_options(given, self._engine.options, "translate", ARGUMENTS)
         refines = given.get(REFINEMENT, 0) > 0 and BEAM not in given
         plain = search == "none" or refines or given.get(BEAM) == 0
         chosen = {**(self._engine.options if plain else self.search), **given}
         if chosen.get(LM_WEIGHT):
             if self._lm is None:
                 raise ValueError(
-                    f"{LM_WEIGHT} must be 0 for a model folder without a language model, but is {chosen[LM_WEIGHT]}"
+                    f"{LM_WEIGHT} must be 0 without a language model, which only a model folder can have, but is "
+                    f"{chosen[LM_WEIGHT]}"
                 )
             chosen["ctc_lm_path"] = str(self._lm)
         self._engine.check(nbest, chosen)
@@ -261,7 +263,7 @@ class Translator:
         order = sorted(
             (i for i, source in enumerate(sources) if len(source) > SPECIAL_SYMBOLS), key=lambda i: len(sources[i])
         )
-        with tqdm(total=len(order), unit=" texts", disable=not job.progress) as bar:
+        with tqdm(total=len(order), unit=" texts", disable=None if job.progress else True) as bar:
             for batch in batches(order, [len(source) for source in sources], job.batch_tokens):
                 asked = None if job.glossary is None else _asked(job.glossary, [texts[i] for i in batch])
                 found = self._engine.hypotheses([sources[i] for i in batch], job.nbest, job.search, asked)

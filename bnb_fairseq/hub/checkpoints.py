@@ -14,8 +14,10 @@ from fairseq.dataclass.configs import GenerationConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..checkpoints.reader import read_state
+from ..folder.manifest import SEARCH
+from ..problems import unknown_option
 from ..tasks.text_to_text import TextToTextTask
-from .options import BATCHING, DEFAULTS, batch_limits, typed_value, unknown_option
+from .options import BATCHING, DEFAULTS, batch_limits, typed_value
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ def find_checkpoints(model: str | os.PathLike[str], names: str | None) -> list[P
             )
         files = [path] if path.exists() else [Path(part) for part in text.split(os.pathsep)]
     elif names is None:
-        files = [_only_checkpoint(path)]
+        files = [only_checkpoint(path)]
     else:
         files = [path / name for name in names.split(os.pathsep)]
     for file in files:
@@ -85,15 +87,18 @@ def find_checkpoints(model: str | os.PathLike[str], names: str | None) -> list[P
     return files
 
 
-def _only_checkpoint(folder: Path) -> Path:
-    """Choose among the checkpoints of a folder."""
+def only_checkpoint(folder: Path) -> Path:
+    """Choose among the checkpoints of a folder: one of the usual names, or the only one.
+
+    Raises a ValueError that names those that are there.
+    """
     found = sorted(file.name for file in folder.glob("*.pt"))
     usual = [name for name in USUAL_NAMES if name in found]
     if not usual and len(found) != 1:
-        listed = f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}" if found else "no file *.pt"
+        listed = f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}; name one" if found else "none"
+        hint = "; it is a model folder, which Translator.load opens" if (folder / SEARCH).is_file() else ""
         raise ValueError(
-            f"checkpoint_file must name a checkpoint in {folder}, which has none of {', '.join(USUAL_NAMES)}, but "
-            f"{listed}"
+            f"{folder} must have a checkpoint {', '.join(USUAL_NAMES)}, or a single other *.pt, but has {listed}{hint}"
         )
     name = (usual or found)[0]
     logger.info("%s: %s of %d checkpoints is loaded", folder, name, len(found))

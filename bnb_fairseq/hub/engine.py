@@ -32,6 +32,7 @@ from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
 from ..tasks.text_to_text import TextToTextTask
 from ..tasks.translation_bnb import TranslationBnbTask
 from ..translator import Translator
+from .checkpoints import only_checkpoint
 
 TASKS = {"translation_bnb": TranslationBnbTask, "question_generation_bnb": QuestionGenerationBnbTask}
 NO_VALIDATION = {"eval_bleu": False, "eval_rouge": False, "eval_meteor": False, "truncate_source": False}
@@ -109,7 +110,7 @@ def load_checkpoint(path: Path, data: Path, device: str, precision: str) -> Tran
     """Load a checkpoint of a text-to-text task.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or a folder with one of a usual name or a single one.
         data: data-bin folder with its dictionaries.
         device: ``cpu`` or ``cuda``.
         precision: of matrix products of a non-autoregressive model.
@@ -120,6 +121,7 @@ def load_checkpoint(path: Path, data: Path, device: str, precision: str) -> Tran
     Raises:
         ValueError: if it is no such checkpoint, or the folder lacks its dictionaries.
     """
+    path = only_checkpoint(path) if path.is_dir() else path
     (model,), task = load_models([path], {"data": str(data), **NO_VALIDATION})
     if not isinstance(task, TextToTextTask):
         raise ValueError(f"{path} must be of a task that writes text, but is of {type(task).__name__}")

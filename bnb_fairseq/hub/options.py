@@ -1,6 +1,5 @@
 """Options given in Python: their names and types, and which ones have an effect for a model."""
 
-import difflib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import fields
@@ -10,9 +9,9 @@ from typing import Any
 from fairseq.dataclass.configs import GenerationConfig
 
 from ..generation.options import SEARCH_OPTIONS
+from ..problems import unknown_option
 from ..tasks.config import BnbTaskConfig
 
-LISTED = 24  # names in a message
 BATCHING = ("batch_size", "max_tokens")
 PARALLEL = (
     "nbest",
@@ -79,7 +78,11 @@ def generation_options(
         ValueError: naming every option that does not exist, has no effect for the model, or is of another type.
     """
     useful = PARALLEL if parallel else AUTOREGRESSIVE
-    problems = [unknown_option(name, (*useful, *others), of_loading) for name in given if name not in _FIELDS]
+    problems = [
+        f"{name} is an option of from_pretrained" if name in of_loading else unknown_option(name, (*useful, *others))
+        for name in given
+        if name not in _FIELDS
+    ]
     values, useless = {}, []
     for name in given.keys() & _FIELDS.keys():
         try:
@@ -102,26 +105,6 @@ def generation_options(
 def _harmless(name: str, parallel: bool) -> tuple[Any, ...]:
     """List the values of an option that a model can do without."""
     return (1,) if parallel and name == "beam" else (DEFAULTS[name],)
-
-
-def unknown_option(name: str, known: Collection[str], of_loading: Collection[str] = ()) -> str:
-    """Say that an option does not exist, and which ones have similar names.
-
-    Args:
-        name: its name.
-        known: the names that exist.
-        of_loading: the names that exist for ``from_pretrained``.
-
-    Returns:
-        The message.
-    """
-    if name in of_loading:
-        return f"{name} is an option of from_pretrained"
-    close = difflib.get_close_matches(name.lstrip("-").replace("-", "_").lower(), sorted(known))
-    if close:
-        return f"there is no option {name}; did you mean {' or '.join(close)}?"
-    listed = sorted(known)[:LISTED]
-    return f"there is no option {name}; there are {', '.join(listed)}{', ...' * (len(known) > LISTED)}"
 
 
 def typed_value(name: str, value: Any, kind: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import bnb_fairseq.plugin  # noqa: F401  # registers the tasks
+from bnb_fairseq.folder.manifest import SEARCH
 from bnb_fairseq.hub.checkpoints import find_checkpoints, find_data_bin, load
 
 from ...facts import names
@@ -47,9 +48,12 @@ def test_files_and_folders_with_names(tmp_path: Path) -> None:
 
 def test_missing_checkpoints(tmp_path: Path) -> None:
     folder = write_checkpoints(tmp_path / "a", "x.pt", "y.pt")
-    with pytest.raises(ValueError, match=names("checkpoint_file", "model.pt", "x.pt", "y.pt")):
+    with pytest.raises(ValueError, match=names(folder, "model.pt", "x.pt", "y.pt")):
         find_checkpoints(folder, None)
-    with pytest.raises(ValueError, match=names("checkpoint_file", "*.pt")):
+    with pytest.raises(ValueError, match=names(tmp_path, "*.pt", "none")):
+        find_checkpoints(tmp_path, None)
+    (tmp_path / SEARCH).write_text("{}")
+    with pytest.raises(ValueError, match=names(tmp_path, "model folder", "Translator.load")):
         find_checkpoints(tmp_path, None)
     for arguments in ((folder, "z.pt"), (folder / "z.pt", None), (f"{folder}/x.pt:{folder}/z.pt", None)):
         with pytest.raises(ValueError, match=names("a/z.pt", "x.pt", "y.pt")):

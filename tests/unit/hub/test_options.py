@@ -7,7 +7,7 @@ import pytest
 from fairseq.dataclass.configs import GenerationConfig
 
 from bnb_fairseq.generation.options import SEARCH_OPTIONS, UNUSED_OPTIONS
-from bnb_fairseq.hub.options import AUTOREGRESSIVE, DEFAULTS, PARALLEL, batch_limits, generation_options, unknown_option
+from bnb_fairseq.hub.options import AUTOREGRESSIVE, DEFAULTS, PARALLEL, batch_limits, generation_options
 
 from ...facts import names
 
@@ -73,11 +73,6 @@ def test_unknown_names_and_close_ones() -> None:
         generation_options({"batchsize": 5}, True, ("batch_size",))
     with pytest.raises(ValueError, match=names("truncate_source", "from_pretrained")):
         generation_options({"truncate_source": True}, True, (), ("truncate_source",))
-
-
-def test_a_name_that_is_like_no_other() -> None:
-    assert unknown_option("zzz", ["b", "a"]) == "there is no option zzz; there are a, b"
-    assert unknown_option("zzz", [f"name{i}" for i in range(99)]).endswith(", ...")
 
 
 @pytest.mark.parametrize(
