@@ -64,13 +64,15 @@ def try_settings(
         The outcome of each setting, in order.
 
     Raises:
-        ValueError: if the checkpoint is of another kind, or the part has no target.
+        ValueError: if the checkpoint is of another kind, or the part has no target or no sentence.
     """
     model, task = load_non_autoregressive(path, data)
     task.load_dataset(subset)
     dataset = task.dataset(subset)
     if dataset.target is None:
         raise ValueError(f"--gen-subset must have a target to compare with, but {subset} has none")
+    if not len(dataset):
+        raise ValueError(f"--gen-subset must be a part with sentences, but {subset} is empty")
     cuda = torch.cuda.is_available() and not cpu
     if cuda:
         model.cuda()

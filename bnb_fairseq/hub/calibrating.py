@@ -50,12 +50,14 @@ def calibrate(engine: NarEngine, task: TextToTextTask, part: str, search: Mappin
 
     Raises:
         FileNotFoundError: if there is no such part.
-        ValueError: if it has no targets, or the tokens are all right or all wrong.
+        ValueError: if it has no targets or sentences, or the tokens are all right or all wrong.
     """
     task.load_dataset(part)
     dataset = task.dataset(part)
     if dataset.target is None:
         raise ValueError(f"--calibrate must be a part with targets, but {part} has none")
+    if not len(dataset):
+        raise ValueError(f"--calibrate must be a part with sentences, but {part} is empty")
     target = engine.target
     sources = [[engine.source.bos(), *dataset.source[i].tolist()] for i in range(len(dataset))]
     lengths = [len(source) for source in sources]
