@@ -1,5 +1,10 @@
 """Faults of options, collected into one error."""
 
+import difflib
+from collections.abc import Collection
+
+LISTED = 24  # names in a message
+
 
 class Problems:
     """Collects faults of options into one error.
@@ -28,3 +33,20 @@ class Problems:
         """Raise a ValueError that lists each noted option with its limit and value, if there is any."""
         if self._found:
             raise ValueError(f"{self._place}: {'; '.join(self._found)}")
+
+
+def unknown_option(name: str, known: Collection[str]) -> str:
+    """Say that an option does not exist, and which ones have similar names.
+
+    Args:
+        name: its name.
+        known: the names that exist.
+
+    Returns:
+        The message.
+    """
+    close = difflib.get_close_matches(name.lstrip("-").replace("-", "_").lower(), sorted(known))
+    if close:
+        return f"there is no option {name}; did you mean {' or '.join(close)}?"
+    listed = sorted(known)[:LISTED]
+    return f"there is no option {name}; there are {', '.join(listed)}{', ...' * (len(known) > LISTED)}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GLOSSARIES = 4  # kept for later calls with the same terms
 GLOSSARY_BEAM = 10  # of a search that a glossary switches on
+ARGUMENTS = ("nbest", "batch_tokens", "progress", "search", "alignment", "glossary")  # of translate, beside options
 SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
@@ -104,8 +105,8 @@ class Translator:
 
         Args:
             model: a model folder, made by ``bnb-export``; the name of one on the HuggingFace hub; or a training's
-                checkpoint, with ``data``. Several autoregressive checkpoints with ``:`` between translate together; an
-                autoregressive one behind a non-autoregressive one chooses among its texts.
+                checkpoint or its folder, with ``data``. Several autoregressive checkpoints with ``:`` between translate
+                together; an autoregressive one behind a non-autoregressive one chooses among its texts.
             engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
                 on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
@@ -178,7 +179,7 @@ class Translator:
             texts: raw texts.
             nbest: texts wanted for each; those after the first are its ``alternatives``.
             batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
-            progress: show a bar on standard error.
+            progress: show a bar on standard error if that is a terminal.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
             alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
             glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
@@ -220,7 +221,7 @@ class Translator:
         """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
         if search not in ("auto", "none"):
             raise ValueError(f"search must be auto or none, but is {search!r}")
-        check_options(given, self._engine.options, "translate")
+        check_options(given, self._engine.options, "translate", ARGUMENTS)
         refines = given.get(REFINEMENT, 0) > 0 and BEAM not in given
         plain = search == "none" or refines or given.get(BEAM) == 0
         chosen = {**(self._engine.options if plain else self.search), **given}
@@ -269,7 +270,7 @@ class Translator:
         terms = None
         if job.glossary is not None:
             terms = AskedTerms(job.glossary, [job.glossary.find(text) for text in texts])
-        with tqdm(total=len(texts), unit=" texts", disable=not job.progress) as bar:
+        with tqdm(total=len(texts), unit=" texts", disable=None if job.progress else True) as bar:
             found = translate_ids(
                 *(self._engine, sources, job.search, job.nbest, job.batch_tokens),
                 terms=terms,

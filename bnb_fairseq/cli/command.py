@@ -58,17 +58,14 @@ class Command(NamedTuple):
             The exit status.
 
         Raises:
-            SystemExit: if torch or fairseq is missing, with the commands that install it.
+            ImportError: if torch or fairseq is missing, with the commands that install it.
             ValueError: listing all that is wrong with the options; or raised by ``run``.
         """
         arguments = self.parse(argv)
         refuse(self.find_faults(arguments))
         logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
         if self.needs_fairseq:
-            try:
-                import_module("..plugin", __package__)
-            except ImportError as error:
-                raise SystemExit(f"{self.name}: {error}") from error  # lines of instructions
+            import_module("..plugin", __package__)
         return self.run(arguments) or 0
 
     def main(self) -> int:

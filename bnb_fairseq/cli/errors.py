@@ -1,4 +1,7 @@
-"""How a command ends on what a user can get wrong: with one line in place of a traceback."""
+"""How a command ends on what a user can get wrong: with one line in place of a traceback.
+
+Where a package is missing, the commands that install it have lines of their own.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,4 +24,5 @@ def one_line_errors(script: str, *expected: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        raise SystemExit(f"{script}: {' '.join(str(error).split())}") from error
+        line = str(error) if isinstance(error, ImportError) else " ".join(str(error).split())
+        raise SystemExit(f"{script}: {line}") from error

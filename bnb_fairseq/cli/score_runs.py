@@ -36,12 +36,14 @@ def read_text(option: str, path: Path) -> list[str]:
 
 
 def read_texts(arguments: Namespace) -> tuple[list[str], list[str]]:
-    """Read sources and references; they must have the same number of lines."""
+    """Read sources and references; they must have the same number of lines, at least one."""
     sources, references = read_text("--source", arguments.source), read_text("--reference", arguments.reference)
     if len(sources) != len(references):
         found = f"--source {arguments.source} has {len(sources):,}"
         found += f", --reference {arguments.reference} has {len(references):,}"
         raise ValueError(f"--source and --reference must have the same number of lines, but {found}")
+    if not references:
+        raise ValueError(f"--reference must have at least 1 line, but {arguments.reference} is empty")
     return sources, references
 
 

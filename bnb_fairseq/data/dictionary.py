@@ -260,8 +260,8 @@ def load_dictionary(origin: str) -> BnbDictionary:
         dictionary = _load(origin)
     except ValueError as error:
         raise ValueError(
-            f"--srcdict/--tgtdict must be a HuggingFace BERT name, a BERT directory or its vocab.txt, a SentencePiece "
-            f".model or a fairseq dict.txt, but is {origin!r}: {error}"
+            f"--srcdict and --tgtdict must each be a HuggingFace BERT name, a BERT directory or its vocab.txt, a "
+            f"SentencePiece .model or a fairseq dict.txt, but {origin!r} cannot be read as one: {error}"
         ) from error
     dictionary.origin = origin
     return dictionary

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ENGINES = AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 FLOAT32, *HALVES = "float32", "bfloat16", "float16"
 DEVICES, PRECISIONS = ("cpu", "cuda"), ("highest", "high", "medium")
+USUAL_NAMES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the first that a folder has is loaded
 
 
 class Loading(NamedTuple):
@@ -85,8 +86,22 @@ def load_checkpoints(paths: Sequence[Path], data: Path, loading: Loading) -> tup
     require_host()
     from .with_fairseq import open_checkpoints
 
+    paths = [only_checkpoint(path) if path.is_dir() else path for path in paths]
     engine, task = open_checkpoints(paths, data, loading.device, loading.dtype, loading.precision)
     return engine, str(getattr(task.cfg, "source_lang", None) or ""), str(task.cfg._name)
+
+
+def only_checkpoint(folder: Path) -> Path:
+    """Choose the checkpoint of a folder: one of ``USUAL_NAMES``, or the only one; a ValueError names those it has."""
+    found = sorted(file.name for file in folder.glob("*.pt"))
+    usual = [name for name in USUAL_NAMES if name in found]
+    if not usual and len(found) != 1:
+        listed = f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}; name one" if found else "none"
+        hint = "; it is a model folder, which Translator.load opens without data" if (folder / CONFIG).is_file() else ""
+        raise ValueError(
+            f"{folder} must have a checkpoint {', '.join(USUAL_NAMES)}, or a single other *.pt, but has {listed}{hint}"
+        )
+    return folder / (usual or found)[0]
 
 
 def download(name: str) -> Path:

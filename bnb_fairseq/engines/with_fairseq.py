@@ -165,12 +165,14 @@ def read_part(task: TextToTextTask, part: str, option: str) -> tuple[list[list[i
 
     Raises:
         FileNotFoundError: if there is no such part.
-        ValueError: if it has no targets.
+        ValueError: if it has no targets or sentences.
     """
     task.load_dataset(part)
     dataset = task.dataset(part)
     if dataset.target is None:
         raise ValueError(f"{option} {part} must have targets, but has none")
+    if not len(dataset):
+        raise ValueError(f"{option} {part} must have sentences, but is empty")
     bos, numbers = task.src_dict.bos(), range(len(dataset))
     return [prepend(bos, dataset.source[i]).tolist() for i in numbers], [dataset.target[i].long() for i in numbers]
 

@@ -15,7 +15,7 @@ def load_non_autoregressive(path: Path, data: Path) -> tuple[BnbTransformer, Any
     try:
         models, task = load_models([path], {"data": str(data)})
     except ValueError as error:
-        raise ValueError(f"--path {error}") from error
+        raise ValueError(f"--path {path}: {str(error).removeprefix(f'{path}: ')}") from error
     model = models[0]
     if not isinstance(model, BnbTransformer):
         raise ValueError(

@@ -9,7 +9,8 @@ SPEED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s \(([\d.,]+) s
 
 def read_lines(path: Path) -> list[str]:
     """Read raw text; a newline at its end begins no further line."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    text = path.read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def read_translations(output: Path, sentences: int) -> list[str]:

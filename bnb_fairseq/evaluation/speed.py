@@ -70,7 +70,7 @@ def load(option: str, path: Path, data_bin: Path, part: str, device: str) -> Loa
     try:
         (model,), task = load_models([path], {"data": str(data_bin), **SEARCH_OPTIONS})
     except ValueError as error:
-        raise ValueError(f"{option} {error}") from error
+        raise ValueError(f"{option} {path}: {str(error).removeprefix(f'{path}: ')}") from error
     task.load_dataset(part)
     model.to(device)
     model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))

@@ -83,7 +83,7 @@ def try_settings(
         The outcome of each setting, in order.
 
     Raises:
-        ValueError: if the checkpoint is of another kind, or the part has no target.
+        ValueError: if the checkpoint is of another kind, or the part has no target or no sentence.
     """
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     engine, task = open_checkpoints([path], data, device)

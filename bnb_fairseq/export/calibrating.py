@@ -51,7 +51,7 @@ def calibrate(engine: Engine, task: TextToTextTask, part: str, search: Mapping[s
 
     Raises:
         FileNotFoundError: if there is no such part.
-        ValueError: if it has no targets, or the tokens are all right or all wrong.
+        ValueError: if it has no targets or sentences, or the tokens are all right or all wrong.
     """
     target = engine.target
     pairs = [pair for pair in zip(*read_part(task, part, "--calibrate"), strict=True) if len(pair[0]) <= engine.longest]

@@ -1,11 +1,12 @@
 """``search.json`` of a model folder: default options of a translation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ..problems import unknown_option
 from .manifest import SEARCH, read_json
 
 PARALLEL_OPTIONS: dict[str, Any] = {  # values of one pass, best alignment
@@ -78,12 +79,15 @@ def _check_calibration(calibration: Any, origin: str) -> None:
         )
 
 
-def check_options(given: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> None:
+def check_options(
+    given: Mapping[str, Any], known: Mapping[str, Any], origin: str, others: Collection[str] = ()
+) -> None:
     """Check names and types of options, of ``known``, with values of their types.
 
-    A ValueError, which begins with ``origin``, names every option that is unknown, of another type or not finite.
+    A ValueError, which begins with ``origin``, names every option that is unknown, of another type or not finite. The
+    message about an unknown one may suggest ``others``, further names that the caller takes.
     """
-    problems = [f"there is no option {name}; there are {', '.join(known)}" for name in given if name not in known]
+    problems = [unknown_option(name, (*known, *others)) for name in given if name not in known]
     for name, value in given.items():
         wanted = type(known.get(name))
         fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))

@@ -9,8 +9,6 @@ from .own_precision import OwnPrecision
 if TYPE_CHECKING:
     from ..translator import Translator
 
-USUAL_NAMES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
-
 
 class FromPretrained(OwnPrecision):
     """Mixin: one call loads a model with its dictionaries."""
@@ -43,8 +41,7 @@ class FromPretrained(OwnPrecision):
 
         path = Path(model_name_or_path)
         if path.is_dir():
-            names = _only_checkpoint(path) if checkpoint_file is None else checkpoint_file
-            files = [path / name for name in names.split(os.pathsep)]
+            files = [path] if checkpoint_file is None else [path / name for name in checkpoint_file.split(os.pathsep)]
         elif checkpoint_file is None:
             files = [path] if path.exists() else [Path(name) for name in os.fspath(path).split(os.pathsep)]
         else:
@@ -53,19 +50,7 @@ class FromPretrained(OwnPrecision):
                 f"beside {os.fspath(path)!r}"
             )
         data = os.fspath(data_name_or_path)
-        data_bin = files[0].parent / data if data.startswith(".") else Path(data)
+        data_bin = (path if path.is_dir() else files[0].parent) / data if data.startswith(".") else Path(data)
         if not any(data_bin.glob("dict.*.txt")):
             raise ValueError(f"data_name_or_path must be a data-bin folder with dict.*.txt, but is {data_bin}")
         return Translator.load(os.pathsep.join(map(str, files)), data=data_bin, **options)
-
-
-def _only_checkpoint(folder: Path) -> str:
-    """Choose among the checkpoints of a folder."""
-    found = sorted(file.name for file in folder.glob("*.pt"))
-    usual = [name for name in USUAL_NAMES if name in found]
-    if not usual and len(found) != 1:
-        raise ValueError(
-            f"checkpoint_file must name a checkpoint in {folder}, which has none of {', '.join(USUAL_NAMES)}, but "
-            f"{', '.join(found[:5]) or 'no file *.pt'}"
-        )
-    return (usual or found)[0]

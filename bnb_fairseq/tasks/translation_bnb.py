@@ -49,6 +49,8 @@ class TranslationBnbTask(TextToTextTask):
         folder = next(iter(utils.split_paths(cfg.data or "")), "")
         if not folder or not Path(folder).is_dir():
             raise ValueError(f"data must be a folder made by fairseq-preprocess, but {folder!r} is none")
+        if not any(Path(folder).glob("dict.*.txt")):
+            raise ValueError(f"data must be a folder made by fairseq-preprocess, but {folder} has no dict.*.txt")
         if cfg.source_lang is None or cfg.target_lang is None:
             cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
         if cfg.source_lang is None or cfg.target_lang is None:

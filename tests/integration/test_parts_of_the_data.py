@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..facts import named
+from . import forked
 from .conftest import TRAIN, Setting
 
 Command = Callable[..., str]
@@ -50,6 +51,10 @@ def test_an_empty_test_part(setting: Setting, checkpoint: Path, fairseq: Command
     assert (tmp_path / "results" / "generate-test.txt").read_text() == ""
     line = ["validate", tmp_path / "bin", "--path", checkpoint, "--valid-subset", "test", "--batch-size", 8]
     assert named(fairseq(*line, fails=True), "ValueError", "test", "empty")
+    tuned = ["bnb-tune", tmp_path / "bin", "--path", checkpoint, "--gen-subset", "test", "--ctc-beam", 2, "--cpu"]
+    done = forked.capture(*tuned)
+    assert done.returncode == 1
+    assert named(done.stderr, "bnb-tune", "--gen-subset", "test", "empty")
 
 
 @pytest.mark.parametrize("name", ["cached", pytest.param("lazy", marks=pytest.mark.slow)])

@@ -1,5 +1,6 @@
 """Text comes out as it went in: a cased vocabulary, its spaces, and references with unknown words."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,8 +51,10 @@ def train(fairseq: Command, folder: Path, data: str, save: str, *options: str | 
     return fairseq("train", folder / data, *TRAIN, *SIZES, *more, fails=fails)
 
 
-def generate(fairseq: Command, folder: Path, data: str = "bin", fails: bool = False) -> str:
-    path = folder / "checkpoint" / "checkpoint_last.pt"
+def generate(
+    fairseq: Command, folder: Path, data: str = "bin", fails: bool = False, checkpoint: str = "checkpoint"
+) -> str:
+    path = folder / checkpoint / "checkpoint_last.pt"
     return fairseq("generate", folder / data, "--path", path, "--scoring", "sacrebleu", "--batch-size", 32, fails=fails)
 
 
@@ -73,6 +76,38 @@ def test_references_are_raw_text_and_sources_have_case_accents_and_spaces(folder
     assert all("".join(source.split()) == "".join(text.split()) for source, text in pairs)
     assert sum(source == text for source, text in pairs) > 85
     assert any(text != text.lower() for _, text in pairs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lower_case", "config"),
+    [
+        (False, {"tokenizer_class": "BertTokenizer"}),
+        (True, None),
+        (True, {"do_lower_case": True, "strip_accents": False}),
+    ],
+    ids=["cased", "umlauts", "strip_accents"],
+)
+def test_letters_are_those_of_the_text(
+    lower_case: bool, config: dict[str, object] | None, folder: Path, fairseq: Command, tmp_path: Path
+) -> None:
+    """Of BERTs whose files say nothing of case, nothing at all, or that accents stay."""
+    tokenizer = BertWordPieceTokenizer(lowercase=lower_case, strip_accents=False)
+    tokenizer.train(str(folder / "train.de"), vocab_size=1000, show_progress=False)
+    tokenizer.save_model(str(tmp_path))
+    if config is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    name = tmp_path.name
+    preprocess(fairseq, folder, name, str(tmp_path))
+    train(fairseq, folder, name, f"{name}-checkpoint")
+    output = generate(fairseq, folder, name, checkpoint=f"{name}-checkpoint")
+    raw = (folder / "test.de").read_text(encoding="utf-8").splitlines()
+    assert lines_of(output, "T") == raw
+    read = [text.lower() if lower_case else text for text in raw]
+    pairs = [(source, text) for source, text in zip(lines_of(output, "S"), read, strict=True) if "[UNK]" not in source]
+    assert len(pairs) > 90
+    assert ["".join(source.split()) for source, _ in pairs] == ["".join(text.split()) for _, text in pairs]
+    assert any("\u00e4" in source for source, _ in pairs)
 
 
 def test_a_folder_of_an_earlier_version_writes_references_from_ids(folder: Path, fairseq: Command) -> None:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,16 @@ def test_import_says_so(missing: tuple[str, ...]) -> None:
     assert done.returncode == 1
     shown = done.stderr[done.stderr.index("ImportError: bnb_fairseq needs") :]
     assert commands(shown) == [*([installation.TORCH] if "torch" in missing else []), TOOLS, BUILD]
+
+
+def test_the_command_shows_the_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise ImportError("torch is missing\n    pip install torch")
+
+    monkeypatch.setattr(installation, "require_host", refuse)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("bnb_fairseq.__main__", run_name="__main__")
+    assert ended.value.code == "torch is missing\n    pip install torch"
 
 
 def test_all_places_install_the_same() -> None:

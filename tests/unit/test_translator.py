@@ -1,8 +1,10 @@
 """Texts in, translations out: odd texts, options, threads, errors; small random models."""
 
 import gzip
+import io
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -153,7 +155,9 @@ def test_more_than_there_are(translators: dict[str, Translator]) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"beam": 5}, "translate: there is no option beam; there are iter_decode_max_iter, "),
+        ({"ctc_beem": 5}, "translate: there is no option ctc_beem; did you mean ctc_beam?"),
+        ({"batch_size": 5}, "translate: there is no option batch_size; did you mean batch_tokens?"),
+        ({"lenpen": 1.0}, "translate: there is no option lenpen; there are alignment, batch_tokens, ctc_beam, "),
         ({"ctc_beam": "5"}, "translate: ctc_beam must be of type int, but is '5'"),
         ({"ctc_beam": -1}, "decoding: --ctc-beam must not be negative, but is -1"),
         ({"ctc_token_bonus": 1}, "decoding: --ctc-token-bonus must stand beside --ctc-beam, but is 1"),
@@ -293,10 +297,41 @@ def test_what_is_no_model(trained: dict[str, Path], tmp_path: Path) -> None:  # 
         (tmp_path, None, r"config.json: must be a file of a model folder, but there is no such file; bnb-export"),
         (tmp_path / "nothing", trained["ctc"].parent, "nothing"),
         (trained["ctc"].parent / "dict.en.txt", trained["ctc"].parent, "dict.en.txt"),
-        (trained["ctc"], tmp_path, r"data-bin|dict"),
+        (trained["ctc"], tmp_path, r"^data must be a folder made by fairseq-preprocess, but /.* has no dict.\*.txt$"),
+        (trained["ctc"].parent, trained["ctc"].parent, r"a single other \*.pt, but has .*ctc.pt, .*; name one$"),
     ):
         with pytest.raises(ValueError, match=said):
             Translator.load(model, data=data)
+
+
+def test_the_only_checkpoint_of_a_folder(trained: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "averaged.pt").symlink_to(trained["ctc"])
+    data = trained["ctc"].parent
+    mine, expected = (Translator.load(path, data=data).translate(SENTENCES) for path in (tmp_path, trained["ctc"]))
+    assert mine == expected
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "shows"), [(Terminal, True, True), (Terminal, False, False), (io.StringIO, True, False)]
+)
+def test_progress(
+    stream: type[io.StringIO],
+    progress: bool,
+    shows: bool,
+    translators: dict[str, Translator],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = stream()
+    monkeypatch.setattr(sys, "stderr", shown)
+    translators["ctc"].translate(SENTENCES, progress=progress)
+    assert ("5/5" in shown.getvalue()) == shows
+    assert bool(shown.getvalue()) == shows
 
 
 def test_a_hub_that_has_no_such_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def texts(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path
     write(tmp_path / "source", [f"cell {i}" for i in range(5)])
     (tmp_path / "reference").write_text("\n".join(LINES), encoding="utf-8")  # no newline at the end
     write(tmp_path / "good", [*(f"D-{i}\t-1\t{LINES[i]}" for i in (4, 2, 0, 1, 3)), SPEED])
+    write(tmp_path / "empty", [])
     write(tmp_path / "bad", [f"D-{i}\t-1\tx" for i in range(5)])
     return tmp_path
 
@@ -90,6 +91,7 @@ def test_folder_of_a_comparison(main: Main, run_score: Main, folder: Path) -> No
             ["x=good", "--source", "part"],
             "--source and --reference ... the same number of lines ... --source part has 2, --reference",
         ),
+        (["x=good", "--source", "empty", "--reference", "empty"], "--reference ... at least 1 line ... empty is"),
         (
             ["x=good", "--source", "no", "--reference", ".", "--baseline", "y", "--picture", "x.txt"],
             "--source ... a file ... no; --reference ... a file ... .; --baseline ... one of "

@@ -54,6 +54,12 @@ class Pairs:
         return len(self.source)
 
 
+def test_an_empty_part_is_refused() -> None:
+    empty = SimpleNamespace(load_dataset=lambda part: None, dataset=lambda part: Pairs([], []))
+    with pytest.raises(ValueError, match=r"^--calibrate test must have sentences, but is empty$"):
+        calibrate(FakeEngine(), empty, "test", {"ctc_beam": 3})  # type: ignore[arg-type]
+
+
 def test_what_is_right_as_often_as_it_says_stays() -> None:
     found = calibrate(FakeEngine(), data(0.9, 0.6), "valid", {"ctc_beam": 3})  # type: ignore[arg-type]
     assert found.tokens == 2 * PAIRS

@@ -124,17 +124,20 @@ def test_folders_and_names(trained: dict[str, Path], tmp_path: Path) -> None:  #
 
 
 def test_what_is_not_there(trained: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
     for arguments, facts in (
-        ((tmp_path,), ["checkpoint_file", "model.pt", "no file *.pt"]),
+        ((tmp_path, None, trained["ctc"].parent), [tmp_path, "model.pt", "none"]),
         ((tmp_path, "x.pt", trained["ctc"].parent), [tmp_path / "x.pt"]),
-        ((trained["ctc"].parent,), ["checkpoint_file", "model.pt", "ctc.pt"]),
+        ((trained["ctc"].parent,), [trained["ctc"].parent, "model.pt", "ctc.pt"]),
+        ((tmp_path / "model", None, trained["ctc"].parent), ["none", "model folder", "Translator.load"]),
         (("org/name", None, trained["ctc"].parent), ["org/name"]),
         ((trained["ctc"], "ctc.pt"), ["checkpoint_file", "None", "ctc.pt"]),
         ((trained["ctc"], None, tmp_path), ["data_name_or_path", "dict.*.txt", tmp_path]),
         ((trained["ctc"], None, tmp_path / "none"), [tmp_path / "none"]),
     ):
         with pytest.raises(ValueError, match=names(*facts)):
-            load(*arguments)  # type: ignore[arg-type]
+            load(*arguments)
 
 
 def test_archives_are_not_unpacked(trained: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
