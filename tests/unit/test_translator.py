@@ -272,7 +272,7 @@ def test_threads(with_search: Path, translators: dict[str, Translator]) -> None:
         ({"device": "cuda:7"}, "device must be cpu or cuda, but is 'cuda:7'"),
         ({"dtype": "float64"}, "dtype must be float32 or bfloat16 or float16, but is 'float64'"),
         ({"dtype": "float16", "engine": "onnx"}, "dtype must be float32 for engine onnx, but is 'float16'"),
-        ({"ctc_beem": 5}, "search: there is no option ctc_beem; there are iter_decode_max_iter, "),
+        ({"ctc_beem": 5}, "search: there is no option ctc_beem; did you mean ctc_beam?"),
         ({"ctc_beam": -1}, "decoding: --ctc-beam must not be negative, but is -1"),
         ({"precision": "low"}, "precision must be highest or high or medium, but is 'low'"),
         ({"threads": 0}, "threads must be at least 1, but is 0"),
