@@ -1,4 +1,4 @@
-"""What the generator can be asked for, read from fairseq's generation options."""
+"""What the generator can be asked for, read from fairseq's generation options; those that no generator would read."""
 
 from typing import Any, NamedTuple
 
@@ -24,6 +24,14 @@ UNUSED_OPTIONS = {
     "min_len": 1,
     "max_len_a": 0.0,
     "max_len_b": 200,
+}
+
+RERANKER = "iter_decode_with_external_reranker"
+# Of fairseq's SequenceGenerator: option -> the option that it refines, and its neutral value.
+DETAILS = {
+    "sampling_topk": ("sampling", -1),
+    "sampling_topp": ("sampling", -1.0),
+    "diverse_beam_strength": ("diverse_beam_groups", 0.5),
 }
 
 
@@ -134,4 +142,37 @@ def _check(options: GeneratorOptions) -> None:
         problems.require(
             options.ctc_lm_weight == 0, "ctc-lm-weight", "must stand beside --ctc-lm-path", options.ctc_lm_weight
         )
+    problems.raise_if_any()
+
+
+def refuse_unused_options(args: Any, task: Any) -> None:
+    """Check fairseq's generation options ``args`` and the task's for autoregressive models.
+
+    Raises ValueError, naming each option that has no effect, is out of range, or needs words of the source.
+    """
+    values = search_options(args, task)
+    found = [f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value != SEARCH_OPTIONS[name]]
+    if getattr(args, RERANKER, False):
+        found.append(f"--{RERANKER.replace('_', '-')} True")
+    if found:
+        raise ValueError(f"an autoregressive model writes word by word and cannot use {', '.join(found)}")
+    replacement = getattr(args, "replace_unk", None)
+    if replacement not in (None, False):
+        raise ValueError(
+            f"--replace-unk must not be set with --task {task._name}, whose data have no words to copy, but is "
+            f"{replacement!r}"
+        )
+    _check_autoregressive(args)
+
+
+def _check_autoregressive(args: Any) -> None:
+    """Refuse numbers out of range, and options without the one that they refine, all at once."""
+    problems = Problems("decoding")
+    beam, nbest = getattr(args, "beam", 5), getattr(args, "nbest", 1)
+    problems.require(beam >= 1, "beam", "must be at least 1", beam)
+    problems.require(1 <= nbest <= max(beam, 1), "nbest", f"must be from 1 to --beam {beam}", nbest)
+    for name, (other, neutral) in DETAILS.items():
+        value, chosen = getattr(args, name, neutral), getattr(args, other, False)
+        rule = f"needs --{other.replace('_', '-')}"
+        problems.require(value == neutral or (chosen is not False and chosen > 0), name.replace("_", "-"), rule, value)
     problems.raise_if_any()
