@@ -134,7 +134,7 @@ def test_what_is_not_there(trained: dict[str, Path], tmp_path: Path) -> None:  #
         ((trained["ctc"], None, tmp_path / "none"), [tmp_path / "none"]),
     ):
         with pytest.raises(ValueError, match=names(*facts)):
-            load(*arguments)  # type: ignore[arg-type]
+            load(*arguments)
 
 
 def test_archives_are_not_unpacked(trained: dict[str, Path], tmp_path: Path) -> None:  # noqa: F811
