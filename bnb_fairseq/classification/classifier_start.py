@@ -3,20 +3,18 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..models.config import BertSeq2SeqConfig, BnbTransformerConfig
-from ..models.freezing import check_frozen
 from ..network.bert_encoder import BertEncoder
 from ..start.bert_checkpoint import BertCheckpoint
-from ..start.bert_groups import mark_parameters
+from ..start.bert_groups import finish_start
 from ..start.bert_import import ImportReport, import_bert
-from ..start.from_bert import BertPair, load_berts, resolve_berts
-from ..start.pretrained import OPTION, SIDES, PretrainedCheckpoint, load_pretrained, resolve_pretrained
+from ..start.pretrained import OPTION, SIDES, PretrainedCheckpoint
 from ..start.row_matching import SymbolTable, match_rows
+from ..start.start import Start
 from .bnb_classifier import BnbClassifier
 from .classifier_bodies import EncoderBody
 from .classifier_config import BnbClassifierConfig
@@ -29,13 +27,6 @@ DECODER_OPTIONS = (
 logger = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
-    """Opened BERTs or an opened checkpoint, at most one of the two."""
-
-    berts: BertPair | None
-    pretrained: PretrainedCheckpoint | None
-
-
 def resolve_start(cfg: BnbClassifierConfig) -> Start:
     """Open the BERTs or the checkpoint that the options name, and complete the options with its sizes.
 
@@ -45,9 +36,10 @@ def resolve_start(cfg: BnbClassifierConfig) -> Start:
     Raises ValueError if it cannot be used or contradicts the options.
     """
     whole = str(cfg.classify_with) == "decoder"
-    pretrained = resolve_pretrained(cfg, tuple(SIDES) if whole else ("encoder",))
+    start = Start.resolve(cfg, tuple(SIDES) if whole else ("encoder",))
+    pretrained = start.pretrained
     if pretrained is None:
-        return Start(resolve_berts(cfg), None)
+        return start
     # Those of a classifier, trained on another task, stand in its body.
     tensors = {name.removeprefix("body.").removeprefix("network."): t for name, t in pretrained.tensors.items()}
     pretrained = replace(pretrained, tensors=tensors)
@@ -58,7 +50,7 @@ def resolve_start(cfg: BnbClassifierConfig) -> Start:
                 f"{pretrained.options.get('_name', 'another model')}"
             )
         _take_decoder_options(cfg, pretrained)
-    return Start(None, pretrained)
+    return Start(pretrained=pretrained)
 
 
 def _take_decoder_options(cfg: BnbClassifierConfig, pretrained: PretrainedCheckpoint) -> None:
@@ -85,32 +77,23 @@ def start_classifier(model: BnbClassifier, start: Start, head_name: str, cfg: Bn
     Raises:
         ValueError: if a tensor does not fit.
     """
-    if start.pretrained is not None:
-        load_pretrained(model.body.pretrained_part, start.pretrained)
-    elif start.berts is not None and isinstance(model.body, EncoderBody):
+    if start.berts is not None and isinstance(model.body, EncoderBody):
         report = _start_encoder(model.body.encoder, start.berts.encoder)
         pooler = start_from_pooler(model.classification_heads[head_name], start.berts.encoder.tensors)
         report.ignored = [(name, reason) for name, reason in report.ignored if name not in pooler]
         report.used += [(name, f"classification head: dense.{name.rpartition('.')[2]}") for name in pooler]
         logger.info(f"classification head: dense layer {'from the pooler' if pooler else 'new, there is no pooler'}")
-        _log(report)
-    elif start.berts is not None:
-        load_berts(model.body.pretrained_part, start.berts, str(cfg.cross_attention_init))
+        report.log("encoder")
+    else:
+        start.load(model.body.pretrained_part, cfg)
 
 
 def _start_encoder(encoder: BertEncoder, bert: BertCheckpoint) -> ImportReport:
     rows = match_rows(encoder.dictionary, SymbolTable.of_wordpiece(bert.tokenizer))
     report = import_bert(encoder, bert, encoder.sizes.layers, rows, "encoder")
     started = [name for name, _ in encoder.named_parameters() if name not in report.new]
-    check_frozen(encoder, "encoder", started, report.symbols - report.matched)
-    mark_parameters(encoder, "encoder", started)
+    finish_start(encoder, "encoder", started, report.symbols - report.matched)
     return report
-
-
-def _log(report: ImportReport) -> None:
-    logger.info(report.summary())
-    for line in report.lines():
-        logger.debug("encoder %s", line)
 
 
 @torch.no_grad()

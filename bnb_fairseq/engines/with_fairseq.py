@@ -11,6 +11,7 @@ from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
 from torch import Tensor, nn
 
+from .. import plugin  # noqa: F401  (knows every task and model that a checkpoint may name)
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
 from ..data.pair_dataset import prepend

@@ -4,11 +4,12 @@ The marks are two attributes by which fairseq tells an optimizer of groups. fair
 to the float32 parameters that they train.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import nn
 
+from ..models.freezing import check_frozen
 from .bert_names import OUR_LAYER
 
 GROUP, OVERRIDES = "param_group", "optim_overrides"  # fairseq's
@@ -28,6 +29,12 @@ class BertGroup(NamedTuple):
 
 
 NEW = BertGroup("new", None)
+
+
+def finish_start(module: nn.Module, side: str, started: Sequence[str], fresh_rows: int) -> None:
+    """Check that what is frozen on a side starts from a BERT, and mark that for the optimizer; see ``check_frozen``."""
+    check_frozen(module, side, started, fresh_rows)
+    mark_parameters(module, side, started)
 
 
 def mark_parameters(module: nn.Module, side: str, started: Collection[str]) -> None:

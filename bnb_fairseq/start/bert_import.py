@@ -3,6 +3,7 @@
 Nothing is copied before all names and shapes have been checked; one error lists every misfit.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ IGNORED = {  # BERT's name, a regular expression -> the reason
     r"cls\.predictions\.decoder\.bias": "the same as cls.predictions.bias",
 }
 ROW_NAMES = ("embeddings.tokens.weight", "head.bias")  # one row a symbol: matched by the symbols' text
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,6 +61,12 @@ class ImportReport:
             *(f"ignored  {name} ({reason})" for name, reason in self.ignored),
             *(f"new      {name}" for name in self.new),
         ]
+
+    def log(self, side: str = "") -> None:
+        """Log the summary, and for debugging each line, with the side in front."""
+        logger.info(self.summary())
+        for line in self.lines():
+            logger.debug("%s%s", f"{side} " * bool(side), line)
 
 
 def select_layers(available: int, wanted: int) -> list[int]:

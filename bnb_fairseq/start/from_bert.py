@@ -1,19 +1,16 @@
 """Starting a model from BERT checkpoints: sizes first, weights once it is built."""
 
-import logging
 from typing import NamedTuple
 
 from fairseq.models import BaseFairseqModel
 
 from ..models.config import SIZE_FIELDS, BertSeq2SeqConfig, complete_sizes
-from ..models.freezing import check_frozen
 from .bert_checkpoint import BertCheckpoint, open_bert
-from .bert_groups import mark_parameters
+from .bert_groups import finish_start
 from .bert_import import ImportReport, import_bert, start_cross_attention_from_self_attention
 from .row_matching import SymbolTable, match_rows
 
 OUTPUT_MATRIX = "head.weight"  # a copy of the token embeddings, where it exists
-logger = logging.getLogger(__name__)
 
 
 class BertPair(NamedTuple):
@@ -94,9 +91,7 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
         module = getattr(model, side)
         rows = match_rows(module.dictionary, SymbolTable.of_wordpiece(bert.tokenizer))
         reports.append(import_bert(module, bert, module.sizes.layers, rows, side))
-        logger.info(reports[-1].summary())
-        for line in reports[-1].lines():
-            logger.debug("%s %s", side, line)
+        reports[-1].log(side)
     model.decoder.start_output_layer()
     if cross_attention_init == "self":
         start_cross_attention_from_self_attention(model.decoder.layers)
@@ -105,8 +100,7 @@ def load_berts(model: BaseFairseqModel, berts: BertPair, cross_attention_init: s
         started = [
             name for name, _ in module.named_parameters() if _starts_from_bert(name, report, cross_attention_init)
         ]
-        check_frozen(module, side, started, report.symbols - report.matched)
-        mark_parameters(module, side, started)
+        finish_start(module, side, started, report.symbols - report.matched)
     return reports
 
 

@@ -14,8 +14,7 @@ from ..checkpoints.reader import read_state
 from ..data.dictionary import BnbDictionary
 from ..data.digest import DIFFERENCES, DictionaryDigest
 from ..models.config import BERT_BASE, SIZE_FIELDS, BertSeq2SeqConfig, Sizes, complete_sizes
-from ..models.freezing import check_frozen
-from .bert_groups import mark_parameters
+from .bert_groups import finish_start
 from .bert_import import ROW_NAMES, ImportReport
 from .row_matching import SymbolTable, match_rows
 
@@ -169,19 +168,12 @@ def load_pretrained(model: nn.Module, pretrained: PretrainedCheckpoint) -> Impor
             _copy_rows(parameters[name], pretrained.tensors[name], rows[side], _symbols(pretrained, side))
         else:
             _copy(parameters[name], pretrained.tensors[name])
-    _finish(modules, report, rows)
-    return report
-
-
-def _finish(modules: Mapping[str, nn.Module], report: ImportReport, rows: Mapping[str, Tensor]) -> None:
-    logger.info(report.summary())
-    for line in report.lines():
-        logger.debug(line)
+    report.log()
     for side, module in modules.items():
         prefix = f"{side}."
         started = [name.removeprefix(prefix) for name, _ in report.used if name.startswith(prefix)]
-        check_frozen(module, side, started, int((rows[side] < 0).sum()))
-        mark_parameters(module, side, started)
+        finish_start(module, side, started, int((rows[side] < 0).sum()))
+    return report
 
 
 def _symbols(pretrained: PretrainedCheckpoint, side: str) -> int:

@@ -1,6 +1,5 @@
 """Tasks, registered on import."""
 
-from .. import plugin  # noqa: F401  (what is registered is registered together)
 from . import pretraining_bnb, question_generation_bnb, translation_bnb
 
 __all__ = ["pretraining_bnb", "question_generation_bnb", "translation_bnb"]

@@ -2,7 +2,7 @@
 
 import weakref
 from argparse import ArgumentParser
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,16 @@ from ..data.preflight import running_preprocessing
 from ..generation.build import build_nar_generator
 from ..generation.generator import NarGenerator
 from ..generation.hypotheses import empty_hypothesis, words_and_ends
+from ..generation.options import rescoring_options
 from ..generation.rescoring import RescoringGenerator
 from ..generation.scorer import build_scorer
 from ..models.bert2bert import Bert2Bert, refuse_attention_options
 from ..models.bnb_transformer import BnbTransformer
 from ..models.own_precision import OwnPrecision
 from ..network.options import NetworkOptions
-from ..start.from_bert import load_berts, resolve_berts
-from ..start.pretrained import load_pretrained, resolve_pretrained
-from .autoregressive_options import rescoring_options
+from ..start.start import Start
 from .config import BnbTaskConfig
 from .dictionary_task import DictionaryTask
-from .history import print_history
 from .unused_options import Unused, described, merged, unused_of_loss, unused_of_model, unused_of_task
 
 
@@ -164,17 +162,12 @@ class BnbTask(DictionaryTask):
         self.begin_model(cfg, from_checkpoint)
         if not from_checkpoint:
             self._unused = unused_of_model(cfg)
-        has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
-        pretrained = resolve_pretrained(cfg) if has_berts else None
-        berts = resolve_berts(cfg) if has_berts and pretrained is None else None
+        start = Start.resolve(cfg) if hasattr(cfg, "bert_encoder") and not from_checkpoint else Start()
         model = super().build_model(cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
         if isinstance(model, OwnPrecision):
             model.matmul_precision = str(self.cfg.float32_matmul_precision)
-        if berts is not None:
-            load_berts(model, berts, str(cfg.cross_attention_init))
-        if pretrained is not None:
-            load_pretrained(model, pretrained)
+        start.load(model, cfg)
         self.is_parallel = isinstance(model, BnbTransformer)
         self.network = model.options if isinstance(model, BnbTransformer) else None
         if self.is_parallel:
@@ -289,7 +282,7 @@ class BnbTask(DictionaryTask):
             hypotheses = [[next(texts) for _ in found] for found in hypotheses]
         if "target_texts" in sample:  # fairseq-generate asks for the targets' texts next
             self.tgt_dict.references.expect(sample["target"], sample["target_texts"], self.tgt_dict.pad())
-        print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
+        _print_history(sample, hypotheses, (self.src_dict, self.tgt_dict))
         return hypotheses
 
     def build_tokenizer(self, args: Any) -> Any:
@@ -331,3 +324,28 @@ class BnbTask(DictionaryTask):
                 f"--{option} must not be set where the data-bin's own tokenizer splits and joins the text, as on its "
                 f"{' and '.join(sides)} side, but is {chosen}"
             )
+
+
+def _print_history(
+    sample: Mapping[str, Any],
+    hypotheses: Sequence[Sequence[Mapping[str, Any]]],
+    dictionaries: tuple[BnbDictionary, BnbDictionary],
+) -> None:
+    """Print the passes of the best text of each sentence, if its history was kept.
+
+    For each sentence a line ``E-S`` with its source and a line ``E-N`` for pass N, detokenised, tab-separated. Only
+    ``fairseq-interactive`` needs it: its batches have no ids, and ``fairseq-generate`` prints the history itself.
+
+    Args:
+        sample: the batch.
+        hypotheses: of each sentence, the best first.
+        dictionaries: of source and target.
+    """
+    if "id" in sample:
+        return
+    source_dictionary, target_dictionary = dictionaries
+    for source, candidates in zip(sample["net_input"]["src_tokens"], hypotheses, strict=True):
+        if history := candidates[0].get("history"):
+            print(f"E-S\t{source_dictionary.text(source, str(source_dictionary.unk_word))}")
+            for number, step in enumerate(history):
+                print(f"E-{number}\t{target_dictionary.text(step['tokens'], str(target_dictionary.unk_word))}")

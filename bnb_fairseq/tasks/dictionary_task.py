@@ -1,20 +1,24 @@
 """The base of all tasks: dictionaries that take raw text and travel in checkpoints, and the precision of training."""
 
+import os
 import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.data import FairseqDataset
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from torch import Tensor
 
 from ..checkpoints.reader import DIGEST
 from ..checkpoints.tensors import tensor_digest
 from ..checkpoints.trust import check_model_options, is_own
-from ..compat import whole_options
+from ..compat import end_earlier_logs, whole_options
 from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
@@ -26,8 +30,9 @@ from ..torch_compat import matmul_precision, multiplying_in_bfloat16
 from .finite import check_loss, gradient_error
 from .resuming import ResumingTask
 from .shards import handle_no_batches, read_shard, refuse_shards
-from .sweeps import begin_run_of_sweep
 
+SWEEP_RECORD = "sweep.txt"  # in the folder of the checkpoints: the options of the run that they belong to
+LENGTHS = ("optimization.max_update=", "optimization.max_epoch=", "optimization.stop_time_hours=")
 SHARDED = "fully_sharded"  # --ddp-backend under which no process has the whole model
 
 
@@ -190,3 +195,35 @@ class DictionaryTask(ResumingTask):
         if getattr(optimizer, "scaler", None) is None:  # else a step that overflows is repeated at another scale
             check_loss(loss, sample, update_num + 1)
         return loss, size, logs
+
+
+def begin_run_of_sweep(cfg: Any) -> None:
+    """Refuse a folder of checkpoints that another run of a sweep uses, and end the logs of an earlier one.
+
+    Outside a sweep, do nothing. A run that is started again has the same options, except for how long it trains.
+
+    Raises ValueError if ``--save-dir`` holds a run with other options.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    end_earlier_logs()
+    folder = Path(cfg.save_dir)
+    record = folder / SWEEP_RECORD
+    mine = sorted(option for option in HydraConfig.get().overrides.task if not option.startswith(LENGTHS))
+    if record.is_file():
+        theirs = record.read_text(encoding="utf-8").splitlines()
+    elif (folder / "checkpoint_last.pt").is_file():
+        theirs = ["options of no sweep"]
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = record.with_suffix(f".{os.getpid()}")
+        unfinished.write_text("".join(f"{option}\n" for option in mine), encoding="utf-8")
+        unfinished.replace(record)
+        return
+    if theirs != mine:
+        others = ", ".join(sorted(set(theirs) - set(mine))) or "fewer options"
+        own = ", ".join(sorted(set(mine) - set(theirs))) or "fewer options"
+        raise ValueError(
+            f"checkpoint.save_dir must differ between the runs of a sweep, but {folder} holds the run with {others}, "
+            f"and this one has {own}: set checkpoint.save_dir='${{hydra:runtime.output_dir}}' and a new hydra.sweep.dir"
+        )

@@ -1,6 +1,8 @@
 """Importing the package imports little, and fairseq finds the plugin in whichever order the two are imported."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +114,27 @@ except ImportError as error:
     assert "bnb_fairseq needs fairseq, which pip does not install along with it." in said
     assert 'pip install "torch==' not in said
     assert run(program, exported["ctc"], "fairseq") == ""
+
+
+def rooms() -> dict[str, int]:
+    """Return the places of the rooms in the table of ``CONTRIBUTING.md``, 0 on top."""
+    rows = re.findall(r"(?m)^\| ((?:`[\w.]+`(?:, )?)+) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    return {name.removesuffix(".py"): i for i, row in enumerate(rows) for name in re.findall(r"`([\w.]+)`", row)}
+
+
+def test_imports_point_down_the_table_of_rooms() -> None:
+    """Those of a function, too; rooms of one row use neither of each other."""
+    package, places, found = ROOT / "bnb_fairseq", rooms(), set()
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders <= places.keys()
+    for path in package.rglob("*.py"):
+        inner = path.relative_to(package).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.level == 0:
+                continue
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            for name in names:
+                target = (*inner[: len(inner) - node.level], *name.split("."))[0]
+                if target != inner[0] and places.get(target, 99) <= places.get(inner[0], -1):
+                    found.add((f"{'/'.join(inner)}", target))
+    assert found == {("models/from_pretrained", "translator")}

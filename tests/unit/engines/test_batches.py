@@ -44,7 +44,7 @@ def test_batches(most_tokens: int | None, most_texts: int | None, expected: list
 
 def test_each_source_gets_its_own_hypotheses() -> None:
     engine = Recording()
-    done: list[Sequence[int]] = []
+    done: list[list[int]] = []
     found = translate_ids(engine, SOURCES, {"beam": 4}, 2, done=done.append)  # type: ignore[arg-type]
     for i, hypotheses in enumerate(found):
         if i in (1, 4):

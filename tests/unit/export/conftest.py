@@ -52,10 +52,10 @@ def trained(
 def by_fairseq(trained: dict[str, Path]) -> Translations:
     """Translate as fairseq-interactive does: through the task, all sentences in one batch."""
 
-    def translate(names: str, sentences: Sequence[str], task_options: Any = None, **options: Any) -> list[list[str]]:
+    def translate(names: str, sentences: Sequence[str], **options: Any) -> list[list[str]]:
         paths = [trained[name] for name in names.split(":")]
         defaults = {"truncate_source": False, "max_source_positions": 1024, "ctc_beam": 0}
-        models, task = load_models(paths, {"data": str(paths[0].parent), **defaults, **(task_options or {})})
+        models, task = load_models(paths, {"data": str(paths[0].parent), **defaults})
         tokens, lengths = task.get_interactive_tokens_and_lengths(sentences, lambda line: line)
         dataset = task.build_dataset_for_inference(tokens, lengths)
         args = Namespace(**{**vars(GenerationConfig()), "iter_decode_max_iter": 0, **options})

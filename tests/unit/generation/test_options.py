@@ -76,7 +76,7 @@ def test_options_of_the_search_are_taken() -> None:
 
 
 def test_options_of_the_search_beside_fairseqs_come_before_the_tasks() -> None:
-    """As ``translate(sentences, ctc_beam=10)`` of fairseq's hub interface gives them."""
+    """As ``Translator.translate(texts, ctc_beam=10)`` gives them."""
     task = Namespace(ctc_beam=8, ctc_token_bonus=0.5)
     found = generator_options(Namespace(ctc_beam=4, ctc_token_bonus=0.0), task)
     assert found == GeneratorOptions(ctc_beam=4)

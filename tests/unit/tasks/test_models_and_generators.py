@@ -17,11 +17,10 @@ from torch import Tensor
 
 from bnb_fairseq.criterions.bnb_loss import BnbLoss
 from bnb_fairseq.generation.generator import NarGenerator
-from bnb_fairseq.generation.options import GeneratorOptions
+from bnb_fairseq.generation.options import RESCORING, GeneratorOptions
 from bnb_fairseq.generation.rescoring import RescoringGenerator
 from bnb_fairseq.models.bert2bert import Bert2Bert
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
-from bnb_fairseq.tasks.autoregressive_options import RESCORING
 from bnb_fairseq.tasks.config import TranslationBnbConfig, eval_bleu_options
 from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 

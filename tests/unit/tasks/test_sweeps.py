@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from bnb_fairseq.tasks.sweeps import RECORD, begin_run_of_sweep
+from bnb_fairseq.tasks.dictionary_task import SWEEP_RECORD, begin_run_of_sweep
 
 Run = Callable[..., None]
 
@@ -49,7 +49,7 @@ def test_the_same_run_goes_on_and_may_be_longer(run: Run, tmp_path: Path) -> Non
     run("optimization.lr=[1]", "optimization.max_update=2")
     run("optimization.max_update=4", "optimization.lr=[1]")
     run("optimization.lr=[1]", "optimization.max_epoch=1")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [RECORD]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [SWEEP_RECORD]
 
 
 def test_checkpoints_of_a_run_that_was_none_of_a_sweep(run: Run, tmp_path: Path) -> None:
