@@ -18,7 +18,7 @@ from torch import nn
 
 from ..checkpoints.reader import load_models
 from ..data.dictionary import BnbDictionary, SubwordDictionary
-from ..engines.interface import AskedTerms, Hypothesis
+from ..engines.interface import AskedTerms, CanvasPass, Hypothesis
 from ..engines.nar import NarEngine, plain, read_weights
 from ..folder.manifest import SOURCE, TARGET, Manifest
 from ..folder.search import AUTOREGRESSIVE_OPTIONS, check_beam
@@ -79,6 +79,10 @@ class FairseqEngine:
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
         """Return None: these models keep no weights of attention."""
+        return None
+
+    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:
+        """Return None: these models write from left to right."""
         return None
 
 
