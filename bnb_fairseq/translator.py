@@ -78,6 +78,7 @@ class Translator:
     Attributes:
         longest: the longest source that the model reads, in tokens.
         batch_tokens: source tokens that are translated at once by default, padding included.
+        has_canvas: whether ``canvases`` has anything to show.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Translator:
         self._calibration = calibration
         self._glossaries = Recent(GLOSSARIES)
         self.longest, self.batch_tokens = engine.longest, engine.batch_tokens
+        self.has_canvas = REFINEMENT in engine.options
 
     @classmethod
     def load(
@@ -329,7 +331,7 @@ class Translator:
     def _alignments(
         self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]
     ) -> list[tuple[list[list[int]], list[int]]]:
-        """Return, for the best text of each source, the source words of each of its words, and the word of each token."""
+        """Return, for the best text of each source, the source words of each word, and the word of each token."""
         source, target = self._engine.source, self._engine.target
         has_segments = self._segments > 1
         tokens = [[token for token in best.tokens if token != target.eos()] for best, *_ in found]

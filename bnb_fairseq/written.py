@@ -53,14 +53,8 @@ class Written(NamedTuple):
 def as_symbols(canvas: "CanvasPass", target: Vocabulary) -> Pass:
     """Turn a canvas of ids into symbols and text."""
     silent = {None, target.bos(), target.pad(), target.eos(), target.mask()}
-    slots = [
-        Slot(
-            None if token is None else target.symbols[token],
-            math.exp(min(score, 0.0)),
-            again,
-            kept and token not in silent,
-        )
-        for token, score, again, kept in zip(*canvas, strict=True)
-    ]
-    written = [token for token, kept in zip(canvas.tokens, canvas.kept, strict=True) if kept and token is not None]
-    return Pass(target.text(written), slots)
+    tokens, kept = canvas.tokens, [kept and i not in silent for i, kept in zip(canvas.tokens, canvas.kept, strict=True)]
+    symbols = [None if i is None else target.symbols[i] for i in tokens]
+    probabilities = [math.exp(min(score, 0.0)) for score in canvas.scores]
+    slots = [Slot(*parts) for parts in zip(symbols, probabilities, canvas.again, kept, strict=True)]
+    return Pass(target.text([i for i, part in zip(tokens, kept, strict=True) if part and i is not None]), slots)

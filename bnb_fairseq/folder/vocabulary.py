@@ -1,7 +1,9 @@
 """The vocabulary of one side of a model folder: raw text to ids and back, by the tokenizer that lies in the folder."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from ..checkpoints.files import require_file
@@ -88,9 +90,10 @@ class Vocabulary(ABC):
         return numbers
 
     def target_words(self, tokens: Sequence[int]) -> list[int]:
-        """Return, for each id of a text without special symbols, in which word of the detokenised text it lies."""
-        symbols = [self.symbols[token] for token in tokens]
-        return [max(len(self.join(symbols[: i + 1]).split()) - 1, 0) for i in range(len(symbols))]
+        """Return, for each id of a text, in which word of the detokenised text its last character lies."""
+        ends = list(accumulate(map(len, self.text(tokens).split())))  # characters up to the end of each word
+        counts = [sum(map(len, self.text(tokens[: i + 1]).split())) for i in range(len(tokens))]
+        return [max(min(bisect_left(ends, count), len(ends) - 1), 0) for count in counts]
 
     @abstractmethod
     def split(self, text: str) -> list[int]:

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..translator import Translation
 from ..written import Slot, Written
 from .batching import Answer
-from .markup import Markup
-from .schemas import LibreRequest
+
+if TYPE_CHECKING:
+    from .markup import Markup
+    from .schemas import LibreRequest
 
 
 def libre_answer(
-    asked: LibreRequest, pages: Sequence[Markup], found: Sequence[Translation], detected: str | None
+    asked: "LibreRequest", pages: Sequence["Markup"], found: Sequence[Translation], detected: str | None
 ) -> dict[str, Any]:
     """Put translations into LibreTranslate's form.
 

@@ -48,7 +48,7 @@ class Settings:
         log: write a line for each request.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     keys: Sequence[str] = ()
     origins: Sequence[str] = ()
     wait: float = 0.003

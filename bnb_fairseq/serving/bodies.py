@@ -1,6 +1,7 @@
 """Reading the body of a request: bounded in bytes and in time, and checked."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -8,13 +9,17 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from .limits import Limits, RequestError
 
 FIELDS = 200  # most fields of a form
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 Body = TypeVar("Body", bound=BaseModel)
+
+_PARSER = logging.getLogger("python_multipart")  # it would write bytes of bodies into the log
+_PARSER.addHandler(logging.NullHandler())
+_PARSER.propagate = False
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:

@@ -86,7 +86,8 @@ def docs_page(described: dict[str, Any]) -> str:
         A page with its routes and the fields of each body.
     """
     routes = "".join(
-        f"<h2><code>{method.upper()} {escape(path)}</code></h2>\n<p>{escape(operation['summary'])}.</p>\n{_bodies(operation)}"
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2>\n"
+        f"<p>{escape(operation['summary'])}.</p>\n{_bodies(operation)}"
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
     )
@@ -94,7 +95,8 @@ def docs_page(described: dict[str, Any]) -> str:
     statuses = "".join(f"<tr><th scope=row>{status}</th><td>{said}</td></tr>" for status, said in STATUSES.items())
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>bnb-serve: the interface</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>bnb-serve: the interface</title>\n"
         '<link rel="stylesheet" href="style.css">\n</head>\n<body class="docs">\n<main>\n<h1>The interface</h1>\n'
         '<p>The same as an OpenAPI document: <a href="openapi.json">openapi.json</a>. A key stands in the field '
         "<code>api_key</code> or in the header <code>Authorization: Bearer KEY</code>. "
