@@ -3,9 +3,9 @@ r"""Show how a model fills its canvas, pass by pass.
     bnb-refinement data-bin --path checkpoint_best.pt --iter-decode-max-iter 4 \
         --sentence "A raw sentence." --html page.html
 
-Without --sentence, standard input has one sentence a line. The page, that of bnb-serve, has
-the confidence and the source words of each word, and the canvas after each pass. A number is the probability of a symbol
-when it was last predicted; a frame marks a position that the pass hid and predicted again.
+Without --sentence, standard input has one sentence a line. The page, that of bnb-serve, has the confidence and the
+source words of each word, and the canvas after each pass. A number is the probability of a symbol when it was last
+predicted; a frame marks a position that the pass hid and predicted again.
 """
 
 import sys

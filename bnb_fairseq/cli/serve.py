@@ -23,7 +23,7 @@ def add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("address").add_argument
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, metavar="N", help="port to listen on; 0: a free one (default: %(default)s)")
-    text = "web site whose pages may ask, such as https://example.org; * for all; may be repeated (default: none)"
+    text = "web site whose pages may ask, by scheme and host; * for all; may be repeated (default: none)"
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=text)
     text = "write method, route, status and time of each request to standard error"
     add("--log-requests", action="store_true", help=text)
@@ -90,7 +90,7 @@ def run(arguments: Namespace) -> None:
     from ..serving.keys import read_keys
     from ..serving.limits import Limits
     from ..serving.models import Model, Models
-    from ..serving.run import serve
+    from ..serving.server import serve
 
     keys = [] if arguments.api_keys is None else read_keys(arguments.api_keys)
     limits = Limits(

@@ -25,7 +25,7 @@ from .keys import Keys, Rate, given_key
 from .languages import language_name
 from .limits import Limits, RequestError
 from .markup import Markup
-from .metrics import Metrics
+from .counters import Metrics
 from .models import AUTO, Model, Models
 from .openapi import docs_page, document
 from .page import PAGE, SCRIPT, STYLE

@@ -153,7 +153,8 @@ class Batcher:
         """Take a batch out of the queue; it may have been emptied meanwhile."""
         if not self._waiting:
             return []
-        asked, tokens, taken = self._waiting[0].asked, 0, []
+        asked, tokens = self._waiting[0].asked, 0
+        taken: list[_Waiting] = []
         left: deque[_Waiting] = deque()
         for one in self._waiting:
             fits = not taken or tokens + one.tokens <= self._batch_tokens

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import RequestError
-from .metrics import Metrics
+from .counters import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -46,16 +46,17 @@ GETS: dict[str, tuple[str, type[BaseModel] | None]] = {
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
-    kinds = [Failure, Language, LibreAnswer, LibreRequest, ModelAnswer, TranslateAnswer, TranslateRequest]
+    answers: list[type[BaseModel]] = [Failure, Language, LibreAnswer, ModelAnswer, TranslateAnswer]
+    kinds = [*answers, LibreRequest, TranslateRequest]
     _, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)
     failures = {str(status): {"description": said, "content": _content(Failure)} for status, said in STATUSES.items()}
     paths: dict[str, Any] = {}
     for path, (summary, request, answer, types) in POSTS.items():
         body = {"required": True, "content": {kind: {"schema": _reference(request)} for kind in types}}
-        found = {"200": {"description": "translations", "content": _content(answer)}}
-        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": {**found, **failures}}}
+        responses = {"200": {"description": "translations", "content": _content(answer)}, **failures}
+        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": responses}}
     for path, (summary, row) in GETS.items():
-        found = {"description": summary}
+        found: dict[str, Any] = {"description": summary}
         if row is not None:
             found["content"] = {"application/json": {"schema": {"type": "array", "items": _reference(row)}}}
         paths[path] = {"get": {"summary": summary, "responses": {"200": found}}}

@@ -255,7 +255,7 @@ function show(row, milliseconds) {
     await navigator.clipboard.writeText(row.text);
     byId("status").textContent = "Copied";
   };
-  byId("results").replaceChildren(confidenceLegend(), ...showAlternatives(row), ...showWritten(row, chosen()));
+  byId("results").replaceChildren(...showAlternatives(row), ...showWritten(row, chosen()));
 }
 
 function later() {
@@ -298,6 +298,7 @@ async function start() {
 
 function live() {
   byId("live").hidden = false;
+  byId("legend").append(confidenceLegend());
   byId("text").addEventListener("input", () => { showSource(); later(); });
   byId("text").addEventListener("scroll", () => { byId("behind").scrollTop = byId("text").scrollTop; });
   for (const id of ["search", "passes", "alternatives", "glossary", "key"]) byId(id).addEventListener("input", later);

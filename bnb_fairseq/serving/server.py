@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from types import FrameType
+from urllib.parse import urlunsplit
 
 import h11
 import uvicorn
@@ -78,7 +79,8 @@ class Server(uvicorn.Server):
     def _log_started_message(self, listeners: object) -> None:
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"bnb-serve: listening on http://{shown}:{port}/", file=sys.stderr, flush=True)
+        address = urlunsplit(("http", f"{shown}:{port}", "/", "", ""))
+        print(f"bnb-serve: listening on {address}", file=sys.stderr, flush=True)
 
 
 def serve(gate: Gate, host: str, port: int, head_timeout: float) -> None:
