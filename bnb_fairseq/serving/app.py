@@ -20,12 +20,12 @@ from ..folder.search import check_options
 from .answers import libre_answer, translated
 from .batching import Answer, Asked, Batcher
 from .bodies import is_form, parse_form, parse_json, read_body
+from .counters import Metrics
 from .gate import FAILED, Gate, failure
 from .keys import Keys, Rate, given_key
 from .languages import language_name
 from .limits import Limits, RequestError
 from .markup import Markup
-from .counters import Metrics
 from .models import AUTO, Model, Models
 from .openapi import docs_page, document
 from .page import PAGE, SCRIPT, STYLE

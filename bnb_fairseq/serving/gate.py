@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .limits import RequestError
 from .counters import Metrics
+from .limits import RequestError
 
 logger = logging.getLogger(__name__)
 

@@ -87,6 +87,12 @@ for options in ({}, {"ctc_beam": 3, "ctc_token_bonus": 1.0}, {"nbest": 2}):
     assert {"torch", "sentencex"} <= found
 
 
+def test_serving_imports_neither_torch_nor_fairseq() -> None:
+    found = imported("import bnb_fairseq.serving.app, bnb_fairseq.serving.server")
+    assert found.isdisjoint({"torch", "fairseq", "transformers"})
+    assert "starlette" in found
+
+
 def test_torch_that_is_missing(exported: dict[str, Path]) -> None:  # noqa: F811
     """Is named with the command that installs it; so is fairseq, which an autoregressive model needs."""
     program = """
