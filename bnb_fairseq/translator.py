@@ -19,6 +19,7 @@ from .folder.vocabulary import SEGMENT_BREAK
 from .generation.confidence import Platt
 from .recent import Recent
 from .splitting import Piece, TooLongError, join, split
+from .written import Written, as_symbols
 
 if TYPE_CHECKING:
     from .engines.interface import Engine, Hypothesis
@@ -31,6 +32,7 @@ SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
+FORCED = "iter_decode_force_max_iter"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Translation:
         confidence: of each token, 0 to 1; calibrated if the folder says how, for its own search.
         alignment: of each word of the text, the words of the source that it comes from, counted from 0, white space
             separates words; empty unless it was asked for, and for autoregressive models and ONNX Runtime.
+        words: of each token the word of the text that it lies in, counted from 0; empty unless alignment was asked for.
         alternatives: the other texts of ``nbest``, the best first.
         error: why there is no translation; None if there is one.
     """
@@ -53,6 +56,7 @@ class Translation:
     tokens: list[str] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     alignment: list[list[int]] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
     alternatives: list["Translation"] = field(default_factory=list)
     error: str | None = None
 
@@ -70,6 +74,8 @@ class Translator:
 
     Attributes:
         longest: the longest source that the model reads, in tokens.
+        batch_tokens: source tokens that are translated at once by default, padding included.
+        has_canvas: whether ``canvases`` has anything to show.
     """
 
     def __init__(
@@ -86,7 +92,8 @@ class Translator:
         self.search = {**engine.options, **(search or {})}
         self._calibration = calibration
         self._glossaries = Recent(GLOSSARIES)
-        self.longest = engine.longest
+        self.longest, self.batch_tokens = engine.longest, engine.batch_tokens
+        self.has_canvas = REFINEMENT in engine.options
 
     @classmethod
     def load(
@@ -181,7 +188,7 @@ class Translator:
             batch_tokens: source tokens that are translated at once, padding included; None: what suits the engine.
             progress: show a bar on standard error if that is a terminal.
             search: ``auto`` begins with the options of the folder, ``none`` with those of one pass.
-            alignment: compute ``alignment`` of the best texts; it takes about as long as a pass more.
+            alignment: compute ``alignment`` and ``words`` of the best texts; it takes about as long as a pass more.
             glossary: source term -> target term that the search prefers where the source has the term; ``*`` at the end
                 of a term stands for any ending. It switches the search on.
             **options: of the search, by their names in ``search``.
@@ -199,7 +206,7 @@ class Translator:
         texts = list(texts)
         if wrong := [i for i, text in enumerate(texts) if not isinstance(text, str)]:
             raise TypeError(f"texts[{wrong[0]}] must be a string, but is {type(texts[wrong[0]]).__name__}")
-        batch_tokens = self._engine.batch_tokens if batch_tokens is None else batch_tokens
+        batch_tokens = self.batch_tokens if batch_tokens is None else batch_tokens
         if nbest < 1 or batch_tokens < 1:
             raise ValueError(f"nbest and batch_tokens must be at least 1, but are {nbest} and {batch_tokens}")
         chosen = self._options(nbest, search, options)
@@ -216,6 +223,39 @@ class Translator:
             Translation("", error=one) if isinstance(one, str) else _joined(one, [next(found) for _ in one])
             for one in parts
         ]
+
+    def canvases(self, texts: Sequence[str], search: str = "auto", **options: Any) -> list[list[Written]]:
+        """Show how texts are written: the canvas after each pass, before any search of texts.
+
+        Args:
+            texts: raw texts.
+            search: see ``translate``.
+            **options: see ``translate``.
+
+        Returns:
+            For each text how each of its sentences is written. Nothing for a text without words, one that cannot be
+            translated, or a model without canvas.
+
+        Raises:
+            ValueError: if an option does not exist, is out of range, or does not fit the model.
+        """
+        chosen = self._options(1, search, options)
+        parts = [self._pieces(text) for text in texts]
+        flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
+        sources = [self._engine.source.encode(text, self._segments > 1) for text in flat]
+        written: list[Written | None] = [None] * len(flat)
+        for batch in batches(sources, self.batch_tokens):
+            asked = [sources[i] for i in batch]
+            found = self._engine.canvases(asked, chosen.get(REFINEMENT, 0), chosen.get(FORCED, False))
+            for i, passes in zip(batch, found or (), strict=found is not None):
+                written[i] = Written(flat[i], [as_symbols(one, self._engine.target) for one in passes])
+        rest = iter(written)
+        of_texts = [[] if isinstance(one, str) else [next(rest) for _ in one] for one in parts]
+        return [[one for one in of_text if one is not None] for of_text in of_texts]
+
+    def check(self, nbest: int = 1, search: str = "auto", **options: Any) -> None:
+        """Check options of ``translate``; a ValueError says what does not fit."""
+        self._options(nbest, search, options)
 
     def _options(self, nbest: int, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
@@ -282,9 +322,9 @@ class Translator:
             translated.append(replace(self._translation(best), alternatives=alternatives))
         if job.alignment:
             for batch in batches(sources, job.batch_tokens):
-                words = self._alignments([texts[i] for i in batch], [found[i] for i in batch])
-                for i, of_text in zip(batch, words, strict=True):
-                    translated[i] = replace(translated[i], alignment=of_text)
+                aligned = self._alignments([texts[i] for i in batch], [found[i] for i in batch])
+                for i, (alignment, words) in zip(batch, aligned, strict=True):
+                    translated[i] = replace(translated[i], alignment=alignment, words=words)
         return translated
 
     def _translation(self, hypothesis: "Hypothesis") -> Translation:
@@ -298,18 +338,20 @@ class Translator:
             self._confidence([scores[i] for i in words]),
         )
 
-    def _alignments(self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]) -> list[list[list[int]]]:
-        """Return, for the best text of each source, the source words of each of its words."""
+    def _alignments(
+        self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]
+    ) -> list[tuple[list[list[int]], list[int]]]:
+        """Return, for the best text of each source, the source words of each word, and the word of each token."""
         source, target = self._engine.source, self._engine.target
         has_segments = self._segments > 1
         tokens = [[token for token in best.tokens if token != target.eos()] for best, *_ in found]
         weights = self._engine.source_weights([source.encode(text, has_segments) for text in texts], tokens)
+        words = [target.target_words(written) for written in tokens]
         if weights is None:
-            return [[] for _ in texts]
-        return [
-            _word_alignment(of_text, source.source_words(text, has_segments), target.target_words(written))
-            for of_text, text, written in zip(weights, texts, tokens, strict=True)
-        ]
+            return [([], of_text) for of_text in words]
+        numbers = [source.source_words(text, has_segments) for text in texts]
+        rows = zip(weights, numbers, words, strict=True)
+        return [(_word_alignment(of_text, sources, targets), targets) for of_text, sources, targets in rows]
 
     def _confidence(self, log_probabilities: Sequence[float]) -> list[float]:
         """Turn the log-probabilities of tokens into the probabilities that they are right."""
@@ -345,7 +387,11 @@ def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Tra
         for piece, translation in zip(pieces, translations, strict=True)
         for words in translation.alignment
     ]
-    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence, alignment)
+    words, before = [], 0  # of each token; in the pieces before
+    for translation in translations:
+        words += [before + number for number in translation.words]
+        before += len(translation.text.split())
+    return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence, alignment, words)
 
 
 def _word_alignment(weights: Any, source_words: Sequence[int | None], target_words: Sequence[int]) -> list[list[int]]:

@@ -1,18 +1,18 @@
-r"""Show how a model fills its canvas, pass by pass, and which source pieces it attends to.
+r"""Show how a model fills its canvas, pass by pass.
 
     bnb-refinement data-bin --path checkpoint_best.pt --iter-decode-max-iter 4 \
         --sentence "A raw sentence." --html page.html
 
-Without --sentence, standard input has one sentence a line. The page has a row for the canvas after each pass, with the
-text below. The colour is the probability of a piece when it was last predicted; a frame marks a piece that the pass hid
-and predicted again. The heat map is the decoder's cross-attention in the last pass, mean over heads; the decoder read
-the canvas as the pass before left it.
+Without --sentence, standard input has one sentence a line. The page, that of bnb-serve, has the confidence and the
+source words of each word, and the canvas after each pass. A number is the probability of a symbol when it was last
+predicted; a frame marks a position that the pass hid and predicted again.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .command import (
     Command,
@@ -23,6 +23,10 @@ from .command import (
     find_output_faults,
     find_small,
 )
+
+if TYPE_CHECKING:
+    from ..translator import Translator
+    from ..written import Written
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -36,8 +40,6 @@ def add_options(parser: ArgumentParser) -> None:
     add("--iter-decode-max-iter", type=int, default=0, metavar="N", help=text)
     text = "make all passes, even once the text stays the same"
     add("--iter-decode-force-max-iter", action="store_true", help=text)
-    text = "decoder layer whose cross-attention is shown, 0 is the lowest (default: the last)"
-    add("--alignment-layer", type=int, metavar="N", help=text)
     add_cpu(parser)
 
 
@@ -73,24 +75,68 @@ def read_sentences(given: Sequence[str] | None) -> list[str]:
     return sentences
 
 
+def show(translator: "Translator", sentences: Sequence[str], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Translate sentences, and print the text after each pass.
+
+    Args:
+        translator: of a non-autoregressive model.
+        sentences: raw source text.
+        options: of the search.
+
+    Returns:
+        What ``saved_page`` shows.
+
+    Raises:
+        ValueError: if an option does not fit the model, or a sentence cannot be translated.
+    """
+    from ..serving.answers import translated
+    from ..serving.batching import Answer
+    from ..serving.models import Found
+
+    translations = translator.translate(sentences, alignment=True, **options)
+    for number, translation in enumerate(translations, start=1):
+        if translation.error is not None:
+            raise ValueError(f"sentence {number}: {translation.error}")
+    rows = []
+    for sentence, translation, written in zip(
+        sentences, translations, translator.canvases(sentences, **options), strict=True
+    ):
+        summary = "; ".join(_summary(one, options["iter_decode_max_iter"] + 1) for one in written)
+        texts = [f"pass {i}\t{made.text}" for one in written for i, made in enumerate(one.passes)]
+        print("\n".join([sentence, *texts, summary, ""]))
+        row = translated(Answer(Found(translation, written), 0.0), 0.0)
+        rows.append({"source": sentence, "row": row, "summary": f"{summary}."})
+    return rows
+
+
+def _summary(written: "Written", allowed: int) -> str:
+    """Return the number of passes, and the last that changed the text."""
+    made = f"{len(written.passes)} of at most {allowed} passes made"
+    settled = written.settled
+    return f"{made}; {f'pass {settled} was the last to change the text' if settled else 'pass 0 wrote the text'}"
+
+
 def run(arguments: Namespace) -> None:
     """Translate, write the page, and print the texts."""
+    import torch
+
     from ..checkpoints.writing import staging
-    from ..evaluation.loading import load_non_autoregressive
-    from ..evaluation.refinement_page import page
-    from ..evaluation.refinement_record import record_all
-    from ..generation.options import GeneratorOptions
+    from ..serving.page import saved_page
+    from ..translator import Translator
 
     sentences = read_sentences(arguments.sentence)
-    model, task = load_non_autoregressive(arguments.path, arguments.data_bin)
-    passes, force = arguments.iter_decode_max_iter, arguments.iter_decode_force_max_iter
-    options = GeneratorOptions(passes, force, retain_history=True)
-    refinements = record_all(model, task, sentences, options, arguments.alignment_layer, arguments.cpu)
+    device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
+    translator = Translator.load(arguments.path, device=device, data=arguments.data_bin)
+    if not translator.has_canvas:
+        raise ValueError(f"--path must be a checkpoint of a bnb_transformer, but {arguments.path} writes word by word")
+    options = {
+        "search": "none",
+        "iter_decode_max_iter": arguments.iter_decode_max_iter,
+        "iter_decode_force_max_iter": arguments.iter_decode_force_max_iter,
+    }
+    rows = show(translator, sentences, options)
     with staging(arguments.html.parent) as folder:
-        (folder / arguments.html.name).write_text(page(refinements), encoding="utf-8")
-    for refinement in refinements:
-        texts = [f"pass {i}\t{made.text}" for i, made in enumerate(refinement.passes)]
-        print("\n".join([refinement.sentence, *texts, refinement.summary, ""]))
+        (folder / arguments.html.name).write_text(saved_page("The canvas, pass by pass", rows), encoding="utf-8")
 
 
 COMMAND = Command("bnb-refinement", __doc__, add_options, run, find_faults)

@@ -23,6 +23,22 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+class CanvasPass(NamedTuple):
+    """The canvas of a sentence after a pass.
+
+    Attributes:
+        tokens: ids of its positions; None for a blank.
+        scores: log-probability of each when it was last predicted.
+        again: True: the pass hid the position and predicted it again; never in pass 0.
+        kept: True: the token is part of the text, neither a blank nor merged with its left neighbour.
+    """
+
+    tokens: list[int | None]
+    scores: list[float]
+    again: list[bool]
+    kept: list[bool]
+
+
 class AskedTerms(NamedTuple):
     """Glossary terms that occur in the sources of a batch.
 
@@ -86,4 +102,16 @@ class Engine(Protocol):
 
         Returns:
             For each an array of T x S weights; None if the model keeps none.
+        """
+
+    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:
+        """Write sources without a search of texts, and show how.
+
+        Args:
+            sources: ids of each source.
+            passes: most passes of refinement.
+            force: make all of them, even once the text stays the same.
+
+        Returns:
+            Of each the canvas after each pass, the first one included; None if the model has no canvas.
         """

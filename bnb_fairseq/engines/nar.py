@@ -17,13 +17,14 @@ from ..generation.generator import NarGenerator, ScoresTexts
 from ..generation.glossary_scorer import GlossaryScorer
 from ..generation.hypotheses import words_and_ends
 from ..generation.options import GeneratorOptions, generator_options
+from ..generation.passes import canvas_states
 from ..generation.scorer import build_scorer
 from ..network.loading import DTYPES, load_network
 from ..network.nar_network import NarNetwork
 from ..network.options import NetworkOptions, SymbolTable
 from ..recent import Recent
 from ..torch_compat import matmul_precision
-from .interface import AskedTerms, Hypothesis
+from .interface import AskedTerms, CanvasPass, Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
 
@@ -116,6 +117,17 @@ class NarEngine:
         with matmul_precision(self._precision):
             found = source_weights(self.network, self._batch(sources), texts)
         return [weights.cpu().numpy() for weights in found]
+
+    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:  # noqa: D102
+        options = GeneratorOptions(passes, force, retain_history=True)
+        generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
+        blank = self.network.control.blank
+        with torch.inference_mode(), matmul_precision(self._precision):
+            found = canvas_states(generator, self._batch(sources))
+        return [
+            [CanvasPass([None if i == blank else i for i in one.tokens], *one[1:]) for one in of_source]
+            for of_source in found
+        ]
 
     def _options(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
         options = generator_options(SimpleNamespace(nbest=nbest, **search))

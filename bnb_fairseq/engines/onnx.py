@@ -19,7 +19,7 @@ from ..generation.texts import best_distinct, printed
 from ..generation.token_scores import score_best
 from ..graph.facts import Facts
 from ..recent import Recent
-from .interface import AskedTerms, Hypothesis
+from .interface import AskedTerms, CanvasPass, Hypothesis
 
 X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # only Linux lists a processor's features there
 SCORERS = 4  # kept for later calls with the same options
@@ -88,6 +88,22 @@ class OnnxEngine:
         """None: the graph has no attention weights as output."""
         return None
 
+    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:  # noqa: D102
+        self._fitting(1, {**self.options, "iter_decode_max_iter": passes, "iter_decode_force_max_iter": force})
+        tokens, scores, kept, lengths = self._filled(sources, 0.0)
+        blank = self._facts.blank
+        return [
+            [
+                CanvasPass(
+                    [None if i == blank else i for i in tokens[row, :length].tolist()],
+                    scores[row, :length].tolist(),
+                    [False] * length,
+                    kept[row, :length].tolist(),
+                )
+            ]
+            for row, length in enumerate(lengths.tolist())
+        ]
+
     def _fitting(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
         """The options; a ValueError names one that does not fit."""
         options = generator_options(SimpleNamespace(nbest=nbest, **search))
@@ -125,8 +141,8 @@ class OnnxEngine:
         found: tuple[Array, Array, Array, Array, Array] = self._session.run(None, given)
         return found
 
-    def _fill(self, sources: Sequence[Sequence[int]], penalty: float) -> list[Hypothesis]:
-        """Translate by the most probable symbol of each position."""
+    def _filled(self, sources: Sequence[Sequence[int]], penalty: float) -> tuple[Array, Array, Array, Array]:
+        """Choose the most probable symbol of each position: B x A ids, scores, what is part of the text; B lengths."""
         symbols, scores, blank_scores, lengths, _ = self._run(sources, 1 if penalty == 0 else 2)
         if penalty != 0:
             best = with_blank_penalty(self._without_blank(symbols, scores, blank_scores), penalty)
@@ -137,6 +153,11 @@ class OnnxEngine:
         kept = (tokens != self._facts.blank) & (np.arange(tokens.shape[1]) < lengths[:, None])
         if self._facts.has_alignments:
             kept[:, 1:] &= tokens[:, 1:] != tokens[:, :-1]
+        return tokens, scores, kept, lengths
+
+    def _fill(self, sources: Sequence[Sequence[int]], penalty: float) -> list[Hypothesis]:
+        """Translate by the most probable symbol of each position."""
+        tokens, scores, kept, _ = self._filled(sources, penalty)
         rows = zip(tokens, scores, kept, strict=True)
         return [self._hypothesis(row[keep], of_row[keep], None) for row, of_row, keep in rows]
 

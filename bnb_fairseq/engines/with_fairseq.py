@@ -27,7 +27,7 @@ from ..tasks.config import TranslationBnbConfig
 from ..tasks.question_generation_bnb import QuestionGenerationBnbTask
 from ..tasks.text_to_text import TextToTextTask
 from ..tasks.translation_bnb import TranslationBnbTask
-from .interface import AskedTerms, Engine, Hypothesis
+from .interface import AskedTerms, CanvasPass, Engine, Hypothesis
 from .nar import NarEngine, plain, read_weights
 
 TASKS = {"translation_bnb": TranslationBnbTask, "question_generation_bnb": QuestionGenerationBnbTask}
@@ -76,6 +76,10 @@ class FairseqEngine:
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:
         """Return None: these models keep no weights of attention."""
+        return None
+
+    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:
+        """Return None: these models write from left to right."""
         return None
 
 

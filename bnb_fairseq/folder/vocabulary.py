@@ -1,7 +1,9 @@
 """The vocabulary of one side of a model folder: raw text to ids and back, by the folder's tokenizer."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from ..checkpoints.files import require_file
@@ -80,9 +82,10 @@ class Vocabulary(ABC):
         return numbers
 
     def target_words(self, tokens: Sequence[int]) -> list[int]:
-        """For each id of a text without special symbols, the number of its word in the detokenised text."""
-        symbols = [self.symbols[token] for token in tokens]
-        return [max(len(self.join(symbols[: i + 1]).split()) - 1, 0) for i in range(len(symbols))]
+        """Return, for each id of a text, in which word of the detokenised text its last character lies."""
+        ends = list(accumulate(map(len, self.text(tokens).split())))  # characters up to the end of each word
+        counts = [sum(map(len, self.text(tokens[: i + 1]).split())) for i in range(len(tokens))]
+        return [max(min(bisect_left(ends, count), len(ends) - 1), 0) for count in counts]
 
     @abstractmethod
     def split(self, text: str) -> list[int]:

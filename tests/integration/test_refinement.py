@@ -1,11 +1,10 @@
 """The page of a trained checkpoint as a user makes them, beside what fairseq-interactive writes."""
 
-import html
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from ..facts import says
+from ..unit.serving.saved import saved
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
 
@@ -32,10 +31,10 @@ def test_last_texts_are_those_of_interactive(
     assert len(expected) == 2 and all(expected.values())
     last = [block.splitlines()[-2].split("\t", 1)[1] for block in output.rstrip("\n").split("\n\n")]
     assert last == [expected[0], expected[1]]
-    page = (tmp_path / "a.html").read_text(encoding="utf-8")
-    shown = [html.unescape(text) for text in re.findall(r'<td class="text" colspan="\d+">(.*?)</td>', page)]
-    assert [text for text in last if text not in shown] == []
-    assert html.escape(SENTENCES[0]) in page
+    rows = saved(tmp_path / "a.html")
+    assert [row["source"] for row in rows] == SENTENCES
+    assert [row["row"]["text"] for row in rows] == last
+    assert [row["row"]["written"][0]["passes"][-1]["text"] for row in rows] == last
 
 
 def test_one_line_says_what_is_wrong(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:

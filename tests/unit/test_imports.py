@@ -90,6 +90,12 @@ assert "torch._dynamo" not in sys.modules
     assert {"torch", "sentencex"} <= found
 
 
+def test_serving_imports_neither_torch_nor_fairseq() -> None:
+    found = imported("import bnb_fairseq.serving.app, bnb_fairseq.serving.server")
+    assert found.isdisjoint({"torch", "fairseq", "transformers"})
+    assert "starlette" in found
+
+
 def test_torch_that_is_missing(exported: dict[str, Path]) -> None:  # noqa: F811
     """Is named with the command that installs it; so is fairseq, which an autoregressive model needs."""
     program = """

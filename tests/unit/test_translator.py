@@ -365,3 +365,45 @@ def test_a_glossary_without_its_search_is_refused(translators: dict[str, Transla
     for name in ("refining", "autoregressive"):
         with pytest.raises(ValueError, match=r"^a glossary needs a "):
             translators[name].translate(SENTENCES, glossary=glossary)
+
+
+def test_how_texts_are_written(translators: dict[str, Translator], exported: dict[str, Path]) -> None:  # noqa: F811
+    """Sentence by sentence, a text alone as among others; the last pass of a refinement has the translation."""
+    long = "The cell opens the cell opens. Opens cell the. The the the cell cell opens."
+    texts = [*SENTENCES, "", long, "cell " * 200, "\ud800"]
+    translator = translators["ctc"]
+    found = translator.canvases(texts)
+    assert [len(written) for written in found] == [1] * len(SENTENCES) + [0, 3, 0, 0]
+    assert [one.source for one in found[-3]] == [piece.text for piece in split(long, translator.count_tokens, LIMIT)]
+    translations = translator.translate(texts)
+    for text, written, translation in zip(texts, found, translations, strict=True):
+        assert " ".join(one.passes[-1].text for one in written).split() == translation.text.split()
+        assert [[made.text for made in one.passes] for one in translator.canvases([text])[0]] == [
+            [made.text for made in one.passes] for one in written
+        ]
+    refining = Translator.load(exported["refining"])
+    passes = [one.passes for (one,) in refining.canvases(SENTENCES, iter_decode_max_iter=3)]
+    assert [made[-1].text for made in passes] == [
+        one.text for one in refining.translate(SENTENCES, iter_decode_max_iter=3)
+    ]
+    assert any(slot.again for made in passes for slot in made[1].slots)
+    assert translators["autoregressive"].canvases(SENTENCES) == [[]] * len(SENTENCES)
+    assert [translators[name].has_canvas for name in KINDS] == [True, False]
+    with pytest.raises(ValueError, match="iter-decode-max-iter must be 0"):
+        translator.canvases(SENTENCES, iter_decode_max_iter=1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_words_of_tokens(name: str, translators: dict[str, Translator]) -> None:
+    """Every word has its tokens, in order; of a text of several sentences, too. Special symbols lie in any word."""
+    long = "The cell opens the cell opens. Opens cell the. The the the cell cell opens."
+    for one in translators[name].translate([*SENTENCES, long], alignment=True):
+        assert len(one.words) == len(one.tokens)
+        assert one.words == sorted(one.words)
+        assert set(one.words) == set(range(len(one.text.split())))
+        for word, text in enumerate(one.text.split()):
+            tokens = [
+                token for token, of in zip(one.tokens, one.words, strict=True) if of == word and token != "[MASK]"
+            ]
+            assert "".join(tokens).replace("##", "") == text
+    assert translators[name].translate(SENTENCES)[0].words == []

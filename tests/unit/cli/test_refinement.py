@@ -16,7 +16,7 @@ from bnb_fairseq.tasks.translation_bnb import TranslationBnbTask
 
 from ...facts import says
 from ..checkpoint_files import save_checkpoint
-from ..evaluation.html_tables import Page
+from ..serving.saved import saved
 
 TEXT = "w1 w3 w9 w0 w0"
 SIZES = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2, "positions": 40}
@@ -63,14 +63,16 @@ def test_command(
     refinement.main()
     printed = capsys.readouterr().out
     assert re.findall(r"(?m)^pass (\d)\t", printed) == list("0123") * 2
-    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert page.seen["h2"] == [TEXT, "w2 w2"]
-    assert [len(rows) for _, rows in page.tables] == [8, 8, 8, 5]
-    monkeypatch.setattr("sys.argv", ["bnb-refinement", *line, *output, "--sentence", "w2 w2", "--alignment-layer", "0"])
+    rows = saved(tmp_path / "a.html")
+    assert [row["source"] for row in rows] == [TEXT, "w2 w2"]
+    assert [len(row["row"]["written"][0]["passes"]) for row in rows] == [4, 4]
+    assert rows[0]["summary"].startswith("4 of at most 4 passes made; ")
+    texts = [row["row"]["written"][0]["passes"][-1]["text"] for row in rows]
+    assert [row["row"]["text"] for row in rows] == texts == re.findall(r"(?m)^pass 3\t(.*)$", printed)
+    assert any(slot["again"] for slot in rows[0]["row"]["written"][0]["passes"][1]["slots"])
+    monkeypatch.setattr("sys.argv", ["bnb-refinement", *line, *output, "--sentence", "w2 w2"])
     refinement.main()
-    page = Page((tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert [len(rows) for _, rows in page.tables] == [2, 5]
-    assert "decoder layer 0" in page.seen["p"][-1]
+    assert [len(row["row"]["written"][0]["passes"]) for row in saved(tmp_path / "a.html")] == [1]
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
@@ -101,8 +103,6 @@ def test_what_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             ["--iter-decode-max-iter", "2"],
             "--iter-decode-max-iter ... 0 for a model trained without --canvas-tokens, which cannot refine ... is 2",
         ),
-        ("bnb_transformer", ["--alignment-layer", "2"], "--alignment-layer ... between 0 and 1 ... 2"),
-        ("bnb_transformer", ["--alignment-layer", "-1"], "--alignment-layer ... between 0 and 1 ... -1"),
         (
             "bnb_transformer",
             ["--sentence", " "],
@@ -111,13 +111,12 @@ def test_what_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (
             "bnb_transformer",
             ["--sentence", "w1 " * 30],
-            "--sentence ... 3 to 20 pieces, special symbols counted ... " + repr(("w1 " * 30)[:60]) + " has 32",
+            "sentence 2: the text has 32 tokens, but the model reads at most 20",
         ),
         (
             "bert2bert",
             [],
-            "--path ... a checkpoint of the non-autoregressive bnb_transformer ... CHECKPOINT holds a Bert2Bert, "
-            "which has no canvas",
+            "--path ... a checkpoint of a bnb_transformer, but CHECKPOINT writes word by word",
         ),
     ],
 )
@@ -137,7 +136,7 @@ def test_what_does_not_fit_the_model(
 def test_files_and_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dict.xx.txt").touch()
     line = [str(tmp_path), "--html", str(tmp_path / "a.html"), "--path", str(tmp_path / "no.pt")]
-    missing = f"--path {tmp_path}/no.pt: ... a checkpoint of fairseq ... such file"
+    missing = f"{tmp_path}/no.pt: ... a checkpoint of fairseq ... such file"
     refuse(monkeypatch, [*line, "--sentence", TEXT], missing)
     for text, number, found in (("", 1, "''"), ("w1\n\t\nw2\n", 2, r"'\t'")):
         monkeypatch.setattr("sys.stdin", io.StringIO(text))

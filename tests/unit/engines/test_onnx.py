@@ -85,6 +85,23 @@ def test_lengths_as_torch(classified: Engines) -> None:
     assert_same(classified.onnx.hypotheses(sources(), 1, PARALLEL_OPTIONS), expected)
 
 
+@pytest.mark.parametrize("kind", ["ctc", "classified"])
+def test_canvases_as_torch(kind: str, request: pytest.FixtureRequest) -> None:
+    engines: Engines = request.getfixturevalue(kind)
+    expected = engines.torch.canvases(sources(), 0, False)
+    found = engines.onnx.canvases(sources(), 0, False)
+    assert found is not None and expected is not None
+    for (one,), (other,) in zip(found, expected, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+        assert one._replace(scores=[]) == other._replace(scores=[])
+        assert all(
+            type(value) in (int, bool, type(None)) for part in (one.tokens, one.again, one.kept) for value in part
+        )
+    assert any(not all(one.kept) for (one,) in found) == (kind == "ctc")
+    with pytest.raises(ValueError, match="iter-decode-max-iter must be 0 for the ONNX graph, but is 1"):
+        engines.onnx.canvases(sources(), 1, False)
+
+
 def test_a_language_model_as_torch(ctc: Engines, tmp_path: Path) -> None:
     pytest.importorskip("kenlm")
     words = ctc.onnx.target.symbols[4:-1]
