@@ -254,13 +254,13 @@ class StaticNetwork(nn.Module):
         self.register_buffer("output_bias", weights["decoder.head.bias"])
         self.output_bias: Tensor
         self.output_weight = weights["decoder.head.weight"] if options.untie_output else self.decoder.tokens
-        self.canvas: FixedCanvas | SpreadCanvas | ClassifiedCanvas
+        self.canvas: FixedCanvas | SpreadCanvas | EvenCanvas | ClassifiedCanvas
         if not self.uses_ctc:
             self.canvas = ClassifiedCanvas(options, weights)
         elif options.ctc_canvas_length:
             self.canvas = FixedCanvas(options.ctc_canvas_length)
         else:
-            self.canvas = SpreadCanvas(options)
+            self.canvas = EvenCanvas(options) if options.ctc_extra else SpreadCanvas(options)
 
     def forward(
         self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor
@@ -338,6 +338,35 @@ class SpreadCanvas(nn.Module):
         sources = self.sources[places].clamp(max=latent.size(1) - 1)
         added = None if self.repeats is None else self.repeats[places].unsqueeze(1)
         return latent.index_select(1, sources), lengths, added
+
+
+class EvenCanvas(nn.Module):
+    """CTC's canvas with extra positions: the source is spread over it at a ratio of its own; see ``canvas.py``.
+
+    Args:
+        options: of the network.
+    """
+
+    def __init__(self, options: NetworkOptions) -> None:
+        super().__init__()
+        lengths = torch.arange(options.encoder_positions + 1)
+        self.register_buffer("lengths", upsampled_lengths(lengths, options.ctc_upsample, options.ctc_extra))
+        self.lengths: Tensor
+        self.mask_added = options.ctc_canvas == "mask"
+
+    def forward(
+        self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Lay out the canvas: latent B x S x Z -> B x A x Z, lengths B, and where [MASK] stands, B x A x 1."""
+        lengths = self.lengths[src_lengths]
+        places, tokens, positions = _places(lengths), src_lengths.unsqueeze(1), lengths.unsqueeze(1)
+        sources = (places * tokens // positions).clamp(max=latent.size(1) - 1)  # B x A
+        spread = latent.gather(1, sources.unsqueeze(2).expand(-1, -1, latent.size(2)))
+        if not self.mask_added:
+            return spread, lengths, None
+        left = (places - 1).clamp(min=0) * tokens // positions
+        added = (sources == left.clamp(max=latent.size(1) - 1)) & (places > 0)
+        return spread, lengths, added.unsqueeze(2)
 
 
 class FixedCanvas(nn.Module):

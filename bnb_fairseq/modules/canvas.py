@@ -49,19 +49,21 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)
 
 
-def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tensor:
-    """Number of canvas positions under CTC: ceil(upsample x source length), at least one for a source with tokens.
+def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor, extra: int = 0) -> Tensor:
+    """Number of canvas positions under CTC: ceil(upsample x source length) + extra, at least one if there are tokens.
 
     Args:
         source_lengths: B.
         upsample: positions per source token, above 0; or B, float64, one for each sentence.
+        extra: positions beside them, at least 0; an empty source has none.
 
     Returns:
         B, the dtype of ``source_lengths``.
     """
     # 85 x 2.2 is 187.00000000000003 in floating point; the last of 188 positions would read the padding.
     lengths = torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
-    return lengths.maximum(source_lengths.clamp(max=1))
+    some = source_lengths.clamp(max=1)
+    return lengths.maximum(some) + extra * some
 
 
 def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Tensor, mask_added: bool) -> Canvas:

@@ -165,6 +165,8 @@ class BnbTask(DictionaryTask):
         has_berts = hasattr(cfg, "bert_encoder") and not from_checkpoint
         pretrained = resolve_pretrained(cfg) if has_berts else None
         berts = resolve_berts(cfg) if has_berts and pretrained is None else None
+        if not from_checkpoint:
+            self.complete_options(cfg)
         model = super().build_model(cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
         if isinstance(model, OwnPrecision):
@@ -178,6 +180,9 @@ class BnbTask(DictionaryTask):
         if self.is_parallel:
             self.trained_options = None if from_checkpoint else cfg
         return model
+
+    def complete_options(self, cfg: Any) -> None:
+        """Fill in what the data decide of the options of a model that is to be trained; its BERT has set the sizes."""
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
         """Build the criterion and see that it fits the model.

@@ -20,6 +20,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"ctc_upsample": 0.7, "latent_size": 0, "ctc_canvas": "repeat"},
     {"ctc_canvas": "repeat", "ctc_blank": "pad", "latent_size": 20, "latent": "vae"},
     {"ctc_canvas_length": 15, "ctc_blank": "mask"},
+    {"ctc_upsample": 1.3, "ctc_extra": 4},
+    {"ctc_upsample": 0.4, "ctc_extra": 3, "ctc_canvas": "repeat", "canvas_tokens": True},
     {"canvas_tokens": True},
     {"canvas_tokens": True, "ctc_canvas": "repeat", "latent_size": 0},
     {"length_control": "length", "length_range": 9},
