@@ -1,5 +1,7 @@
 """What the prefix beam search judges texts by, beside the model."""
 
+import math
+
 import numpy as np
 
 from .ctc_beam import Array, PrefixScorer
@@ -13,6 +15,8 @@ class TokenBonus:
     Args:
         bonus: what a token adds.
     """
+
+    most = math.inf  # nothing is saved by asking less
 
     def __init__(self, bonus: float) -> None:
         self.bonus = bonus
