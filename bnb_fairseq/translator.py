@@ -100,6 +100,7 @@ class Translator:
         threads: int | None = None,
         data: str | os.PathLike[str] | None = None,
         precision: str = "highest",
+        shortlist: bool = True,
     ) -> "Translator":
         """Load a model.
 
@@ -112,6 +113,7 @@ class Translator:
             threads: of the processor, under torch for the whole process; None: the engine's own choice.
             data: the data-bin folder of a checkpoint; None for a model folder.
             precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
+            shortlist: ONNX Runtime scores only the target symbols that the folder's shortlist gives the source tokens.
 
         Returns:
             The translator.
@@ -132,7 +134,8 @@ class Translator:
         if path.is_file():
             raise ValueError(f"{path} must be a model folder, or a checkpoint with data=DATA_BIN; bnb-export makes one")
         manifest = Manifest.read(path)
-        return cls._of_folder(path, manifest, load_engine(path, manifest, engine, device, threads, precision))
+        loaded = load_engine(path, manifest, engine, device, threads, precision, shortlist)
+        return cls._of_folder(path, manifest, loaded)
 
     @classmethod
     def _of_folder(cls, path: Path, manifest: Manifest, loaded: "Engine") -> "Translator":

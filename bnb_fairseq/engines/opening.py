@@ -42,7 +42,13 @@ def prepare_torch(device: str, threads: int | None) -> None:
 
 
 def load_engine(
-    path: Path, manifest: Manifest, engine: str, device: str, threads: int | None, precision: str
+    path: Path,
+    manifest: Manifest,
+    engine: str,
+    device: str,
+    threads: int | None,
+    precision: str,
+    shortlist: bool = True,
 ) -> "Engine":
     """Load what computes; see ``Translator.load``."""
     has_graph = any(name in manifest.files for name in GRAPHS)
@@ -50,7 +56,7 @@ def load_engine(
     if engine == ONNX or (engine == AUTO and device == "cpu" and has_graph and runs_graph):
         from .onnx import OnnxEngine
 
-        return OnnxEngine.load(path, manifest, threads)
+        return OnnxEngine.load(path, manifest, threads, shortlist)
     if WEIGHTS not in manifest.files:
         raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
     prepare_torch(device, threads)

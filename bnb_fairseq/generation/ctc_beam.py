@@ -35,8 +35,8 @@ class PrefixScorer(Protocol):
     """Adds a score to texts, token by token. Its states are numbers that the search carries along.
 
     Attributes:
-        most: the most that a token can add to a text; infinity: it has no bound, or scores are cheap. The search does not ask for the
-            score of a token that cannot bring a text into the beam even so.
+        most: the most that a token can add to a text; infinity: it has no bound, or scores are cheap. The search does
+            not ask for the score of a token that cannot bring a text into the beam even so.
     """
 
     most: float

@@ -263,14 +263,15 @@ class StaticNetwork(nn.Module):
             self.canvas = EvenCanvas(options) if options.ctc_extra else SpreadCanvas(options)
 
     def forward(
-        self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor
+        self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor, candidates: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run encoder and decoder once.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
-            asked: B x n ids of symbols whose scores are wanted at every position.
+            asked: B x n symbols whose scores are wanted at every position: ids, or places in ``candidates``.
+            candidates: C ids, the blank among them, the only symbols that are scored; None: all are.
 
         Returns:
             The best symbols of each position, B x A x k, the best first; their log-probabilities; the blank's,
@@ -286,10 +287,16 @@ class StaticNetwork(nn.Module):
         spread, lengths, added = self.canvas(latent, src_lengths, states, padding)
         canvas_padding = padding_mask(lengths, spread.size(1))
         filled = self.decoder(self._content(spread, added), canvas_padding, states, padding)
-        scores = self._log_probabilities(filled)
+        scores = self._log_probabilities(filled, candidates)
         best, symbols = scores.topk(self.symbols, dim=-1)
+        if candidates is None:
+            blank_scores = scores[:, :, self.blank]
+        else:
+            symbols = candidates[symbols]
+            place = (candidates == self.blank).long().argmax().unsqueeze(0)
+            blank_scores = scores.index_select(2, place).squeeze(2)
         asked_scores = scores.gather(2, asked.unsqueeze(1).expand(-1, scores.size(1), -1))
-        return symbols, best, scores[:, :, self.blank], lengths, asked_scores
+        return symbols, best, blank_scores, lengths, asked_scores
 
     def _content(self, spread: Tensor, added: Tensor | None) -> Tensor:
         """Compute what canvas positions carry: latent B x A x Z -> B x A x D; see ``NarDecoder.canvas_content``."""
@@ -302,10 +309,13 @@ class StaticNetwork(nn.Module):
             content = torch.where(added, content.new_zeros(()) if reads_tokens else self.mask_row, content)
         return content + self.mask_row if reads_tokens else content
 
-    def _log_probabilities(self, states: Tensor) -> Tensor:
-        """Score the vocabulary: B x A x D -> B x A x V."""
+    def _log_probabilities(self, states: Tensor, candidates: Tensor | None) -> Tensor:
+        """Score the vocabulary, B x A x D -> B x A x V, or the candidates, B x A x C."""
         states = self.head_norm(F.gelu(self.transform(states)))
-        return (states @ self.output_weight.T + self.output_bias).log_softmax(dim=-1)
+        weight, bias = self.output_weight, self.output_bias
+        if candidates is not None:
+            weight, bias = F.embedding(candidates, weight), bias[candidates]
+        return (states @ weight.T + bias).log_softmax(dim=-1)
 
 
 class SpreadCanvas(nn.Module):

@@ -38,6 +38,29 @@ def batch(lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
     return tokens, torch.tensor(lengths)
 
 
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2], OPTIONS[4], OPTIONS[-2]], ids=str)
+@torch.no_grad()
+def test_candidates_alone(
+    options: dict[str, Any], make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
+) -> None:
+    """As if the vocabulary were no larger; what is asked for are places among the candidates."""
+    model = make_model(**options)
+    dictionaries = small_task.source_dictionary, small_task.target_dictionary
+    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=3).eval()
+    candidates = torch.tensor(sorted({2, 5, 6, 9, 11, static.blank}))
+    tokens, lengths = batch()
+    places = torch.tensor([[1, 3], [0, 2], [2, 2], [4, 0]])
+    symbols, scores, blank_scores, canvas_lengths, asked_scores = static(tokens, lengths, places, candidates)
+    log_probs = model(tokens, lengths).logits.transpose(0, 1)[:, :, candidates].log_softmax(dim=-1)
+    blank = candidates.tolist().index(static.blank)
+    for i, length in enumerate(canvas_lengths.tolist()):
+        wanted = log_probs[i, :length].topk(3)
+        assert torch.equal(symbols[i, :length], candidates[wanted.indices])
+        assert torch.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
+        assert torch.allclose(blank_scores[i, :length], log_probs[i, :length, blank], rtol=0, atol=1e-4)
+        assert torch.allclose(asked_scores[i, :length], log_probs[i, :length, places[i]], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("for_int8", [False, True])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @torch.no_grad()
