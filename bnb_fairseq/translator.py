@@ -105,6 +105,7 @@ class Translator:
         data: str | os.PathLike[str] | None = None,
         precision: str = "highest",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        shortlist: bool = True,
         lm: str | os.PathLike[str] | None = None,
         **search: Any,
     ) -> "Translator":
@@ -121,6 +122,7 @@ class Translator:
             data: the data-bin folder of a checkpoint; None for a model folder.
             precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
             dtype: of torch's weights.
+            shortlist: ONNX Runtime scores only the target symbols that the folder's shortlist gives the source tokens.
             lm: n-gram model of the search; None: the folder's, if it has one.
             **search: options of each translation that asks for no others, in place of the folder's.
 
@@ -131,7 +133,7 @@ class Translator:
             ImportError: if a package is missing, naming it.
             ValueError: if a file is missing, damaged or of another kind, or an option does not fit.
         """
-        loading = Loading(engine, device, dtype, precision, threads)
+        loading = Loading(engine, device, dtype, precision, threads, shortlist)
         check_loading(loading, data)
         path, own_lm = Path(model), None if lm is None else Path(lm)
         if data is not None:

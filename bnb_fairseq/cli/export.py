@@ -41,6 +41,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="add a graph for ONNX Runtime, and compare it with torch on up to 500 validation sentences of DATA_BIN "
         "(default: none)",
     )
+    add(
+        "--shortlist",
+        type=int,
+        metavar="K",
+        help="with --onnx: score only the K target symbols that go best with each source token, counted on DATA_BIN, "
+        "and the 1,000 most frequent ones (default: all are scored)",
+    )
     add("--no-torch-weights", action="store_true", help="with --onnx: leave model.safetensors out")
     add("--force", action="store_true", help=f"with --onnx: keep a graph that loses more than {MOST_LOST} BLEU")
     add("--name", default="", help="name of the model (default: the folder's)")
@@ -88,8 +95,11 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     output = arguments.output
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         faults.append(f"--output must be a new or empty folder, but {output} is not")
-    for option, value in (("--no-torch-weights", arguments.no_torch_weights), ("--force", arguments.force)):
-        if value and arguments.onnx is None:
+    if arguments.shortlist is not None and arguments.shortlist < 1:
+        faults.append(f"--shortlist must be at least 1, but is {arguments.shortlist}")
+    beside = {"--no-torch-weights": arguments.no_torch_weights, "--force": arguments.force}
+    for option, given in {**beside, "--shortlist": arguments.shortlist is not None}.items():
+        if given and arguments.onnx is None:
             faults.append(f"{option} must stand beside --onnx")
     return faults
 
@@ -102,7 +112,11 @@ def run(arguments: argparse.Namespace) -> None:
     from ..export.model_folder import Described, export
 
     most = inf if arguments.force else MOST_LOST
-    graph = None if arguments.onnx is None else Graph(arguments.onnx, not arguments.no_torch_weights, most)
+    graph = (
+        None
+        if arguments.onnx is None
+        else Graph(arguments.onnx, not arguments.no_torch_weights, most, arguments.shortlist)
+    )
     described = Described(arguments.name, arguments.license, arguments.description)
     places = arguments.checkpoint, arguments.data, arguments.output
     export(*places, search, arguments.lm, arguments.dtype, described, part=arguments.calibrate, graph=graph)

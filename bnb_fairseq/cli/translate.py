@@ -77,6 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("running").add_argument
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model runs (default: cpu)")
     add("--engine", choices=["auto", "torch", "onnx"], default="auto", help="what runs it (default: auto)")
+    add("--no-shortlist", action="store_true", help="score all target symbols, without the folder's shortlist")
     add("--threads", type=at_least(1), metavar="N", help="threads on the CPU (default: the engine's choice)")
     add(
         "--batch-tokens", type=at_least(1), metavar="N", help="tokens of a batch, padding included (default: automatic)"
@@ -182,7 +183,8 @@ def run(arguments: argparse.Namespace) -> int:
         tqdm.write(f"{PROG}: {line}", file=sys.stderr)  # above the bar, if there is one
 
     with open_input(arguments.input) as source, open_output(arguments.output) as output:
-        translator = Translator.load(arguments.folder, arguments.engine, arguments.device, arguments.threads)
+        running = arguments.engine, arguments.device, arguments.threads
+        translator = Translator.load(arguments.folder, *running, shortlist=not arguments.no_shortlist)
         shown = wants_progress(arguments, source, output)
         with tqdm(total=source.count_lines() if shown else None, unit=" lines", disable=not shown) as bar:
             counts = translate_lines(translator, source, output, settings, say, bar.update)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..folder.manifest import GRAPHS, SOURCE, TARGET, Manifest
+from ..folder.manifest import GRAPHS, SHORTLIST, SOURCE, TARGET, Manifest
 from ..folder.search import PARALLEL_OPTIONS
+from ..folder.shortlist import Shortlist
 from ..folder.vocabulary import Vocabulary, load_vocabulary
 from ..generation.ctc_beam import IMPOSSIBLE, Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
 from ..generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, NO_SYMBOL, Combined, GlossaryScorer
@@ -17,7 +18,7 @@ from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
 from ..generation.texts import best_distinct, printed
 from ..generation.token_scores import score_best
-from ..graph.facts import Facts
+from ..graph.facts import CANDIDATES, Facts
 from ..recent import Recent
 from .interface import AskedTerms, CanvasPass, Hypothesis
 
@@ -35,6 +36,7 @@ class OnnxEngine:
         source: the source vocabulary.
         target: the target vocabulary.
         threads: on the CPU; None: ONNX Runtime's default.
+        shortlist: the symbols that a graph with a shortlist scores; None: it scores all.
 
     Raises:
         ImportError: if ONNX Runtime is not installed.
@@ -44,22 +46,47 @@ class OnnxEngine:
     options: Mapping[str, Any] = PARALLEL_OPTIONS
     batch_tokens = 512
 
-    def __init__(self, graph: Path, source: Vocabulary, target: Vocabulary, threads: int | None = None) -> None:
-        self.source, self.target = source, target
+    def __init__(
+        self,
+        graph: Path,
+        source: Vocabulary,
+        target: Vocabulary,
+        threads: int | None = None,
+        shortlist: Shortlist | None = None,
+    ) -> None:
+        self.source, self.target, self._shortlist = source, target, shortlist
         self._session = _session(graph, threads)
         self._facts = Facts.read(self._session.get_modelmeta().custom_metadata_map, str(graph))
         self.longest = self._facts.longest
+        self._takes_candidates = CANDIDATES in {each.name for each in self._session.get_inputs()}
         self._scorers = Recent(SCORERS)
         self._silent = (target.bos(), target.pad(), target.eos())
 
     @classmethod
-    def load(cls, folder: Path, manifest: Manifest, threads: int | None = None) -> "OnnxEngine":
-        """Read the graph of a model folder; see ``NarEngine.load``."""
+    def load(cls, folder: Path, manifest: Manifest, threads: int | None = None, shortlist: bool = True) -> "OnnxEngine":
+        """Read the graph of a model folder; see ``NarEngine.load``.
+
+        Args:
+            folder: the folder, whose files are those of the manifest.
+            manifest: what ``config.json`` says.
+            threads: on the CPU; None: ONNX Runtime's own choice.
+            shortlist: score only the symbols of the folder's shortlist, if it has one.
+
+        Returns:
+            The engine.
+
+        Raises:
+            ImportError: if ONNX Runtime is not installed.
+            ValueError: if a file is missing or damaged, or does not fit another.
+        """
         graph = next((folder / name for name in GRAPHS if name in manifest.files), None)
         if graph is None:
             raise ValueError(f"{folder} has no ONNX graph; `bnb-export --onnx int8` adds one")
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
-        return cls(graph, source, target, threads)
+        engine = cls(graph, source, target, threads)
+        if shortlist and engine._takes_candidates and SHORTLIST in manifest.files:
+            engine._shortlist = Shortlist.load(folder / SHORTLIST, len(source), engine._facts.symbols)
+        return engine
 
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
         self._fitting(nbest, search)
@@ -131,15 +158,26 @@ class OnnxEngine:
     def _run(
         self, sources: Sequence[Sequence[int]], symbols: int, asked: Array | None = None
     ) -> tuple[Array, Array, Array, Array, Array]:
-        """Run the graph; see ``StaticNetwork``. Without asked symbols, id 0 replaces them."""
+        """Run the graph; see ``StaticNetwork``. Without asked symbols, the first one replaces them."""
         lengths = np.array([len(source) for source in sources])
         tokens = np.full((len(sources), int(lengths.max())), self.source.pad())
         for row, source in zip(tokens, sources, strict=True):
             row[: len(source)] = source
         asked = np.zeros((len(sources), 1), np.int64) if asked is None else asked
         given = {"src_tokens": tokens, "src_lengths": lengths, "asked": asked, "k": np.array([symbols])}
+        if self._takes_candidates:
+            candidates = self._candidates(sources, asked)
+            given[CANDIDATES], given["k"] = candidates, np.minimum(given["k"], len(candidates))
+            given["asked"] = np.searchsorted(candidates, asked)
         found: tuple[Array, Array, Array, Array, Array] = self._session.run(None, given)
         return found
+
+    def _candidates(self, sources: Sequence[Sequence[int]], asked: Array) -> Array:
+        """Choose the symbols that are scored, in order."""
+        total = self._facts.symbols
+        if self._shortlist is None:
+            return np.arange(total)
+        return self._shortlist.candidates(sources, total, [self._facts.blank, *asked.ravel().tolist()])
 
     def _filled(self, sources: Sequence[Sequence[int]], penalty: float) -> tuple[Array, Array, Array, Array]:
         """Choose the most probable symbol of each position: B x A ids, scores, what is part of the text; B lengths."""
@@ -178,9 +216,9 @@ class OnnxEngine:
         scorer: PrefixScorer | None,
         terms: GlossaryScorer | None,
     ) -> list[list[Hypothesis]]:
-        k = min(options.ctc_beam_symbols + 1, self._facts.symbols)
+        most = min(options.ctc_beam_symbols + 1, self._facts.symbols)
         asked = None if terms is None else np.maximum(terms.symbols, 0)
-        symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, k, asked)
+        symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, most, asked)
         best = self._without_blank(symbols, scores, blank_scores)
         canvas = with_blank_penalty(best, options.ctc_blank_penalty)
         if terms is not None:

@@ -24,11 +24,12 @@ class Loading(NamedTuple):
     dtype: str
     precision: str
     threads: int | None
+    shortlist: bool
 
 
 def check_loading(loading: Loading, data: object) -> None:
     """Check the arguments of ``Translator.load``; a ValueError if one is unknown or does not fit another."""
-    engine, device, dtype, precision, threads = loading
+    engine, device, dtype, precision, threads, _ = loading
     for name, value, known in (
         ("engine", engine, ENGINES),
         ("device", device, DEVICES),
@@ -59,14 +60,14 @@ def prepare_torch(loading: Loading) -> None:
 
 def load_engine(path: Path, manifest: Manifest, loading: Loading) -> "Engine":
     """Load the engine of a model folder; see ``Translator.load``."""
-    engine, device, dtype, precision, threads = loading
+    engine, device, dtype, precision, threads, shortlist = loading
     has_graph = any(name in manifest.files for name in GRAPHS)
     runs_graph = is_installed("onnxruntime") or WEIGHTS not in manifest.files
     plain = device == "cpu" and dtype == FLOAT32
     if engine == ONNX or (engine == AUTO and plain and has_graph and runs_graph):
         from .onnx import OnnxEngine
 
-        return OnnxEngine.load(path, manifest, threads)
+        return OnnxEngine.load(path, manifest, threads, shortlist)
     if WEIGHTS not in manifest.files:
         raise ValueError(f"{path} must have {WEIGHTS} for engine {TORCH}, but was exported without it")
     prepare_torch(loading)

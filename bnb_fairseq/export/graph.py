@@ -12,13 +12,16 @@ from ..engines.interface import Engine
 from ..engines.nar import NarEngine, read_weights
 from ..engines.onnx import OnnxEngine
 from ..engines.with_fairseq import read_part
-from ..folder.manifest import LANGUAGE_MODEL, WEIGHTS, Manifest
+from ..folder.manifest import LANGUAGE_MODEL, SHORTLIST, WEIGHTS, Manifest
 from ..folder.search import PARALLEL_OPTIONS
+from ..folder.shortlist import Shortlist
 from ..graph.writing import write_graph
 from ..network.options import NetworkOptions
 from ..tasks.text_to_text import TextToTextTask
+from .counting import count_shortlist
 
 PART, MOST_SENTENCES, BATCH = "valid", 500, 32
+COUNTED = "train"
 HEAD = ("", "equal tokens", "BLEU torch", "BLEU graph", "chrF torch", "chrF graph")
 
 
@@ -29,11 +32,13 @@ class Graph(NamedTuple):
         kind: ``float32`` or ``int8``.
         with_weights: keep torch's weights beside it.
         most_lost: BLEU that it may lose.
+        shortlist: target symbols of each source token that it scores; None: it scores all.
     """
 
     kind: str
     with_weights: bool
     most_lost: float
+    shortlist: int | None = None
 
 
 class Pairs(NamedTuple):
@@ -82,12 +87,13 @@ def add_graph(
     engine = NarEngine.load(folder, manifest, "cpu", "highest")
     path, options = folder / f"model.{graph.kind}.onnx", NetworkOptions.from_json(manifest.network)
     pairs = _read_pairs(task, longest)
-    write_graph(path, options, engine.source, engine.target, read_weights(folder), longest, graph.kind)
+    weights, has_shortlist = read_weights(folder), graph.shortlist is not None
+    write_graph(path, options, engine.source, engine.target, weights, longest, graph.kind, has_shortlist)
+    other = OnnxEngine(path, engine.source, engine.target, shortlist=_add_shortlist(folder, task, graph.shortlist))
     searches = {"one pass": PARALLEL_OPTIONS}
     if search != PARALLEL_OPTIONS:
         lm = str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL).is_file() else None
         searches["the folder's search"] = {**search, "ctc_lm_path": lm}
-    other = OnnxEngine(path, engine.source, engine.target)
     rows = {name: compare(engine, other, pairs, values) for name, values in searches.items()}
     print(table(rows, f"{path.name} on {len(pairs.references)} sentences of {PART}"))
     for name, row in rows.items():
@@ -98,6 +104,24 @@ def add_graph(
             )
     if not graph.with_weights:
         (folder / WEIGHTS).unlink()
+
+
+def _add_shortlist(folder: Path, task: TextToTextTask, each: int | None) -> Shortlist | None:
+    """Count the shortlist on the training pairs, and write it into the folder."""
+    if each is None:
+        return None
+    try:
+        task.load_dataset(COUNTED)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"--data must have the part {COUNTED} for --shortlist, which is counted on it: {error}"
+        ) from error
+    dataset = task.dataset(COUNTED)
+    if dataset.target is None:
+        raise ValueError(f"--data must have targets in the part {COUNTED} for --shortlist, which counts them")
+    shortlist = count_shortlist(dataset, len(task.source_dictionary), len(task.target_dictionary), each)
+    shortlist.save(folder / SHORTLIST)
+    return shortlist
 
 
 def _read_pairs(task: TextToTextTask, longest: int) -> Pairs:

@@ -32,7 +32,14 @@ class CanvasSymbols(NamedTuple):
 
 
 class PrefixScorer(Protocol):
-    """Adds a score to texts, token by token. Its states are numbers, which the search keeps for each text."""
+    """Adds a score to texts, token by token. Its states are numbers, which the search keeps for each text.
+
+    Attributes:
+        most: the largest gain of a token; infinity: unbounded, or cheap to compute. The search does not score a token
+            that could not bring a text into the beam even with this gain.
+    """
+
+    most: float
 
     def start(self) -> int:
         """State of the empty text; the search calls this once a batch."""
@@ -170,11 +177,12 @@ def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _
     growth = _grow(beam, symbols)
     added = np.broadcast_to(beam.added[:, :, None], growth.grown.shape)
     states = np.broadcast_to(beam.states[:, :, None], growth.grown.shape)
+    stay = np.logaddexp(growth.blank, growth.token) + beam.added
     if scorer is not None:
-        gains, states = scorer.extend(beam.states, symbols.tokens, growth.grown > IMPOSSIBLE)
-        added = added + gains.astype(added.dtype, copy=False)
-    stay = np.logaddexp(growth.blank, growth.token)
-    ranked = _side_by_side(stay + beam.added, growth.grown + added)  # B x (K + K k)
+        asked, gains, states = _score(scorer, beam, symbols.tokens, growth.grown, stay)
+        added = added + gains
+        growth = growth._replace(grown=np.where(asked, growth.grown, IMPOSSIBLE))
+    ranked = _side_by_side(stay, growth.grown + added)  # B x (K + K k)
     # A stable sort keeps the order of equal values independent of the batch. Among impossible texts it prefers those
     # that stay, so that only the empty text can occur twice.
     chosen = np.argsort(-ranked, axis=1, kind="stable")[:, :size]
@@ -193,6 +201,43 @@ def _step(beam: _Beam, symbols: CanvasSymbols, scorer: PrefixScorer | None) -> _
         states=_side_by_side(beam.states, states)[rows, chosen],
         added=_side_by_side(beam.added, added)[rows, chosen],
     )
+
+
+def _score(scorer: PrefixScorer, beam: _Beam, tokens: Array, grown: Array, stay: Array) -> tuple[Array, Array, Array]:
+    """Ask the scorer for the tokens that may bring a text into the next beam.
+
+    Args:
+        scorer: the scorer.
+        beam: the texts.
+        tokens: B x k ids.
+        grown: B x K x k, log-probabilities of the texts with a token more.
+        stay: B x K, scores of the texts as they are.
+
+    Returns:
+        Which were asked for, what their tokens add and the states behind them, all B x K x k.
+    """
+    asked = grown > IMPOSSIBLE
+    if not np.isfinite(scorer.most):
+        gains, states = scorer.extend(beam.states, tokens, asked)
+        return asked, gains.astype(grown.dtype, copy=False), states
+    before = beam.added[:, :, None]
+    hoped = grown + (before + scorer.most)
+    size = stay.shape[1]
+    asked &= hoped >= stay.min(axis=1)[:, None, None]  # else all K texts as they are come before
+    first = asked & (hoped >= _ranked(hoped.reshape(len(hoped), -1), size))
+    gains, states = scorer.extend(beam.states, tokens, first)
+    gains = gains.astype(grown.dtype, copy=False)
+    found = _side_by_side(stay, np.where(first, grown + (before + gains), IMPOSSIBLE))
+    second = asked & ~first & (hoped >= _ranked(found, size))  # else K texts whose scores are known come before
+    more, behind = scorer.extend(beam.states, tokens, second)
+    gains = np.where(second, more.astype(grown.dtype, copy=False), gains)
+    return first | second, gains, np.where(second, behind, states)
+
+
+def _ranked(scores: Array, rank: int) -> Array:
+    """Return the value of a rank, counted from the best: B x n -> B x 1 x 1."""
+    found: Array = np.partition(scores, -rank, axis=1)[:, -rank, None, None]
+    return found
 
 
 def _side_by_side(of_stays: Array, of_grown: Array) -> Array:

@@ -34,6 +34,7 @@ class GlossaryScorer:
         bonus: log-probability for each symbol of a term, as the tokenizer writes it.
 
     Attributes:
+        most: infinity: tokens that give back a share that was lost add more than one term's bonus.
         states: a number above all states.
         symbols: B x n, ids that the search must read, ``NO_SYMBOL`` behind the last.
 
@@ -44,6 +45,7 @@ class GlossaryScorer:
     def __init__(self, glossary: Glossary, asked: Sequence[Mapping[int, int]], bonus: float = DEFAULT_BONUS) -> None:
         if not (math.isfinite(bonus) and bonus >= 0):
             raise ValueError(f"--glossary-bonus must be a finite number from 0, but is {bonus}")
+        self.most = math.inf
         asked = [_countable(row) for row in asked]
         targets = glossary.targets
         self._quotas = _padded([list(row.values()) for row in asked], 0)
@@ -135,10 +137,14 @@ class Combined:
         first: any scorer.
         second: a scorer whose states are below ``states``.
         states: that number; times the states of ``first`` it must be below 2^63.
+
+    Attributes:
+        most: the sum of theirs.
     """
 
     def __init__(self, first: PrefixScorer, second: PrefixScorer, states: int) -> None:
         self._first, self._second, self._states = first, second, states
+        self.most = first.most + second.most
 
     def start(self) -> int:
         """Return the state of the empty text."""

@@ -102,6 +102,9 @@ class NgramScorer:
         token_bonus: gain of each token, since the model prefers short texts.
         score_end: add the probability of the text's end, too.
 
+    Attributes:
+        most: the most that a token can add: the bonus, since no probability is above 1.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if KenLM is not installed.
@@ -126,6 +129,7 @@ class NgramScorer:
         logger.info("%s: order %d, knows %d of %d symbols", path, self._model.order, known, len(words))
         self._weight = weight * math.log(10)  # KenLM's logarithms are to the base 10
         self._token_bonus = token_bonus
+        self.most = token_bonus if weight >= 0 else math.inf
         self._score_end = score_end
         self._known = _Known()
 
@@ -145,8 +149,7 @@ class NgramScorer:
         """See ``PrefixScorer``; results are 0 where not wanted."""
         asked = (states[:, :, None] * len(self._words) + tokens[:, None, :])[wanted]
         pairs, places = np.unique(asked, return_inverse=True)
-        known = self._known.pairs
-        found = [known.get(pair) or self._look_up(pair) for pair in pairs.tolist()]
+        found = self._look_up(pairs.tolist())
         scores, numbers = np.zeros(wanted.shape, np.float32), np.zeros(wanted.shape, np.int64)
         scores[wanted] = np.array([gain for gain, _ in found], np.float32)[places]
         numbers[wanted] = np.array([number for _, number in found], np.int64)[places]
@@ -162,13 +165,17 @@ class NgramScorer:
             known.ends[number] = self._weight * ended
         return np.array([known.ends[number] for number in flat], np.float32).reshape(states.shape)
 
-    def _look_up(self, pair: int) -> tuple[float, int]:
-        """Gain of a token after a state, and the new state, from the model; cached."""
-        number, token = divmod(pair, len(self._words))
-        behind, known = self._new_state(), self._known
-        score = self._model.BaseScore(known.states[number], self._words[token], behind)
-        known.pairs[pair] = self._weight * score + self._token_bonus, known.number(behind)
-        return known.pairs[pair]
+    def _look_up(self, pairs: list[int]) -> list[tuple[float, int]]:
+        """Gain of each token after its state, and the new state; the model is asked once for each pair."""
+        known, words, score, new_state = self._known, self._words, self._model.BaseScore, self._new_state
+        symbols, weight, bonus = len(words), self._weight, self._token_bonus
+        answers, states, number = known.pairs, known.states, known.number
+        for pair in pairs:
+            if pair not in answers:
+                behind = new_state()
+                gain = weight * score(states[pair // symbols], words[pair % symbols], behind) + bonus
+                answers[pair] = gain, number(behind)
+        return [answers[pair] for pair in pairs]
 
 
 class _Known(threading.local):
@@ -192,8 +199,9 @@ class _Known(threading.local):
 
     def number(self, state: Any) -> int:
         """Number of a state, a new one if the state is new."""
-        number = self._numbers.setdefault(state, len(self.states))
-        if number == len(self.states):
+        new = len(self.states)
+        number = self._numbers.setdefault(state, new)
+        if number == new:
             self.states.append(state)
         return number
 

@@ -1,5 +1,7 @@
 """Scorers of texts in the prefix beam search, beside the model."""
 
+import math
+
 import numpy as np
 
 from .ctc_beam import Array, PrefixScorer
@@ -13,6 +15,8 @@ class TokenBonus:
     Args:
         bonus: gain of a token.
     """
+
+    most = math.inf  # nothing is saved by asking less
 
     def __init__(self, bonus: float) -> None:
         self.bonus = bonus

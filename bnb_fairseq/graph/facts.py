@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 FORMAT = "1"  # of inputs, outputs and facts; a reader refuses another
 PREFIX = "bnb_fairseq."
+CANDIDATES = "candidates"  # input of a graph with a shortlist
 
 
 class Facts(NamedTuple):

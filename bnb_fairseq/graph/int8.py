@@ -7,6 +7,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 LARGEST = 127
+RUNTIME = "com.microsoft"  # ONNX Runtime's own operators
 
 
 def write_int8(graph: ModelProto, path: Path) -> None:
@@ -17,6 +18,7 @@ def write_int8(graph: ModelProto, path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantise_tables(graph)
+    multiply_rows(graph)
     quantize_dynamic(
         graph,
         path,
@@ -51,6 +53,43 @@ def quantise_tables(graph: ModelProto) -> None:
     del graph.graph.initializer[:]
     graph.graph.initializer.extend(kept)
     onnx.checker.check_model(graph)
+
+
+def multiply_rows(graph: ModelProto) -> None:
+    """Multiply by the rows of a table that the graph looks up, as they are, in int8, in place.
+
+    Args:
+        graph: its tables are quantised; a product with such rows, turned, and the bias added to it become one node.
+    """
+    made = {name: node for node in graph.graph.node for name in node.output}
+    for product in [node for node in graph.graph.node if node.op_type == "MatMul"]:
+        turned = made.get(product.input[1])
+        rows = made.get(turned.input[0]) if turned is not None and turned.op_type == "Transpose" else None
+        if rows is None or rows.op_type != "Mul" or not rows.input[0].endswith(".float"):
+            continue
+        int8, scales = made[rows.input[0]].input[0], rows.input[1]
+        (added,) = (node for node in graph.graph.node if node.op_type == "Add" and product.output[0] in node.input)
+        (bias,) = (name for name in added.input if name != product.output[0])
+        flat = f"{product.name}.flat"
+        last = onnx.numpy_helper.from_array(np.array([-1]), f"{product.name}.last")
+        graph.graph.initializer.append(last)
+        nodes = [
+            helper.make_node("Transpose", [int8], [f"{product.name}.int8"], perm=[1, 0]),
+            helper.make_node("Reshape", [scales, last.name], [flat]),
+            helper.make_node(
+                "DynamicQuantizeMatMul",
+                [product.input[0], f"{product.name}.int8", flat, "", bias],
+                list(added.output),
+                f"{product.name}.shortlist",
+                domain=RUNTIME,
+            ),
+        ]
+        kept = [node for node in graph.graph.node if node not in (product, turned, rows, made[rows.input[0]])]
+        place = kept.index(added)
+        kept[place : place + 1] = nodes
+        del graph.graph.node[:]
+        graph.graph.node.extend(kept)
+        graph.opset_import.append(helper.make_opsetid(RUNTIME, 1))
 
 
 def _looked_up(table: list[str], node: NodeProto) -> list[NodeProto]:

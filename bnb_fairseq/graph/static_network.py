@@ -229,23 +229,24 @@ class StaticNetwork(nn.Module):
         self.register_buffer("output_bias", weights["decoder.head.bias"])
         self.output_bias: Tensor
         self.output_weight = weights["decoder.head.weight"] if options.untie_output else self.decoder.tokens
-        self.canvas: FixedCanvas | SpreadCanvas | ClassifiedCanvas
+        self.canvas: FixedCanvas | SpreadCanvas | EvenCanvas | ClassifiedCanvas
         if not self.uses_ctc:
             self.canvas = ClassifiedCanvas(options, weights)
         elif options.ctc_canvas_length:
             self.canvas = FixedCanvas(options.ctc_canvas_length)
         else:
-            self.canvas = SpreadCanvas(options)
+            self.canvas = EvenCanvas(options) if options.ctc_extra else SpreadCanvas(options)
 
     def forward(
-        self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor
+        self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor, candidates: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run encoder and decoder once.
 
         Args:
             src_tokens: B x S, right-padded ids.
             src_lengths: B, true lengths.
-            asked: B x n ids of symbols to score at every position.
+            asked: B x n symbols to score at every position: ids, or places in ``candidates``.
+            candidates: C ids, the blank among them, the only symbols that are scored; None: all.
 
         Returns:
             The best symbols of each position, B x A x k, the best first; their log-probabilities; the blank's, B x A;
@@ -261,10 +262,16 @@ class StaticNetwork(nn.Module):
         spread, lengths, added = self.canvas(latent, src_lengths, states, padding)
         canvas_padding = padding_mask(lengths, spread.size(1))
         filled = self.decoder(self._content(spread, added), canvas_padding, states, padding)
-        scores = self._log_probabilities(filled)
+        scores = self._log_probabilities(filled, candidates)
         best, symbols = scores.topk(self.symbols, dim=-1)
+        if candidates is None:
+            blank_scores = scores[:, :, self.blank]
+        else:
+            symbols = candidates[symbols]
+            place = (candidates == self.blank).long().argmax().unsqueeze(0)
+            blank_scores = scores.index_select(2, place).squeeze(2)
         asked_scores = scores.gather(2, asked.unsqueeze(1).expand(-1, scores.size(1), -1))
-        return symbols, best, scores[:, :, self.blank], lengths, asked_scores
+        return symbols, best, blank_scores, lengths, asked_scores
 
     def _content(self, spread: Tensor, added: Tensor | None) -> Tensor:
         """Content of canvas positions: latent B x A x Z -> B x A x D; see ``NarDecoder.canvas_content``."""
@@ -277,10 +284,13 @@ class StaticNetwork(nn.Module):
             content = torch.where(added, content.new_zeros(()) if reads_tokens else self.mask_row, content)
         return content + self.mask_row if reads_tokens else content
 
-    def _log_probabilities(self, states: Tensor) -> Tensor:
-        """Log-probabilities of the vocabulary: B x A x D -> B x A x V."""
+    def _log_probabilities(self, states: Tensor, candidates: Tensor | None) -> Tensor:
+        """Log-probabilities of the vocabulary, B x A x D -> B x A x V, or of the candidates, B x A x C."""
         states = self.head_norm(F.gelu(self.transform(states)))
-        return (states @ self.output_weight.T + self.output_bias).log_softmax(dim=-1)
+        weight, bias = self.output_weight, self.output_bias
+        if candidates is not None:
+            weight, bias = F.embedding(candidates, weight), bias[candidates]
+        return (states @ weight.T + bias).log_softmax(dim=-1)
 
 
 class SpreadCanvas(nn.Module):
@@ -313,6 +323,35 @@ class SpreadCanvas(nn.Module):
         sources = self.sources[places].clamp(max=latent.size(1) - 1)
         added = None if self.repeats is None else self.repeats[places].unsqueeze(1)
         return latent.index_select(1, sources), lengths, added
+
+
+class EvenCanvas(nn.Module):
+    """CTC's canvas with extra positions: the source is spread over it at a ratio of its own; see ``canvas.py``.
+
+    Args:
+        options: of the network.
+    """
+
+    def __init__(self, options: NetworkOptions) -> None:
+        super().__init__()
+        lengths = torch.arange(options.encoder_positions + 1)
+        self.register_buffer("lengths", upsampled_lengths(lengths, options.ctc_upsample, options.ctc_extra))
+        self.lengths: Tensor
+        self.mask_added = options.ctc_canvas == "mask"
+
+    def forward(
+        self, latent: Tensor, src_lengths: Tensor, states: Tensor, padding: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Lay out the canvas: latent B x S x Z -> B x A x Z, lengths B, and where [MASK] stands, B x A x 1."""
+        lengths = self.lengths[src_lengths]
+        places, tokens, positions = _places(lengths), src_lengths.unsqueeze(1), lengths.unsqueeze(1)
+        sources = (places * tokens // positions).clamp(max=latent.size(1) - 1)  # B x A
+        spread = latent.gather(1, sources.unsqueeze(2).expand(-1, -1, latent.size(2)))
+        if not self.mask_added:
+            return spread, lengths, None
+        left = (places - 1).clamp(min=0) * tokens // positions
+        added = (sources == left.clamp(max=latent.size(1) - 1)) & (places > 0)
+        return spread, lengths, added.unsqueeze(2)
 
 
 class FixedCanvas(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..network.options import NetworkOptions, SymbolTable
-from .facts import Facts
+from .facts import CANDIDATES, Facts
 from .static_network import StaticNetwork
 
 FLOAT32, INT8 = "float32", "int8"
@@ -30,12 +30,13 @@ def write_graph(
     weights: Mapping[str, Tensor],
     longest: int,
     kind: str,
+    shortlist: bool = False,
 ) -> None:
     """Write the graph of a model.
 
     Inputs: ``src_tokens`` (B x S, int64, right-padded), ``src_lengths`` (B, int64), ``asked`` (B x n, int64, n at least
     1) and ``k`` (1, int64), the number of symbols to return for each canvas position. Outputs: those of
-    ``StaticNetwork``.
+    ``StaticNetwork``. With a shortlist ``candidates`` (C, int64) is an input, too.
 
     Args:
         path: file to write.
@@ -45,6 +46,7 @@ def write_graph(
         weights: of a ``bnb_transformer``, by their names in its checkpoint.
         longest: the longest source, in tokens.
         kind: ``float32`` or ``int8``.
+        shortlist: the graph scores only the symbols that it is given.
 
     Raises:
         ImportError: if a package of the extra ``onnx-export`` is missing.
@@ -54,7 +56,7 @@ def write_graph(
 
     floats = {name: each.float() for name, each in weights.items()}
     network = StaticNetwork(options, source, target, floats, for_int8=kind == INT8).eval()
-    graph = _trace(network)
+    graph = _trace(network, shortlist)
     facts = Facts(longest, len(network.output_bias), network.blank, network.uses_ctc)
     onnx.helper.set_model_props(graph, facts.write())
     if kind == INT8:
@@ -75,29 +77,34 @@ def _require_packages() -> None:
         raise ImportError(f"--onnx needs {error.name}: pip install 'bnb_fairseq[onnx-export]'") from error
 
 
-def _trace(network: StaticNetwork) -> Any:
+def _trace(network: StaticNetwork, shortlist: bool) -> Any:
     """Trace the graph with torch, and make the number of symbols an input."""
     sentences, tokens, symbols = TRACED
     free = torch.export.Dim.DYNAMIC
     ids = torch.full((sentences, tokens), network.separator)
+    given = [ids, torch.full((sentences,), tokens), torch.zeros(sentences, symbols, dtype=torch.long)]
+    names, shapes = list(INPUTS), [{0: free, 1: free}, {0: free}, {0: free, 1: free}]
+    if shortlist:
+        given.append(torch.tensor([network.blank, *(i for i in range(tokens) if i != network.blank)]))
+        names, shapes = [*names, CANDIDATES], [*shapes, {0: free}]
     with _quiet():
         program = torch.onnx.export(
             network,
-            (ids, torch.full((sentences,), tokens), torch.zeros(sentences, symbols, dtype=torch.long)),
+            tuple(given),
             dynamo=True,
-            input_names=INPUTS,
+            input_names=names,
             output_names=OUTPUTS,
-            dynamic_shapes=({0: free, 1: free}, {0: free}, {0: free, 1: free}),
+            dynamic_shapes=tuple(shapes),
             verbose=False,
         )
     assert program is not None
     graph = program.model_proto
     (choice,) = (node for node in graph.graph.node if node.op_type == "TopK")
     choice.input[1] = SYMBOLS
-    given = graph.graph.input.add()
-    given.name = SYMBOLS
-    given.type.tensor_type.elem_type = graph.graph.input[1].type.tensor_type.elem_type
-    given.type.tensor_type.shape.dim.add().dim_value = 1
+    number = graph.graph.input.add()
+    number.name = SYMBOLS
+    number.type.tensor_type.elem_type = graph.graph.input[1].type.tensor_type.elem_type
+    number.type.tensor_type.shape.dim.add().dim_value = 1
     for output in graph.graph.output[:2]:
         output.type.tensor_type.shape.dim[2].dim_param = SYMBOLS
     for node in graph.graph.node:  # the source line of each node

@@ -17,6 +17,7 @@ LATENT_CHOICES = ChoiceEnum(["deterministic", "vae"])
 CROSS_ATTENTION_INIT_CHOICES = ChoiceEnum(["random", "self"])
 CROSS_ATTENTION_INIT_HELP = {"help": "start of cross-attention: random, or a copy of the decoder BERT's self-attention"}
 
+AUTO = "auto"  # --ctc-upsample
 SIZE_FIELDS = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "positions")
 Sizes = dict[str, int]
 BERT_BASE: Sizes = {"layers": 12, "embed_dim": 768, "ffn_embed_dim": 3072, "attention_heads": 12, "positions": 512}
@@ -99,11 +100,16 @@ class BnbTransformerConfig(BertSeq2SeqConfig):
     length_control: LENGTH_CONTROL_CHOICES = field(  # type: ignore[valid-type]
         default="ctc", metadata={"help": "control of the output length: CTC, or a length classifier"}
     )
-    ctc_upsample: float = field(
+    ctc_upsample: Any = field(
         default=2.0,
         metadata={
-            "help": "CTC: canvas positions per source token; use less than 1 if outputs are much shorter than sources"
+            "help": "CTC: canvas positions per source token; use less than 1 if outputs are much shorter than sources; "
+            "auto: the smallest canvas on average with room for 99.5%% of the training pairs; it sets --ctc-extra, too"
         },
+    )
+    ctc_extra: int = field(
+        default=0,
+        metadata={"help": "CTC: canvas positions beside those of --ctc-upsample, for a source of any length"},
     )
     ctc_canvas: CTC_CANVAS_CHOICES = field(  # type: ignore[valid-type]
         default="mask",
@@ -159,6 +165,21 @@ def layer_sizes(cfg: BertSeq2SeqConfig, side: str) -> LayerSizes:
     )
 
 
+def read_upsample(cfg: Any) -> None:
+    """Turn ``--ctc-upsample``, where a model has it, into a number, in place, unless it is ``AUTO``."""
+    if getattr(cfg, "ctc_upsample", AUTO) != AUTO:
+        cfg.ctc_upsample = positions_per_token(cfg.ctc_upsample)
+
+
+def positions_per_token(value: Any) -> float:
+    """Read ``--ctc-upsample`` as a number; a ValueError if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        known = f"a number, or {AUTO} in a training with pairs"
+        raise ValueError(f"--ctc-upsample must be {known}, but is {value!r}") from error
+
+
 def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
     """Options of the network; ``cfg`` must have every size set."""
     return NetworkOptions(
@@ -167,7 +188,8 @@ def network_options(cfg: BnbTransformerConfig) -> NetworkOptions:
         encoder_positions=int(cfg.encoder_positions or 0),
         decoder_positions=int(cfg.decoder_positions or 0),
         length_control=str(cfg.length_control),
-        ctc_upsample=float(cfg.ctc_upsample),
+        ctc_upsample=positions_per_token(cfg.ctc_upsample),
+        ctc_extra=int(cfg.ctc_extra),
         ctc_canvas=str(cfg.ctc_canvas),
         ctc_canvas_length=int(cfg.ctc_canvas_length),
         ctc_blank=str(cfg.ctc_blank),

@@ -40,14 +40,16 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)
 
 
-def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor) -> Tensor:
-    """Canvas lengths under CTC: ceil(upsample x source length), B, at least 1 for a source with tokens.
+def upsampled_lengths(source_lengths: Tensor, upsample: float | Tensor, extra: int = 0) -> Tensor:
+    """Canvas lengths under CTC: ceil(upsample x source length) + extra, B, at least 1 for a source with tokens.
 
-    ``upsample`` is positive: canvas positions per source token; or B, float64, one for each sentence.
+    ``upsample`` is positive: canvas positions per source token; or B, float64, one for each sentence. An empty source
+    has no extra positions.
     """
     # In floating point, 85 x 2.2 is 187.00000000000003; the last of 188 positions would read padding.
     lengths = torch.ceil(source_lengths.double() * upsample - 1e-9).to(source_lengths.dtype)
-    return lengths.maximum(source_lengths.clamp(max=1))
+    some = source_lengths.clamp(max=1)
+    return lengths.maximum(some) + extra * some
 
 
 def upsample_latent(latent: Tensor, source_lengths: Tensor, upsample: float | Tensor, mask_added: bool) -> Canvas:

@@ -66,20 +66,24 @@ class Ctc(LengthControl):
     Args:
         blank: id of the blank.
         upsample: canvas positions per source token, above 0.
+        extra: canvas positions beside them, for a source of any length.
         mask_added: positions that upsampling adds carry [MASK] in place of the latent.
         longest: positions of the decoder.
     """
 
     has_alignments = True
 
-    def __init__(self, blank: int, upsample: float, mask_added: bool, longest: int) -> None:
-        self.blank, self.upsample, self.mask_added, self._longest = blank, upsample, mask_added, longest
+    def __init__(self, blank: int, upsample: float, extra: int, mask_added: bool, longest: int) -> None:
+        self.blank, self.upsample, self.extra, self.mask_added = blank, upsample, extra, mask_added
+        self._longest = longest
 
     def canvas(self, encoded: Encoded, latent: Tensor, target_lengths: Tensor | None) -> Canvas:  # noqa: D102
+        if self.extra:
+            return self.lay_out(latent, encoded.lengths, upsampled_lengths(encoded.lengths, self.upsample, self.extra))
         return upsample_latent(latent, encoded.lengths, self.upsample, self.mask_added)
 
     def lengths(self, encoded: Encoded, count: int) -> Tensor:  # noqa: D102
-        usual = upsampled_lengths(encoded.lengths, self.upsample)
+        usual = upsampled_lengths(encoded.lengths, self.upsample, self.extra)
         shortest = encoded.lengths if self.upsample >= 1 else torch.ones_like(usual)
         return lengths_around(usual, shortest, self._longest, count)
 
@@ -93,7 +97,8 @@ class Ctc(LengthControl):
         return self._longest
 
     def max_source(self, source: int, canvas: int) -> int:  # noqa: D102
-        return int((upsampled_lengths(torch.arange(1, source + 1), self.upsample) <= canvas).sum())
+        lengths = upsampled_lengths(torch.arange(1, source + 1), self.upsample, self.extra)
+        return int((lengths <= canvas).sum())
 
 
 class FixedCtc(Ctc):
@@ -105,7 +110,7 @@ class FixedCtc(Ctc):
     """
 
     def __init__(self, blank: int, length: int) -> None:
-        super().__init__(blank, 1.0, mask_added=False, longest=length)
+        super().__init__(blank, 1.0, 0, mask_added=False, longest=length)
 
     def canvas(self, encoded: Encoded, latent: Tensor, target_lengths: Tensor | None) -> Canvas:  # noqa: D102
         lengths = torch.full_like(encoded.lengths, self._longest)

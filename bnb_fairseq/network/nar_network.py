@@ -101,7 +101,8 @@ class NarNetwork(nn.Module):
         blank = {"new": len(target), "pad": target.pad(), "mask": target.mask()}[options.ctc_blank]
         if options.ctc_canvas_length:
             return FixedCtc(blank, options.ctc_canvas_length)
-        return Ctc(blank, options.ctc_upsample, options.ctc_canvas == "mask", options.decoder_positions)
+        rule = options.ctc_upsample, options.ctc_extra
+        return Ctc(blank, *rule, options.ctc_canvas == "mask", options.decoder_positions)
 
     def encode(self, src_tokens: Tensor, src_lengths: Tensor) -> Encoded:
         """Encode source sentences; S becomes the canvas length if that is fixed.

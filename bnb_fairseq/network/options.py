@@ -10,6 +10,7 @@ from ..modules.layers import LayerSizes
 from ..problems import Problems
 
 LARGEST = 1 << 24  # number in a file: torch must be able to count the bytes of a matrix with two such sides
+ADDED = {"ctc_extra": 0}  # fields that older folders lack
 CHOICES = {"length_control": ("ctc", "length"), "ctc_canvas": ("mask", "repeat"), "ctc_blank": ("new", "pad", "mask")}
 
 
@@ -65,6 +66,7 @@ class NetworkOptions:
     decoder_positions: int
     length_control: str = "ctc"
     ctc_upsample: float = 2.0
+    ctc_extra: int = 0
     ctc_canvas: str = "mask"
     ctc_canvas_length: int = 0
     ctc_blank: str = "new"
@@ -82,7 +84,7 @@ class NetworkOptions:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "NetworkOptions":
         """The inverse of ``to_json``; a ValueError names the fields that are missing, unknown or do not fit."""
-        options = cls(**with_sizes(cls, values))
+        options = cls(**with_sizes(cls, {**ADDED, **values}))
         problems = Problems("bnb_transformer")
         require_network(options, problems)
         problems.raise_if_any()
@@ -138,6 +140,8 @@ def require_network(options: NetworkOptions, problems: Problems) -> None:
         problems.require(value in choices, name.replace("_", "-"), f"must be {' or '.join(choices)}", repr(value))
     finite = 0 < options.ctc_upsample < float("inf")
     problems.require(finite, "ctc-upsample", "must be above 0 and finite", options.ctc_upsample)
+    extra = options.ctc_extra
+    problems.require(extra >= 0, "ctc-extra", "must not be negative", extra)
     problems.require(options.length_range >= 1, "length-range", "must be at least 1", options.length_range)
     latent, widths = options.latent_size, (options.encoder.embed_dim, options.decoder.embed_dim)
     problems.require(latent >= 0, "latent-size", "must not be negative", latent)
@@ -156,7 +160,7 @@ def _require_canvas_length(options: NetworkOptions, problems: Problems) -> None:
     problems.require(0 <= length <= longest, "ctc-canvas-length", constraint, length)
     control = options.length_control
     problems.require(control == "ctc", "ctc-canvas-length", "needs --length-control ctc", f"set with {control}")
-    for name in ("ctc_upsample", "ctc_canvas"):
+    for name in ("ctc_upsample", "ctc_extra", "ctc_canvas"):
         value, default = getattr(options, name), getattr(NetworkOptions, name)
         option = name.replace("_", "-")
         problems.require(value == default, option, f"must stay {default} with --ctc-canvas-length", value)

@@ -163,6 +163,8 @@ class BnbTask(DictionaryTask):
         if not from_checkpoint:
             self._unused = unused_of_model(cfg)
         start = Start.resolve(cfg) if hasattr(cfg, "bert_encoder") and not from_checkpoint else Start()
+        if not from_checkpoint:
+            self.complete_options(cfg)
         model = super().build_model(cfg, from_checkpoint)
         self._in_training = None if from_checkpoint else weakref.ref(model)
         if isinstance(model, OwnPrecision):
@@ -173,6 +175,9 @@ class BnbTask(DictionaryTask):
         if self.is_parallel:
             self.trained_options = None if from_checkpoint else cfg
         return model
+
+    def complete_options(self, cfg: Any) -> None:
+        """Fill in what the data decide of the options of a model that is to be trained; its BERT has set the sizes."""
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
         """Build the criterion and see that it fits the model.

@@ -23,6 +23,7 @@ from ..data.dictionary import BnbDictionary, load_dictionary
 from ..data.digest import DictionaryDigest, check_same_dictionary
 from ..data.preflight import check_preprocessing_command, running_preprocessing
 from ..data.whole_batches import WHOLE
+from ..models.config import read_upsample
 from ..processes import check_joined, draw_other_numbers
 from ..resuming.restored import checkpoint_to_restore, read_task_state
 from ..start.row_matching import symbol_state
@@ -99,6 +100,7 @@ class DictionaryTask(ResumingTask):
         if isinstance(cfg, DictConfig) and name not in {*ARCH_MODEL_REGISTRY, *MODEL_REGISTRY}:
             known = ", ".join(name for name, model in ARCH_MODEL_REGISTRY.items() if is_own(model))
             raise ValueError(f"--arch must be {known} or a model of fairseq, but is {name}")
+        read_upsample(cfg)
         self.start_training()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

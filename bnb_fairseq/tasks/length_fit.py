@@ -6,7 +6,7 @@ A length classifier gives such a pair the last class of its range.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from ..data.pair_dataset import SentencePairDataset
 from ..modules.canvas import upsampled_lengths
+from ..problems import Problems
 
 SAMPLE = 20_000  # pairs read of more, evenly spaced
 REFUSED, TOLERATED = 2, 100  # one misfit in so many pairs is no error; no warning
+AUTO_TOLERATED = 200  # one misfit in so many pairs under --ctc-upsample auto
+MOST_EXTRA = 64  # that it tries
 logger = logging.getLogger(__name__)
 Integers = NDArray[np.int64]
 
@@ -94,10 +97,72 @@ def measure(dataset: SentencePairDataset, longest: tuple[int, int]) -> Lengths:
     return Lengths(*rows)
 
 
-def smallest_value(limit: Limit, lengths: Lengths) -> float:
-    """Smallest value of the option, a multiple of its step, that excludes no more pairs than tolerated."""
+class Rule(NamedTuple):
+    """How many positions a canvas has: ``upsample`` for each source token, and ``extra``."""
+
+    upsample: float
+    extra: int
+
+    def positions(self, lengths: Lengths) -> Integers:
+        """Return the canvas lengths of N pairs."""
+        found: Integers = upsampled_lengths(torch.from_numpy(lengths.source), *self).numpy()
+        return found
+
+
+def choose_rule(lengths: Lengths) -> Rule:
+    """Choose the rule with the shortest canvas on average among those with room for 99.5% of the pairs.
+
+    The ratio is a multiple of 0.01; the extra positions are at most ``MOST_EXTRA``.
+    """
+    limit = LIMITS["ctc_upsample"]
+    rules = []
+    for extra in range(MOST_EXTRA + 1):
+        upsample = smallest_value(limit, _without(lengths, extra), AUTO_TOLERATED)
+        rules.append(Rule(max(upsample, limit.step), extra))
+    return min(rules, key=lambda rule: (int(rule.positions(lengths).sum()), rule.extra))
+
+
+def _without(lengths: Lengths, extra: int) -> Lengths:
+    """Leave out of what is needed what extra positions give."""
+    return lengths._replace(needed=lengths.needed - extra)
+
+
+def set_canvas(cfg: Any, datasets: Sequence[SentencePairDataset], longest: tuple[int, int]) -> None:
+    """Choose the rule of the canvas for the training pairs, write it into the model's options, and log it.
+
+    Args:
+        cfg: the options of the ``bnb_transformer``, with ``--ctc-upsample auto``.
+        datasets: the pairs.
+        longest: longest source and target that the training takes.
+
+    Raises:
+        ValueError: if other options say how long the canvas is, or there are no pairs.
+    """
+    problems = Problems("bnb_transformer")
+    control = str(cfg.length_control)
+    problems.require(control == "ctc", "ctc-upsample auto", "needs --length-control ctc", control)
+    for name in ("ctc_extra", "ctc_canvas_length"):
+        value = getattr(cfg, name)
+        problems.require(value == 0, name.replace("_", "-"), "must stay 0 with --ctc-upsample auto", value)
+    problems.raise_if_any()
+    measured = [measure(each, longest) for each in datasets if each.target is not None]
+    lengths = Lengths(*map(np.concatenate, zip(*measured, strict=True))) if measured else None
+    if lengths is None or len(lengths.source) == 0:
+        raise ValueError(f"--ctc-upsample auto needs training pairs of at most {longest} tokens, but there are none")
+    cfg.ctc_upsample, cfg.ctc_extra = rule = choose_rule(lengths)
+    positions = rule.positions(lengths)
+    logger.info(
+        "--ctc-upsample auto is --ctc-upsample %g --ctc-extra %d: %.2f canvas positions per source token on average, "
+        "room for %.2f%% of %d training pairs",
+        *(*rule, positions.sum() / lengths.source.sum()),
+        *(100 * (positions >= lengths.needed).mean(), len(positions)),
+    )
+
+
+def smallest_value(limit: Limit, lengths: Lengths, tolerated: int = TOLERATED) -> float:
+    """Smallest value of the option, a multiple of its step, that excludes at most one in ``tolerated`` pairs."""
     values = np.sort(limit.least(lengths))
-    enough = float(values[len(values) - len(values) // TOLERATED - 1])
+    enough = float(values[len(values) - len(values) // tolerated - 1])
     if limit.step == 1:
         return enough
     return round((math.floor(enough / limit.step) + 1) * limit.step, 2)
@@ -119,6 +184,8 @@ def check_lengths(name: str, dataset: SentencePairDataset, model: Any, longest: 
     if len(lengths.source) == 0:
         return
     field = limiting_option(model)
+    if field == "ctc_upsample":
+        lengths = _without(lengths, model.ctc_extra)
     limit, value = LIMITS[field], getattr(model, field)
     count, misfits = len(lengths.source), int((~limit.fits(lengths, value)).sum())
     if misfits <= count // TOLERATED:

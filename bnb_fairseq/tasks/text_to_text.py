@@ -18,9 +18,10 @@ from ..data.typed_lines import end_lines_at_newlines, on_one_line
 from ..metrics.meteor import METEOR, load_meteor
 from ..metrics.rouge import Rouge
 from ..metrics.sentence_metric import SentenceMetric
+from ..models.config import AUTO
 from .bnb_task import BnbTask
 from .config import BnbTaskConfig, eval_bleu_options
-from .length_fit import check_lengths
+from .length_fit import check_lengths, set_canvas
 from .validation_scores import bleu_statistics, log_bleu, log_means, mean_statistics
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class TextToTextTask(BnbTask):
     """
 
     typed: int
+    _load: Callable[[Path, str, bool], SentencePairDataset]  # folder, part, and whether numbered parts belong to it
 
     def __init__(self, cfg: BnbTaskConfig, src_dict: BnbDictionary, tgt_dict: BnbDictionary) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
@@ -96,6 +98,23 @@ class TextToTextTask(BnbTask):
         """Return the metrics of the validation's texts."""
         bleu = ["bleu"] if self.cfg.eval_bleu else []
         return bleu + [name for judge in self._judges for name in judge.names]
+
+    def complete_options(self, cfg: Any) -> None:
+        """Choose the canvas for ``--ctc-upsample auto``.
+
+        Args:
+            cfg: the model's options, which take the choice.
+
+        Raises:
+            FileNotFoundError: if there are no training data.
+            ValueError: if the rest of the options leave no choice, or there are no pairs.
+        """
+        if getattr(cfg, "ctc_upsample", None) != AUTO:
+            return
+        sizes = [size for size in (cfg.encoder_positions, cfg.decoder_positions) if size is not None]
+        longest = utils.resolve_max_positions(self.max_positions(), *([tuple(sizes)] if len(sizes) == 2 else []))
+        split = self.cfg.train_subset
+        set_canvas(cfg, [self._load(folder, split, True) for folder in self.folders()], longest)
 
     def _check_lengths(self, split: str, load: Callable[[Path], SentencePairDataset]) -> None:
         """Before a training, compare the pairs of all its folders with what the model can write."""

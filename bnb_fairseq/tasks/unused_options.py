@@ -10,7 +10,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from ..criterions.config import BnbLossConfig
 from ..models.bert2bert import Bert2BertConfig
-from ..models.config import BnbTransformerConfig
+from ..models.config import AUTO, BnbTransformerConfig
 from .config import BnbTaskConfig
 from .pretraining_config import PretrainingBnbConfig
 
@@ -52,11 +52,11 @@ STARTS = (
 NETWORK = (
     *STARTS,
     Effect(("cross_attention_init",), "--bert-encoder", lambda cfg: cfg.bert_encoder is not None),
-    Effect(("ctc_upsample", "ctc_canvas", "ctc_blank"), "--length-control ctc", CTC),
+    Effect(("ctc_upsample", "ctc_extra", "ctc_canvas", "ctc_blank"), "--length-control ctc", CTC),
     Effect(
         ("ctc_canvas",),
-        "--ctc-upsample above 1, which adds positions",
-        lambda cfg: cfg.ctc_upsample > 1 or not CTC(cfg),
+        "--ctc-upsample above 1 or --ctc-extra, which add positions",
+        lambda cfg: cfg.ctc_upsample == AUTO or cfg.ctc_upsample > 1 or cfg.ctc_extra > 0 or not CTC(cfg),
     ),
     Effect(("length_range",), "--length-control length", LENGTH),
 )

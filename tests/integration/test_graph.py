@@ -3,9 +3,11 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bnb_fairseq.export.graph import Graph
 from bnb_fairseq.export.model_folder import export
@@ -13,7 +15,7 @@ from bnb_fairseq.translator import Translator
 
 from ..conftest import ROOT
 from . import forked
-from .conftest import Setting
+from .conftest import TRAIN, Setting, with_noise
 
 pytest.importorskip("onnxscript")
 SEARCH = '{"ctc_beam": 4, "ctc_token_bonus": 1.0, "ctc_lm_weight": 0.3}'
@@ -126,6 +128,28 @@ def test_a_graph_in_float32_says_the_same(
     assert [one.score for one in by_graph] == pytest.approx([one.score for one in by_torch], abs=1e-4)
     monkeypatch.setattr("bnb_fairseq.engines.opening.is_installed", lambda name: False)
     assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
+
+
+def test_a_canvas_that_the_data_decide(
+    setting: Setting, fairseq: Callable[..., str], translations: Callable[[str], dict[int, str]], tmp_path: Path
+) -> None:
+    """fairseq-generate, torch and the graph lay out the canvas that the training has chosen."""
+    options = ["--bert-encoder", setting.bert, "--encoder-layers", 2, "--decoder-layers", 2, "--latent-size", 0]
+    options += ["--ctc-upsample", "auto", "--max-update", 2, "--disable-validation", "--save-dir", tmp_path]
+    log = fairseq("train", setting.data_bin, *TRAIN, *options)
+    chosen = re.findall(r"--ctc-upsample auto is --ctc-upsample (\S+) --ctc-extra (\d+)", log)
+    checkpoint = with_noise(tmp_path / "checkpoint_last.pt", "embeddings", 1.0)
+    stored = torch.load(checkpoint)["cfg"]["model"]
+    assert [(f"{stored['ctc_upsample']:g}", str(stored["ctc_extra"]))] == chosen
+    assert stored["ctc_extra"] > 0, "else this test shows nothing of it"
+    export(checkpoint, setting.data_bin, tmp_path / "model", {}, graph=Graph("float32", True, 0.3))
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()
+    by_graph = [one.text for one in Translator.load(tmp_path / "model").translate(lines)]
+    by_torch = [one.text for one in Translator.load(tmp_path / "model", engine="torch").translate(lines)]
+    generated = translations(fairseq("generate", setting.data_bin, "--path", checkpoint, "--batch-size", 64))
+    assert by_graph == by_torch
+    assert dict(enumerate(by_torch)) == generated
+    assert len(set(by_torch)) > 30
 
 
 def test_a_graph_that_loses_too_much_is_not_kept(setting: Setting, checkpoint: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class TableScorer:
         self.table = 3 * generator.standard_normal((symbols + 1, symbols))
         self.ends = 3 * generator.standard_normal(symbols + 1)
         self.asked = 0
+        self.most = math.inf
 
     def start(self) -> int:
         return 0
@@ -102,6 +103,24 @@ def test_scorer_against_slow_search(beam: int) -> None:
         sentence = sentence_of(symbols, i)
         assert_same(listed(found, i), slow_search(sentence, length, beam, scorer.gain))
     assert 0 < scorer.asked < 6 * 11 * beam * 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("beam", [1, 4, 9])
+def test_a_bound_saves_questions_and_changes_nothing(beam: int, seed: int) -> None:
+    """As when all is asked, where the bound is exact; impossible symbols and short sentences are among them."""
+    log_probs = random_log_probs(7, 13, 9, seed=seed, spread=2.0)
+    log_probs[np.random.default_rng(seed).random(log_probs.shape) < 0.2] = -np.inf
+    symbols = best_of(log_probs, 0, 6)
+    lengths = np.array([13, 5, 0, 13, 8, 2, 12])
+    scorer = TableScorer(9, seed)
+    scorer.table -= 2.0
+    expected = ctc_beam_search(symbols, lengths, beam, PAD, scorer)
+    without, scorer.asked = scorer.asked, 0
+    scorer.most = float(scorer.table.max())
+    found = ctc_beam_search(symbols, lengths, beam, PAD, scorer)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    assert 0 < scorer.asked < without
 
 
 def test_scorer_decides_between_texts() -> None:

@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ctc, refining": {"length_control": "ctc", "canvas_tokens": True},
     "ctc, repeat": {"length_control": "ctc", "ctc_canvas": "repeat", "ctc_upsample": 2.5},
     "ctc, short": {"length_control": "ctc", "ctc_upsample": 0.8},
+    "ctc, extra": {"length_control": "ctc", "ctc_upsample": 1.2, "ctc_extra": 3},
     "length": {"length_control": "length", "length_range": 6, "latent": "vae"},
     "length, refining": {"length_control": "length", "length_range": 6, "canvas_tokens": True},
 }
@@ -77,7 +78,7 @@ def bert2bert(make_dictionary: MakeDictionary) -> Bert2Bert:
 def wanted_lengths(model: BnbTransformer, sentence: list[int], count: int) -> list[int]:
     """The canvas lengths of one sentence, worked out in a loop."""
     if model.control.has_alignments:
-        usual = -int(-len(sentence) * ctc_of(model).upsample // 1)
+        usual = -int(-len(sentence) * ctc_of(model).upsample // 1) + ctc_of(model).extra
         step = max(1, round(usual / 10))
         shortest = len(sentence) if ctc_of(model).upsample >= 1 else 1
         return [max(shortest, usual + step * offset) for offset in (0, 1, -1, 2, -2)][:count]
@@ -97,6 +98,7 @@ def alone(
     with pytest.MonkeyPatch.context() as patch:
         if model.control.has_alignments:
             patch.setattr(model.control, "upsample", length / len(sentence))
+            patch.setattr(model.control, "extra", 0)
         else:
             patch.setattr(model, "canvas", lambda encoded: kept(encoded, torch.tensor([length])))
         generator = NarGenerator([model], BnbDictionary(), options)

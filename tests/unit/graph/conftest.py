@@ -17,11 +17,11 @@ def graph_of(make_model: Callable[..., BnbTransformer], small_task: SimpleNamesp
     """Write the graph of a model with the given options; returns both."""
     pytest.importorskip("onnxscript")
 
-    def write(kind: str, **options: object) -> tuple[BnbTransformer, Path]:
+    def write(kind: str, shortlist: bool = False, **options: object) -> tuple[BnbTransformer, Path]:
         model, path = make_model(**options), tmp_path / f"{kind}.onnx"
         dictionaries = small_task.source_dictionary, small_task.target_dictionary
         longest = model.max_positions()[0]
-        write_graph(path, model.options, *dictionaries, model.state_dict(), longest, kind)
+        write_graph(path, model.options, *dictionaries, model.state_dict(), longest, kind, shortlist)
         return model, path
 
     return write

@@ -20,6 +20,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"ctc_upsample": 0.7, "latent_size": 0, "ctc_canvas": "repeat"},
     {"ctc_canvas": "repeat", "ctc_blank": "pad", "latent_size": 20, "latent": "vae"},
     {"ctc_canvas_length": 15, "ctc_blank": "mask"},
+    {"ctc_upsample": 1.3, "ctc_extra": 4},
+    {"ctc_upsample": 0.4, "ctc_extra": 3, "ctc_canvas": "repeat", "canvas_tokens": True},
     {"canvas_tokens": True},
     {"canvas_tokens": True, "ctc_canvas": "repeat", "latent_size": 0},
     {"length_control": "length", "length_range": 9},
@@ -34,6 +36,29 @@ def batch(lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
         row[:length] = torch.randint(4, 14, (length,), generator=torch.Generator().manual_seed(length))
         row[length // 2] = row[length - 1] = 2
     return tokens, torch.tensor(lengths)
+
+
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2], OPTIONS[4], OPTIONS[-2]], ids=str)
+@torch.no_grad()
+def test_candidates_alone(
+    options: dict[str, Any], make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
+) -> None:
+    """As if the vocabulary were no larger; what is asked for are places among the candidates."""
+    model = make_model(**options)
+    dictionaries = small_task.source_dictionary, small_task.target_dictionary
+    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=3).eval()
+    candidates = torch.tensor(sorted({2, 5, 6, 9, 11, static.blank}))
+    tokens, lengths = batch()
+    places = torch.tensor([[1, 3], [0, 2], [2, 2], [4, 0]])
+    symbols, scores, blank_scores, canvas_lengths, asked_scores = static(tokens, lengths, places, candidates)
+    log_probs = model(tokens, lengths).logits.transpose(0, 1)[:, :, candidates].log_softmax(dim=-1)
+    blank = candidates.tolist().index(static.blank)
+    for i, length in enumerate(canvas_lengths.tolist()):
+        wanted = log_probs[i, :length].topk(3)
+        assert torch.equal(symbols[i, :length], candidates[wanted.indices])
+        assert torch.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
+        assert torch.allclose(blank_scores[i, :length], log_probs[i, :length, blank], rtol=0, atol=1e-4)
+        assert torch.allclose(asked_scores[i, :length], log_probs[i, :length, places[i]], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("for_int8", [False, True])

@@ -23,7 +23,7 @@ def asked(lengths: tuple[int, ...]) -> Tensor:
     return ASKED[: len(lengths), : len(lengths)]
 
 
-def run(path: Path, lengths: tuple[int, ...], symbols: int) -> list[Any]:
+def run(path: Path, lengths: tuple[int, ...], symbols: int, **more: Any) -> list[Any]:
     onnxruntime = pytest.importorskip("onnxruntime")
     tokens, true = batch(lengths)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -32,6 +32,7 @@ def run(path: Path, lengths: tuple[int, ...], symbols: int) -> list[Any]:
         "src_lengths": true.numpy(),
         "asked": asked(lengths).numpy(),
         "k": np.array([symbols]),
+        **more,
     }
     found: list[Any] = session.run(None, given)
     return found
@@ -78,3 +79,30 @@ def test_int8(graph_of: Write) -> None:
         error = np.abs(blank_scores[i, :length] - log_probs[i, :length, model.control.blank].numpy())
         assert error.mean() < 0.1 * float(logits.std())
     assert error.max() > 1e-5  # it is not float32
+
+
+@pytest.mark.parametrize("options", [{}, {"untie_output": True, "ctc_blank": "pad"}], ids=str)
+@torch.no_grad()
+def test_candidates(options: dict[str, Any], graph_of: Write) -> None:
+    """In float32 as the model, in int8 the same rows in bytes; the whole vocabulary is a list of candidates, too."""
+    onnx = pytest.importorskip("onnx")
+    lengths = (7, 3, 12, 1)
+    model, path = graph_of("float32", shortlist=True, **options)
+    blank = model.control.blank
+    _, of_bytes = graph_of("int8", shortlist=True, **options)
+    tables = [each for each in onnx.load(of_bytes).graph.initializer if len(each.dims) == 2 and min(each.dims) > 1]
+    assert {each.data_type for each in tables} == {onnx.TensorProto.INT8}
+    symbols_in_all = len(model.decoder.dictionary) + (blank == len(model.decoder.dictionary))
+    for chosen in (sorted({2, 5, 6, 9, 11, blank}), list(range(symbols_in_all))):
+        candidates = torch.tensor(chosen)
+        log_probs = model(*batch()).logits.transpose(0, 1)[:, :, candidates].log_softmax(dim=-1)
+        for each, most in ((path, 1e-4), (of_bytes, 0.5 * float(log_probs.std()))):
+            symbols, scores, blank_scores, canvas_lengths, _ = run(each, lengths, 2, candidates=candidates.numpy())
+            for i, length in enumerate(canvas_lengths.tolist()):
+                wanted = log_probs[i, :length].topk(2)
+                if each == path:
+                    assert symbols[i, :length].tolist() == candidates[wanted.indices].tolist()
+                assert set(symbols[i, :length].ravel().tolist()) <= set(chosen)
+                assert np.abs(scores[i, :length] - wanted.values.numpy()).mean() < most
+                of_blank = log_probs[i, :length, chosen.index(blank)].numpy()
+                assert np.abs(blank_scores[i, :length] - of_blank).mean() < most

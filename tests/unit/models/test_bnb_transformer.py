@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ LENGTH: dict[str, object] = {"length_control": "length", "length_range": 6}
 KINDS: dict[str, dict[str, object]] = {
     "ctc mask": {**CTC, "ctc_canvas": "mask"},
     "ctc repeat": {**CTC, "ctc_canvas": "repeat", "ctc_upsample": 1.5},
+    "ctc extra": {**CTC, "ctc_upsample": 0.8, "ctc_extra": 5},
     "ctc fixed canvas": {**CTC, "ctc_canvas_length": 12, "ctc_blank": "pad"},
     "ctc vae": {**CTC, "ctc_canvas": "repeat", "latent": "vae"},
     "ctc canvas tokens": {**CTC, "canvas_tokens": True, "ctc_upsample": 1.5},
@@ -137,6 +139,24 @@ def test_ctc_canvas_lengths(upsample: float, make_model: MakeModel) -> None:
     assert output.canvas_lengths.tolist() == expected
     assert output.logits.shape == (max(expected), 4, 17 + 1)
     assert output.length_logits is None
+
+
+@pytest.mark.parametrize(("upsample", "extra"), [(1.25, 3), (0.3, 6), (2.0, 1)])
+def test_extra_positions_spread_the_source_evenly(upsample: float, extra: int, make_model: MakeModel) -> None:
+    """A positions for S tokens: position a reads token floor(a S / A)."""
+    model = make_model(**CTC, ctc_upsample=upsample, ctc_extra=extra)
+    tokens, lengths = source(SENTENCES)
+    with torch.no_grad():
+        encoded = model.encode(tokens, lengths)
+        latent = model.latent.sample(encoded.posterior)
+        canvas = model.canvas(encoded)
+    for i, sentence in enumerate(SENTENCES):
+        count = math.ceil(Fraction(str(upsample)) * len(sentence)) + extra
+        assert canvas.lengths[i] == count
+        read = [a * len(sentence) // count for a in range(count)]
+        assert torch.equal(canvas.latent[i, :count], latent[i, read])
+        assert canvas.added is not None
+        assert canvas.added[i, :count].tolist() == [False, *(a == b for a, b in pairwise(read))]
 
 
 def test_a_fixed_canvas_is_the_padded_source(make_model: MakeModel) -> None:
@@ -265,12 +285,14 @@ def test_a_model_without_canvas_tokens_reads_none(make_model: MakeModel) -> None
     assert not torch.equal(run(with_tokens, [0]).logits, run(without, [0]).logits)
 
 
+@pytest.mark.parametrize("extra", [0, 7])
 @pytest.mark.parametrize("upsample", [0.1, 0.25, 0.3, 0.5, 0.9, 1.0, 1.25, 1.5, 2.0, 2.2, 2.5, 3.0, 7.0])
-def test_max_positions_by_brute_force(upsample: float, make_model: MakeModel) -> None:
+def test_max_positions_by_brute_force(upsample: float, extra: int, make_model: MakeModel) -> None:
     for encoder, decoder in ((40, 40), (10, 40), (37, 41), (2, 3), (40, 9)):
-        model = make_model(**CTC, ctc_upsample=upsample, encoder_positions=encoder, decoder_positions=decoder)
+        sizes = {"encoder_positions": encoder, "decoder_positions": decoder}
+        model = make_model(**CTC, ctc_upsample=upsample, ctc_extra=extra, **sizes)
         ratio = Fraction(str(upsample))
-        fitting = [length for length in range(1, encoder + 1) if math.ceil(ratio * length) <= decoder]
+        fitting = [length for length in range(1, encoder + 1) if math.ceil(ratio * length) + extra <= decoder]
         assert model.max_positions() == (max(fitting, default=0), decoder)
 
 

@@ -40,6 +40,12 @@ def test_upsampled_lengths_by_hand(upsample: float, expected: list[int], dtype: 
     assert lengths.tolist() == expected
 
 
+def test_extra_positions_by_hand() -> None:
+    """An empty source has no canvas; the others have 3 positions more."""
+    lengths = upsampled_lengths(torch.tensor([0, 1, 2, 5, 100]), 0.5, 3)
+    assert lengths.tolist() == [0, 4, 4, 6, 53]
+
+
 def test_upsampled_lengths_are_those_of_the_ratio_as_it_was_typed() -> None:
     """1.1 and 2.2 are no binary fractions; 170 x 1.1 is 187 all the same."""
     sources = torch.arange(1, 513)

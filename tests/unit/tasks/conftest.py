@@ -42,11 +42,11 @@ class Echo:
         return [[{"tokens": torch.tensor(output), "history": history}] for output, history in pairs]
 
 
-def write_data_bin(folder: Path) -> Path:
+def write_data_bin(folder: Path, targets: Sequence[Sequence[int]] = TARGETS) -> Path:
     (folder / "dict.en.txt").write_text("the 3\ncell 2\nopens 1\n")
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
     load_dictionary(str(folder / "vocab.txt")).save(str(folder / "dict.de.txt"))
-    for language, items in (("en", SOURCES), ("de", TARGETS)):
+    for language, items in (("en", SOURCES), ("de", targets)):
         for part in ("train", "valid", "test"):
             prefix = folder / f"{part}.en-de.{language}"
             builder = indexed_dataset.make_builder(f"{prefix}.bin", "mmap", vocab_size=100)
