@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import httpx
@@ -136,7 +137,22 @@ def rude_bodies(seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Bodies with their types: a good one, damaged; values of wrong types; nesting; odd characters."""
     rng = random.Random(seed)
     good = json.dumps({"texts": [SECRET], "q": SECRET, "source": "en", "target": "de", "api_key": KEY}).encode()
-    values = [None, 1, -1, 1e400, True, [], {}, [[]], "", "\x00", "\u202e", "x" * 4000, [SECRET, 1], {"a": {"b": []}}]
+    values: list[Any] = [
+        None,
+        1,
+        -1,
+        1e400,
+        True,
+        [],
+        {},
+        [[]],
+        "",
+        "\x00",
+        "\u202e",
+        "x" * 4000,
+        [SECRET, 1],
+        {"a": {"b": []}},
+    ]
     names = ["texts", "q", "source", "target", "format", "alternatives", "search", "options", "glossary", "api_key"]
     kinds = [
         b"application/json",

@@ -6,18 +6,36 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bnb_fairseq.evaluation.refinement_record import source_attention
 from bnb_fairseq.generation.alignment import source_weights
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
 from .test_generator import CTC, LENGTH, SENTENCES, MakeModel, lively, sample
 
 
+def source_attention(model: BnbTransformer, source: dict[str, Tensor], layer: int) -> Tensor:
+    """Run fairseq's layers and collect the cross-attention of one, A x S, mean over heads."""
+    collected: list[Tensor] = []
+
+    def ask(_: nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return arguments, {**named, "need_attn": True}
+
+    asked = model.decoder.layers[layer]
+    handles = [
+        asked.register_forward_pre_hook(ask, with_kwargs=True),
+        asked.register_forward_hook(lambda _, __, output: collected.append(output[1])),
+    ]
+    encoded = model.encode(source["src_tokens"], source["src_lengths"])
+    model.decode(encoded, model.canvas(encoded))
+    for handle in handles:
+        handle.remove()
+    return collected[0][0]
+
+
 def attended(model: BnbTransformer, source: dict[str, Tensor]) -> Tensor:
     layers = range(len(model.decoder.layers))
-    return torch.stack([source_attention(model, source, None, layer)[0] for layer in layers]).mean(dim=0)
+    return torch.stack([source_attention(model, source, layer) for layer in layers]).mean(dim=0)
 
 
 @pytest.mark.parametrize("options", [*CTC.values(), LENGTH], ids=[*CTC, "length"])

@@ -65,7 +65,7 @@ def capitals() -> Capitals:
 @contextmanager
 def serving(*translators: Capitals, languages: Sequence[str] = ("en-de",), **settings: Any) -> Iterator[TestClient]:
     models = [
-        Model(*pair.split("-"), translator)  # type: ignore[arg-type]
+        Model(pair[:2], pair[3:], translator)  # type: ignore[arg-type]
         for pair, translator in zip(languages, translators, strict=True)
     ]
     with TestClient(create_app(Models(models), Settings(**settings)), raise_server_exceptions=False) as client:
