@@ -278,14 +278,14 @@ async def _translate(
         try:
             model.translator.check(asked.nbest, asked.search, **dict(asked.options))
         except ValueError as error:
-            raise RequestError(400, str(error)) from error
+            raise RequestError(400, model.fault(error)) from error
     work = service.batcher(model).translate(texts, asked)
     try:
         return await _while_there(request, work, timeout - (time.monotonic() - begun))
     except asyncio.TimeoutError:
         raise RequestError(504, f"the answer must come within {timeout:g} s, but did not; ask for less") from None
     except ValueError as error:  # of a glossary
-        raise RequestError(400, str(error)) from error
+        raise RequestError(400, model.fault(error)) from error
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, list[Answer]], seconds: float) -> list[Answer]:

@@ -135,6 +135,11 @@ def test_a_model_that_is_described(client: TestClient) -> None:
             400,
             "options: ctc_lm_weight must be at most 100.0, but",
         ),
+        (
+            {"texts": ["a"], "options": {"ctc_lm_weight": 7}},
+            400,
+            "--ctc-lm-path must stand beside --ctc-beam, but is lm.ar",
+        ),
         ({"texts": ["a"], "options": {"ctc_lm_weight": "1"}}, 400, "options must be a valid "),
         ({"texts": ["a"], "search": "all"}, 400, "search must be 'auto' or 'none' (auto: the model's own search"),
         ({"texts": ["a"], "glossary": {"": "b"}}, 400, "a term must not be empty"),
