@@ -55,6 +55,8 @@ def _add_limits(parser: ArgumentParser) -> None:
     text = "beams and passes that a request asks for, unless the folder has more (default: %(default)s)"
     add("--max-search", type=int, default=20, metavar="N", help=text)
     add("--max-queue", type=int, default=1000, metavar="N", help="texts that wait (default: %(default)s)")
+    text = "requests that are read or answered at the same time (default: %(default)s)"
+    add("--max-requests", type=int, default=1000, metavar="N", help=text)
     text = "seconds from a request's arrival to its answer (default: %(default)s)"
     add("--timeout", type=float, default=30.0, metavar="S", help=text)
     text = "seconds in which a request's head, and then its body, must arrive (default: %(default)s)"
@@ -69,7 +71,15 @@ def find_faults(arguments: Namespace) -> list[str]:
         if not folder.is_dir()
     ]
     least = {"threads": 1, "batch_tokens": 1, "batch_wait": 0, "batches": 1, "max_rate": 0, "max_body": 1}
-    least |= {"max_texts": 1, "max_characters": 1, "max_alternatives": 0, "max_search": 1, "max_queue": 1, "port": 0}
+    least |= {
+        "max_texts": 1,
+        "max_characters": 1,
+        "max_alternatives": 0,
+        "max_search": 1,
+        "max_queue": 1,
+        "max_requests": 1,
+        "port": 0,
+    }
     faults += find_small(arguments, least)
     for name in ("timeout", "body_timeout"):
         value = getattr(arguments, name)
@@ -100,6 +110,7 @@ def run(arguments: Namespace) -> None:
         arguments.max_alternatives,
         arguments.max_search,
         arguments.max_queue,
+        arguments.max_requests,
         arguments.timeout,
         arguments.body_timeout,
         arguments.max_rate,

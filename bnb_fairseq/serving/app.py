@@ -31,6 +31,7 @@ from .openapi import docs_page, document
 from .page import PAGE, SCRIPT, STYLE
 from .schemas import LibreRequest, TranslateRequest
 
+LARGEST_WEIGHT = 100.0  # of weights and bonuses in a search; its scores are float32
 TYPING_PAUSE = 500  # milliseconds after which a page of LibreTranslate's kind asks
 
 
@@ -164,7 +165,7 @@ def create_app(models: Models, settings: Settings) -> Gate:
         exception_handlers={HTTPException: failed, RequestError: refused, Exception: crashed},
         lifespan=service.running,
     )
-    gate = Gate(app, service.metrics, [route.path for route in routes], settings.log)
+    gate = Gate(app, service.metrics, [route.path for route in routes], settings.limits.requests, settings.log)
     app.state.gate = gate
     return gate
 
@@ -258,8 +259,8 @@ def _checked_options(model: Model, options: Mapping[str, Any], most: int) -> dic
     if unknown := len(options.keys() - known.keys()):
         raise RequestError(400, f"options must be {', '.join(known)}, but {unknown} other(s) are given")
     for name, value in options.items():
-        allowed = max(most, known[name])
-        if isinstance(known[name], int) and value > allowed:
+        allowed = max(most, known[name]) if isinstance(known[name], int) else LARGEST_WEIGHT
+        if abs(value) > allowed:
             raise RequestError(400, f"options: {name} must be at most {allowed}, but is {value:.3g}")
     try:
         check_options(options, known, "options")
@@ -277,14 +278,14 @@ async def _translate(
         try:
             model.translator.check(asked.nbest, asked.search, **dict(asked.options))
         except ValueError as error:
-            raise RequestError(400, str(error)) from error
+            raise RequestError(400, model.fault(error)) from error
     work = service.batcher(model).translate(texts, asked)
     try:
         return await _while_there(request, work, timeout - (time.monotonic() - begun))
     except asyncio.TimeoutError:
         raise RequestError(504, f"the answer must come within {timeout:g} s, but did not; ask for less") from None
     except ValueError as error:  # of a glossary
-        raise RequestError(400, str(error)) from error
+        raise RequestError(400, model.fault(error)) from error
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, list[Answer]], seconds: float) -> list[Answer]:

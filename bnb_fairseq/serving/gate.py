@@ -24,8 +24,8 @@ HEADERS = [
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ]
-WHILE_ENDING = ("/health", "/ready", "/metrics")  # answered until the end
-RETRY_AFTER = 5  # seconds; another server may have begun
+ALWAYS = ("/health", "/ready", "/metrics")  # answered until the end, and beside any number of other requests
+RETRY_AFTER = 1  # seconds; another server may have begun, or others have their answers
 FAILED = "the server failed"
 CLOSED = 499  # status of a request whose client went before its answer, in counters
 
@@ -45,6 +45,7 @@ class Gate:
         app: the application.
         metrics: counts requests.
         routes: paths that are counted by their names, all others together.
+        most: requests that are answered at the same time.
         log: write a line for each request: method, route, status, milliseconds.
 
     Attributes:
@@ -52,8 +53,9 @@ class Gate:
         ending: True: the server is about to end; new requests are refused.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], log: bool) -> None:
-        self._app, self._metrics, self._routes, self._log = app, metrics, frozenset(routes), log
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[str], most: int, log: bool) -> None:
+        self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
+        self._most, self._log = most, log
         self.running = 0
         self.ending = False
 
@@ -74,8 +76,7 @@ class Gate:
         self.running += 1
         self._metrics.running.inc()
         try:
-            if self.ending and scope["path"] not in WHILE_ENDING:
-                raise RequestError(503, "the server ends; try again", RETRY_AFTER)
+            self._admit(scope["path"])
             await self._app(scope, receive, watched)
         except ClientDisconnect:
             status = status or CLOSED
@@ -89,6 +90,16 @@ class Gate:
             self.running -= 1
             self._metrics.running.dec()
             self._note(scope, status or CLOSED, time.monotonic() - begun)
+
+    def _admit(self, path: str) -> None:
+        """Refuse a request by a RequestError, before its body is read, while the server ends or has too many."""
+        if path in ALWAYS:
+            return
+        if self.ending:
+            raise RequestError(503, "the server ends; try again", RETRY_AFTER)
+        if self.running > self._most:
+            message = f"requests at the same time must be at most {self._most:,}, but are more; try again"
+            raise RequestError(503, message, RETRY_AFTER)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope["path"] if scope["path"] in self._routes else "other"

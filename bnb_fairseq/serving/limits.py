@@ -14,6 +14,7 @@ class Limits:
         alternatives: other texts for each text.
         search: largest whole number among the options of a search, unless the folder's own is larger.
         queue: texts that wait.
+        requests: requests that are read or answered at the same time.
         timeout: seconds from a request's arrival to its answer.
         body_timeout: seconds in which the head of a request, and then its body, must arrive.
         rate: requests of a key in a minute, of an address where there are no keys; 0: no limit.
@@ -25,6 +26,7 @@ class Limits:
     alternatives: int = 10
     search: int = 20
     queue: int = 1000
+    requests: int = 1000
     timeout: float = 30.0
     body_timeout: float = 10.0
     rate: int = 0

@@ -37,11 +37,13 @@ class Model:
         source: language of the sources.
         target: language of the targets.
         translator: the model.
+        folder: where it lies.
     """
 
     source: str
     target: str
     translator: Translator
+    folder: Path
 
     @classmethod
     def load(cls, folder: Path, engine: str, device: str, threads: int | None) -> "Model":
@@ -63,7 +65,7 @@ class Model:
         translator = Translator.load(folder, engine, device, threads)  # type: ignore[arg-type]
         manifest = Manifest.read(folder)
         translator.translate(["a"])
-        return cls(manifest.source_lang, manifest.target_lang, translator)
+        return cls(manifest.source_lang, manifest.target_lang, translator, folder)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -88,6 +90,10 @@ class Model:
             "refines": self.can(**{PASSES: 1}),
             "searches": self.can(ctc_beam=2),
         }
+
+    def fault(self, error: ValueError) -> str:
+        """Return what an error says, without the path of the folder, which is no client's business."""
+        return str(error).replace(f"{self.folder}/", "")
 
     def translate(self, texts: Sequence[str], asked: Asked) -> list[Found]:
         """Translate texts with the same options; a ValueError says what does not fit the model."""

@@ -46,8 +46,8 @@ GETS: dict[str, tuple[str, type[BaseModel] | None]] = {
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
-    answers: list[type[BaseModel]] = [Failure, Language, LibreAnswer, ModelAnswer, TranslateAnswer]
-    kinds = [*answers, LibreRequest, TranslateRequest]
+    kinds: list[type[BaseModel]] = [Failure, Language, LibreAnswer, LibreRequest, ModelAnswer]
+    kinds += [TranslateAnswer, TranslateRequest]
     _, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)
     failures = {str(status): {"description": said, "content": _content(Failure)} for status, said in STATUSES.items()}
     paths: dict[str, Any] = {}

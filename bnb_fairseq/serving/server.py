@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -61,14 +62,28 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._gate = gate
         self._ended_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Refuse new requests from now on; a second signal ends at once what still runs."""
-        if self._gate.ending:
-            self.should_exit = self.force_exit = True
+        """Begin to end; a second signal ends at once what still runs."""
         if sig == signal.SIGINT:
             self._captured_signals.append(sig)
+        if self._gate.ending or self._loop is None:
+            self.should_exit = self.force_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_to_end)
+
+    def _begin_to_end(self) -> None:
+        """Take no new connections; connections that are open learn it by the answers to their next requests."""
         self._gate.ending, self._ended_at = True, time.monotonic()
+        for server in getattr(self, "servers", []):  # none before it listens
+            server.close()
+        self.should_exit = not self.started
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end: requests are answered, and clients had time to learn of it."""

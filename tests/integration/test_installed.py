@@ -69,7 +69,8 @@ def test_a_wheel_is_complete_and_takes_no_torch(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
         lines = archive.read(metadata).decode().splitlines()
     source = ROOT / "bnb_fairseq"
-    expected = {str(path.relative_to(ROOT)) for path in source.rglob("*") if path.suffix in (".py", ".tsv", ".typed")}
+    suffixes = (".py", ".tsv", ".typed", ".html", ".css", ".js")
+    expected = {str(path.relative_to(ROOT)) for path in source.rglob("*") if path.suffix in suffixes}
     assert packed == expected
     required = [line for line in lines if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert any(line.startswith("Requires-Dist: transformers") for line in required)

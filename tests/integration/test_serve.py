@@ -4,11 +4,11 @@ import json
 import random
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import httpx
@@ -136,7 +136,22 @@ def rude_bodies(seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Bodies with their types: a good one, damaged; values of wrong types; nesting; odd characters."""
     rng = random.Random(seed)
     good = json.dumps({"texts": [SECRET], "q": SECRET, "source": "en", "target": "de", "api_key": KEY}).encode()
-    values = [None, 1, -1, 1e400, True, [], {}, [[]], "", "\x00", "\u202e", "x" * 4000, [SECRET, 1], {"a": {"b": []}}]
+    values: list[Any] = [
+        None,
+        1,
+        -1,
+        1e400,
+        True,
+        [],
+        {},
+        [[]],
+        "",
+        "\x00",
+        "\u202e",
+        "x" * 4000,
+        [SECRET, 1],
+        {"a": {"b": []}},
+    ]
     names = ["texts", "q", "source", "target", "format", "alternatives", "search", "options", "glossary", "api_key"]
     kinds = [
         b"application/json",
@@ -196,23 +211,19 @@ def test_bodies_without_end(server: Served) -> None:
 
 
 def test_the_end_under_load(folders: list[Path], tmp_path: Path) -> None:
-    """Every request gets its translation, or 503 while the server ends; afterwards nobody listens."""
+    """Every request on an open connection is answered, by its translation or by 503; afterwards nobody listens."""
     seen: list[int] = []
     ends: list[type[Exception]] = []
-    counting = threading.Lock()
 
     def ask(url: str) -> None:
-        while True:
-            try:
-                answer = httpx.post(
-                    f"{url}v1/translate", json={"texts": ["the cell opens"], "source": "en"}, timeout=60
-                )
-            except httpx.HTTPError as error:
-                with counting:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while True:
+                try:
+                    answer = client.post("v1/translate", json={"texts": ["the cell opens"], "source": "en"})
+                except httpx.HTTPError as error:
                     ends.append(type(error))
-                return
-            assert answer.status_code == 503 or answer.json()["translations"][0]["text"]
-            with counting:
+                    return
+                assert answer.status_code == 503 or answer.json()["translations"][0]["text"]
                 seen.append(answer.status_code)
 
     with served(tmp_path, folders[0]) as server, ThreadPoolExecutor(8) as threads:
@@ -221,8 +232,8 @@ def test_the_end_under_load(folders: list[Path], tmp_path: Path) -> None:
         server.end()
         for job in jobs:
             job.result()
-    assert set(seen) == {200, 503}
-    assert set(ends) == {httpx.ConnectError}, "a request that the server had taken got no answer"
+    assert len(seen) > 8 and 200 in seen and set(seen) <= {200, 503}
+    assert ends == [httpx.ConnectError] * 8, "a request that the server had taken got no answer"
 
 
 def test_a_full_queue(folders: list[Path], tmp_path: Path) -> None:

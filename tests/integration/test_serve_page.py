@@ -123,6 +123,10 @@ def test_typing(open_page: Callable[..., Any], server: Served) -> None:
     assert found.split() == expected.text.split()
     assert page.locator("#results li").count() == len(expected.alternatives) == 2
     assert re.fullmatch(r"Translated in \d+ ms, \d+ ms of them on the server", page.inner_text("#status"))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#copy")
+    page.wait_for_selector("#status:has-text('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == expected.text
     page.locator("#output .word").first.focus()
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")

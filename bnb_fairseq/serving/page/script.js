@@ -299,6 +299,7 @@ async function start() {
 function live() {
   byId("live").hidden = false;
   byId("legend").append(confidenceLegend());
+  byId("copy").hidden = !navigator.clipboard; // browsers have none where a page comes from another machine without TLS
   byId("text").addEventListener("input", () => { showSource(); later(); });
   byId("text").addEventListener("scroll", () => { byId("behind").scrollTop = byId("text").scrollTop; });
   for (const id of ["search", "passes", "alternatives", "glossary", "key"]) byId(id).addEventListener("input", later);

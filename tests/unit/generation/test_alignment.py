@@ -15,11 +15,11 @@ from .test_generator import CTC, LENGTH, SENTENCES, MakeModel, lively, sample
 
 
 def source_attention(model: BnbTransformer, source: dict[str, Tensor], layer: int) -> Tensor:
-    """Cross-attention of a layer as trained, B x A x S, the mean over its heads."""
+    """Run fairseq's layers and collect the cross-attention of one, A x S, mean over heads."""
     collected: list[Tensor] = []
 
-    def ask(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "need_attn": True}
+    def ask(_: nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return arguments, {**named, "need_attn": True}
 
     asked = model.decoder.layers[layer]
     handles = [
@@ -27,15 +27,15 @@ def source_attention(model: BnbTransformer, source: dict[str, Tensor], layer: in
         asked.register_forward_hook(lambda _, __, output: collected.append(output[1])),
     ]
     encoded = model.encode(source["src_tokens"], source["src_lengths"])
-    model.decode(encoded, model.canvas(encoded), None)
+    model.decode(encoded, model.canvas(encoded))
     for handle in handles:
         handle.remove()
-    return collected[0]
+    return collected[0][0]
 
 
 def attended(model: BnbTransformer, source: dict[str, Tensor]) -> Tensor:
     layers = range(len(model.decoder.layers))
-    return torch.stack([source_attention(model, source, layer)[0] for layer in layers]).mean(dim=0)
+    return torch.stack([source_attention(model, source, layer) for layer in layers]).mean(dim=0)
 
 
 @pytest.mark.parametrize("options", [*CTC.values(), LENGTH], ids=[*CTC, "length"])

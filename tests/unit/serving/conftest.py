@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from bnb_fairseq.serving.app import Settings, create_app
 from bnb_fairseq.serving.models import Model, Models
 from bnb_fairseq.translator import Translation
 from bnb_fairseq.written import Pass, Slot, Written
+
+FOLDER = Path("/srv/models/en-de")
 
 
 class Capitals:
@@ -30,6 +33,8 @@ class Capitals:
         return len(text.split()) + 2
 
     def check(self, nbest: int = 1, search: str = "auto", **options: Any) -> None:
+        if options.get("ctc_lm_weight") == 7:
+            raise ValueError(f"--ctc-lm-path must stand beside --ctc-beam, but is {FOLDER}/lm.arpa.gz")
         if options.get("iter_decode_max_iter"):
             raise ValueError("--iter-decode-max-iter must be 0, but is more")
 
@@ -65,7 +70,7 @@ def capitals() -> Capitals:
 @contextmanager
 def serving(*translators: Capitals, languages: Sequence[str] = ("en-de",), **settings: Any) -> Iterator[TestClient]:
     models = [
-        Model(*pair.split("-"), translator)  # type: ignore[arg-type]
+        Model(pair[:2], pair[3:], translator, FOLDER)  # type: ignore[arg-type]
         for pair, translator in zip(languages, translators, strict=True)
     ]
     with TestClient(create_app(Models(models), Settings(**settings)), raise_server_exceptions=False) as client:

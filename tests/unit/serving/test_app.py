@@ -2,6 +2,8 @@
 
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -128,6 +130,16 @@ def test_a_model_that_is_described(client: TestClient) -> None:
         ({"texts": ["a"], "options": {"ctc_beam": True}}, 400, "options: ctc_beam must be of type int, but is True"),
         ({"texts": ["a"], "options": {"max_len_b": 5}}, 400, "options must be ctc_beam, ctc_lm_weight, iter_dec"),
         ({"texts": ["a"], "options": {"iter_decode_max_iter": 1}}, 400, "--iter-decode-max-iter must be 0, but is mo"),
+        (
+            {"texts": ["a"], "options": {"ctc_lm_weight": -1e9}},
+            400,
+            "options: ctc_lm_weight must be at most 100.0, but",
+        ),
+        (
+            {"texts": ["a"], "options": {"ctc_lm_weight": 7}},
+            400,
+            "--ctc-lm-path must stand beside --ctc-beam, but is lm.ar",
+        ),
         ({"texts": ["a"], "options": {"ctc_lm_weight": "1"}}, 400, "options must be a valid "),
         ({"texts": ["a"], "search": "all"}, 400, "search must be 'auto' or 'none' (auto: the model's own search"),
         ({"texts": ["a"], "glossary": {"": "b"}}, 400, "a term must not be empty"),
@@ -255,6 +267,24 @@ def test_time_and_queue() -> None:
         capitals.go.set()
         assert client.post("/v1/translate", json={"texts": ["e"]}).status_code == 200
         assert [texts for texts, _ in capitals.batches] == [["a"], ["e"]]
+
+
+def test_requests_at_the_same_time() -> None:
+    """One too many is refused before its body is read; whether the server is well can be asked at any time."""
+    capitals = Capitals()
+    with serving(capitals, limits=Limits(requests=2)) as client, ThreadPoolExecutor(2) as threads:
+        capitals.go.clear()
+        running = []
+        for _ in range(2):
+            running.append(threads.submit(client.post, "/v1/translate", json={"texts": ["a"]}))
+            time.sleep(0.3)
+        assert "bnb_requests_running 3.0" in client.get("/metrics").text
+        answer = client.post("/v1/translate", content=b"{")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert {client.get(path).status_code for path in ("/health", "/ready")} == {200}
+        capitals.go.set()
+        assert [one.result().status_code for one in running] == [200, 200]
+        assert client.post("/v1/translate", content=b"{").status_code == 400
 
 
 def test_counters(client: TestClient) -> None:
