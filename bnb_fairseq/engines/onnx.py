@@ -156,7 +156,7 @@ class OnnxEngine:
         total = self._facts.symbols
         if self._shortlist is None:
             return np.arange(total)
-        return self._shortlist.candidates(sources, total, [self._facts.blank, *asked.ravel().tolist()])
+        return self._shortlist.candidates(sources, total, [self._facts.blank, *self._silent, *asked.ravel().tolist()])
 
     def _fill(self, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
         """Translate by the most probable symbol of each position."""
