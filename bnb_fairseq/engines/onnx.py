@@ -177,7 +177,7 @@ class OnnxEngine:
         total = self._facts.symbols
         if self._shortlist is None:
             return np.arange(total)
-        return self._shortlist.candidates(sources, total, [self._facts.blank, *asked.ravel().tolist()])
+        return self._shortlist.candidates(sources, total, [self._facts.blank, *self._silent, *asked.ravel().tolist()])
 
     def _filled(self, sources: Sequence[Sequence[int]], penalty: float) -> tuple[Array, Array, Array, Array]:
         """Choose the most probable symbol of each position: B x A ids, scores, what is part of the text; B lengths."""

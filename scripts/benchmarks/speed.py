@@ -30,7 +30,7 @@ from bnb_fairseq.evaluation.machine import describe_machine
 REAL_BERT = Path("demo/bert")
 FETCH = Path(__file__).resolve().parents[2] / "examples" / "techdoc-en-de" / "fetch_bert.py"
 LARGEST = "largest"
-OPTIONAL = ("ctranslate2", "kenlm")
+OPTIONAL = ("ctranslate2", "kenlm", "onnx", "onnxruntime", "onnxscript")
 VERSIONS = ("torch", "fairseq", *OPTIONAL, "numpy")
 
 
@@ -67,6 +67,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="default: all")
     parser.add_argument("--source-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
     parser.add_argument("--target-tokens", type=int, default=25, help="[CLS] and [SEP] counted")
+    text = "positions of CTC's canvas for each source token (default: 2)"
+    parser.add_argument("--ctc-upsample", type=float, default=2.0, help=text)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
     parser.add_argument("--memory-batch", type=int, default=32, help="for peak memory; 0: not measured")
     parser.add_argument("--output", type=Path, default=Path("benchmark"), help="folder for table, JSON and picture")
@@ -107,7 +109,9 @@ def say(text: str) -> None:
 def build(workload: Workload, families: Sequence[str]) -> Iterator[tuple[str, System]]:
     """Build the systems of these ``FAMILIES``, one after the other; yield family and system."""
     for family in families:
-        if family.startswith("ctranslate2") and workload.precision != "float32":
+        if family.startswith(("ctranslate2", "onnx")) and workload.precision != "float32":
+            continue
+        if family.startswith("onnx") and workload.device != "cpu":
             continue
         try:
             for system in FAMILIES[family](workload):
@@ -123,7 +127,7 @@ def measure_memory(family: str, system: str, workload: Workload, options: argpar
     """Measure a system's peak memory in MB in a process of its own; None if the process failed."""
     command = [sys.executable, __file__, "--memory-of", system, "--systems", family]
     command += ["--sizes", workload.name, "--precisions", workload.precision, "--device", workload.device]
-    for name in ("source_tokens", "target_tokens", "threads", "memory_batch"):
+    for name in ("source_tokens", "target_tokens", "ctc_upsample", "threads", "memory_batch"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     say(f"{workload.name} {workload.precision}: memory of {system}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -137,7 +141,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
     """Measure every system of a setting."""
     built = list(build(workload, options.systems))
     systems = [system for _, system in built]
-    names = [(family, system.name) for family, system in built]
+    names = [(family, system.name, system.size) for family, system in built]
     built.clear()
     columns: dict[str, list[Any]] = {}
     tokens = workload.source_tokens
@@ -158,9 +162,9 @@ def measure(workload: Workload, options: argparse.Namespace) -> Result:
         columns[column] = [found.get(i) for i in range(len(systems))]
     systems.clear()  # their memory is needed by the processes that measure it
     rows = []
-    for i, (family, name) in enumerate(names):
+    for i, (family, name, size) in enumerate(names):
         memory = measure_memory(family, name, workload, options) if options.memory_batch else None
-        rows.append(Row(name, {column: timings[i] for column, timings in columns.items()}, memory))
+        rows.append(Row(name, {column: timings[i] for column, timings in columns.items()}, memory, size))
     return Result(workload.name, workload.precision, rows)
 
 
@@ -198,7 +202,7 @@ def main() -> None:
         if str(REAL_BERT) in options.sizes and not (REAL_BERT / "config.json").is_file():
             subprocess.run([sys.executable, str(FETCH), str(REAL_BERT)], check=True, stdout=sys.stderr)
         settings = [
-            make_workload(size, lengths, options.device, precision, options.threads)
+            make_workload(size, lengths, options.device, precision, options.threads, options.ctc_upsample)
             for size in options.sizes
             for precision in options.precisions
         ]

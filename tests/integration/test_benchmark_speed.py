@@ -33,7 +33,9 @@ def test_table_json_and_picture(systems: list[str], setting: Setting, tmp_path: 
     rows = [line for line in table.splitlines() if line.startswith("| ")]
     names = [name for system in systems for name in SYSTEMS[system]]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]] == names
-    assert not any(" - " in row for row in rows[2:]), "a system has no time or no memory"
+    cells = [row.strip("| ").split(" | ") for row in rows[2:]]
+    assert not any("-" in (row[2], *row[4:]) for row in cells), "a system has no time or no memory"
+    assert [row[3] != "-" for row in cells] == [name.startswith("CTranslate2") for name in names], "a file has a size"
     written = json.loads((tmp_path / "speed.json").read_text())
     assert [system["batches"]["largest"]["batch"] for system in written["systems"]] == [3] * len(names)
     assert written["settings"]["options"]["source_tokens"] == 6

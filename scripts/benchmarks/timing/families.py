@@ -8,10 +8,18 @@ from .systems import System, bert2bert, fairseq_nat, one_pass, one_pass_on_fairs
 from .workload import Workload
 
 
-def _ctranslate2(workload: Workload, precision: str) -> Iterator[System]:
+def _ctranslate2(workload: Workload, precision: str, decoder_layers: int | None = None) -> Iterator[System]:
     from .ctranslate2_systems import ctranslate2_systems  # needs a package that may be missing
 
-    return ctranslate2_systems(workload, precision)
+    return ctranslate2_systems(workload, precision, decoder_layers)
+
+
+def _onnx(
+    workload: Workload, kind: str, shortlist: bool = False, decoder_layers: int | None = None
+) -> Iterator[System]:
+    from .onnx_systems import onnx_systems  # needs packages that may be missing
+
+    return onnx_systems(workload, kind, shortlist, decoder_layers)
 
 
 # Each entry holds one model.
@@ -28,6 +36,11 @@ FAMILIES: dict[str, Callable[[Workload], Iterator[System]]] = {
     "transformer": transformer,
     "nat": partial(fairseq_nat, architecture="nonautoregressive_transformer", refinements=0),
     "cmlm": partial(fairseq_nat, architecture="cmlm_transformer", refinements=4),
+    "onnx-float32": partial(_onnx, kind="float32"),
+    "onnx-int8": partial(_onnx, kind="int8"),
+    "onnx-int8-shortlist": partial(_onnx, kind="int8", shortlist=True),
+    "onnx-int8-shallow": partial(_onnx, kind="int8", decoder_layers=3),
     "ctranslate2-float32": partial(_ctranslate2, precision="float32"),
     "ctranslate2-int8": partial(_ctranslate2, precision="int8"),
+    "ctranslate2-int8-shallow": partial(_ctranslate2, precision="int8", decoder_layers=1),
 }

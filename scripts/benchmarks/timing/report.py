@@ -23,11 +23,12 @@ MEMORY = "Peak memory: a process of its own that loads the system and translates
 
 
 class Row(NamedTuple):
-    """A system's timings by column, None where it could not run; and its memory in MB, None if not measured."""
+    """A system's timings by column, None where it could not run; its memory and its model's file in MB, if measured."""
 
     system: str
     timings: dict[str, Timing | None]
     memory: float | None
+    size: float | None = None
 
 
 class Result(NamedTuple):
@@ -49,7 +50,7 @@ def ratio(row: Row, reference: Row | None, column: str) -> float | None:
 def table(result: Result) -> str:
     """Return a table in Markdown: for each batch size ms/sentence with the spread, sentences/s, and the ratio."""
     columns = list(result.rows[0].timings)
-    head = ["system", "passes", "peak MB"]
+    head = ["system", "passes", "peak MB", "file MB"]
     for column in columns:
         head += [f"batch {column}: ms/sentence", "sentences/s", "ratio"]
     reference = next((row for row in result.rows if row.system == REFERENCE), None)
@@ -57,7 +58,7 @@ def table(result: Result) -> str:
     for row in result.rows:
         first = next((timing for timing in row.timings.values() if timing is not None), None)
         cells = [row.system, "-" if first is None else f"{first.outcome.passes:g}"]
-        cells.append("-" if row.memory is None else f"{row.memory:,.0f}")
+        cells += ["-" if value is None else f"{value:,.0f}" for value in (row.memory, row.size)]
         for column in columns:
             cells += _cells(row.timings[column], ratio(row, reference, column), column)
         lines.append(cells)
@@ -81,6 +82,7 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> str:
             "precision": result.precision,
             "system": row.system,
             "peak_memory_mb": row.memory,
+            "file_mb": row.size,
             "batches": {
                 column: timing and {"batch": timing.sentences, "seconds": timing.seconds, **timing.outcome._asdict()}
                 for column, timing in row.timings.items()

@@ -40,11 +40,13 @@ class System(NamedTuple):
         dictionary: of the sources.
         translate: takes a batch on the CPU, and returns when all outputs are lists of ids on the CPU (``floor``: when
             the device has computed them).
+        size: MB of the model's file; None: it was not written.
     """
 
     name: str
     dictionary: BnbDictionary
     translate: Callable[[Sample], Outcome]
+    size: float | None = None
 
 
 def make_task(dictionary: BnbDictionary, workload: Workload) -> TranslationBnbTask:
@@ -100,7 +102,13 @@ def _our_model(config: BertSeq2SeqConfig, task: TranslationBnbTask, workload: Wo
     return task.build_model(OmegaConf.structured(config)).eval()
 
 
-def bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str, refines: bool) -> BnbTransformer:
+def bnb_model(
+    workload: Workload,
+    task: TranslationBnbTask,
+    length_control: str,
+    refines: bool,
+    decoder_layers: int | None = None,
+) -> BnbTransformer:
     """Build a non-autoregressive model that writes about the wanted number of tokens.
 
     Args:
@@ -108,12 +116,18 @@ def bnb_model(workload: Workload, task: TranslationBnbTask, length_control: str,
         task: has the dictionaries.
         length_control: ``ctc`` or ``length``.
         refines: True: the decoder reads the tokens on its canvas.
+        decoder_layers: None: as many as the encoder has.
 
     Returns:
         The model, on the CPU.
     """
     config = BnbTransformerConfig(
-        _name="bnb_transformer", length_control=length_control, canvas_tokens=refines, latent_size=8
+        _name="bnb_transformer",
+        length_control=length_control,
+        canvas_tokens=refines,
+        latent_size=8,
+        decoder_layers=decoder_layers,
+        ctc_upsample=workload.upsample if length_control == "ctc" else 2.0,
     )
     model: BnbTransformer = _our_model(config, task, workload)
     if length_control == "ctc":
@@ -194,8 +208,11 @@ def bert2bert(workload: Workload, name: str, decoder_layers: int | None = None, 
     yield from _both_beams(name, task, model, workload)
 
 
-def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
-    """Return the options of one of fairseq's architectures with the sizes of the setting, all others by default."""
+def fairseq_arguments(architecture: str, workload: Workload, decoder_layers: int | None = None) -> Namespace:
+    """Return the options of one of fairseq's architectures with the sizes of the setting, all others by default.
+
+    ``decoder_layers`` None: as many as the encoder has.
+    """
     args = Namespace(
         arch=architecture,
         activation_fn="gelu",
@@ -207,6 +224,7 @@ def fairseq_arguments(architecture: str, workload: Workload) -> Namespace:
     for side in ("encoder", "decoder"):
         for field in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
             setattr(args, f"{side}_{field}", workload.sizes[field])
+    args.decoder_layers = decoder_layers or args.decoder_layers
     ARCH_CONFIG_REGISTRY[architecture](args)
     return args
 

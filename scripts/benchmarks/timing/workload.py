@@ -29,6 +29,7 @@ class Workload(NamedTuple):
         device: ``cpu`` or ``cuda``.
         precision: key of ``PRECISIONS``.
         threads: of the CPU.
+        upsample: positions of CTC's canvas for each source token.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Workload(NamedTuple):
     device: str
     precision: str
     threads: int
+    upsample: float = 2.0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,18 +53,20 @@ class Workload(NamedTuple):
         return plain_dictionary(self.symbols) if self.bert is None else load_dictionary(str(self.bert))
 
 
-def make_workload(size: str, lengths: tuple[int, int], device: str, precision: str, threads: int) -> Workload:
+def make_workload(
+    size: str, lengths: tuple[int, int], device: str, precision: str, threads: int, upsample: float = 2.0
+) -> Workload:
     """Make the setting of a size, ``bert-base`` or a directory of a BERT; a ValueError if it is neither.
 
     ``lengths`` are source and target tokens.
     """
     if size == "bert-base":
-        return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, precision, threads)
+        return Workload(size, BERT_BASE, None, BERT_BASE_SYMBOLS, *lengths, device, precision, threads, upsample)
     if not (Path(size) / "config.json").is_file():
         raise ValueError(f"--sizes must be bert-base or directories that hold a BERT, but has {size!r}")
     bert = open_bert(size, "--sizes")
     symbols = len(load_dictionary(size))
-    return Workload(size, bert.sizes, Path(size), symbols, *lengths, device, precision, threads)
+    return Workload(size, bert.sizes, Path(size), symbols, *lengths, device, precision, threads, upsample)
 
 
 def plain_dictionary(symbols: int) -> BnbDictionary:

@@ -97,7 +97,8 @@ def test_candidates(options: dict[str, Any], graph_of: Write) -> None:
         candidates = torch.tensor(chosen)
         log_probs = model(*batch()).logits.transpose(0, 1)[:, :, candidates].log_softmax(dim=-1)
         for each, most in ((path, 1e-4), (of_bytes, 0.5 * float(log_probs.std()))):
-            symbols, scores, blank_scores, canvas_lengths, _ = run(each, lengths, 2, candidates=candidates.numpy())
+            given = {"candidates": candidates.numpy(), "asked": np.zeros((4, 1), np.int64)}
+            symbols, scores, blank_scores, canvas_lengths, _ = run(each, lengths, 2, **given)
             for i, length in enumerate(canvas_lengths.tolist()):
                 wanted = log_probs[i, :length].topk(2)
                 if each == path:

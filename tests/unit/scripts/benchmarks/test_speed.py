@@ -53,7 +53,7 @@ def test_all_systems_write_outputs_of_the_wanted_length(part: Callable[[str], An
                 assert 6 <= outcome.tokens <= 9, system.name  # a [PAD] that was predicted is dropped
             elif "ctc" not in system.name:
                 assert outcome.tokens == 9, system.name
-    assert len(names) == len(set(names)) == 26
+    assert len(names) == len(set(names)) == 32
     assert part("systems").REFERENCE in names
 
 
@@ -145,6 +145,23 @@ def test_peak_memory_counts_what_translating_takes(part: Callable[[str], Any], w
     assert large - small == pytest.approx(400 * 1.048576, abs=30)
 
 
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("onnx-int8-shortlist", "bnb ctc, ONNX int8, shortlist of 3,000"),
+        pytest.param("onnx-int8-shallow", "bnb ctc, ONNX int8, 3 decoder layers", marks=pytest.mark.slow),
+    ],
+)
+def test_onnx_runtime_does_the_work(family: str, name: str, part: Callable[[str], Any], workload: Any) -> None:
+    pytest.importorskip("onnxscript")
+    (system,) = part("families").FAMILIES[family](workload)
+    assert system.name == name
+    assert 0 < system.size < 1
+    outcome = system.translate(part("workload").make_sample(system.dictionary, 3, 6))
+    assert outcome.passes == 1
+    assert 3 < outcome.tokens <= 12
+
+
 def results(part: Callable[[str], Any]) -> list[Any]:
     report, timing, outcome = part("report"), Timing, part("systems").Outcome
     rows = [
@@ -152,6 +169,7 @@ def results(part: Callable[[str], Any]) -> list[Any]:
             "bnb",
             {"1": timing(1, [0.02, 0.01, 0.03], outcome(9, 1)), "largest": timing(64, [0.5], outcome(9, 1))},
             1234.4,
+            180.2,
         ),
         report.Row(
             "bert2bert, beam 5",
@@ -165,10 +183,10 @@ def results(part: Callable[[str], Any]) -> list[Any]:
 
 def test_table(part: Callable[[str], Any]) -> None:
     lines = part("report").table(results(part)[0]).splitlines()
-    assert lines[0].count("|") == 10
-    assert lines[2] == "| bnb | 1 | 1,234 | 20.0 ±50% | 50.0 | 25.0 | 7.8 ±0% (64) | 128.0 | 16.0 |"
-    assert lines[3] == "| bert2bert, beam 5 | 9 | - | 500.0 ±0% | 2.0 | 1.0 | 125.0 ±0% (32) | 8.0 | 1.0 |"
-    assert lines[4] == "| too large | - | - | - | - | - | - | - | - |"
+    assert lines[0].count("|") == 11
+    assert lines[2] == "| bnb | 1 | 1,234 | 180 | 20.0 ±50% | 50.0 | 25.0 | 7.8 ±0% (64) | 128.0 | 16.0 |"
+    assert lines[3] == "| bert2bert, beam 5 | 9 | - | - | 500.0 ±0% | 2.0 | 1.0 | 125.0 ±0% (32) | 8.0 | 1.0 |"
+    assert lines[4] == "| too large | - | - | - | - | - | - | - | - | - |"
 
 
 def test_json_holds_every_run(part: Callable[[str], Any]) -> None:
