@@ -107,7 +107,11 @@ def try_settings(
         for batch in dataset.batch_by_size(indices, max_sentences=batch_size)
     ]
     text = task.target_dictionary.text
-    references = [text(tokens, "UNKNOWNTOKENINREF") for batch in batches for tokens in batch["target"]]
+    references = [
+        reference
+        for batch in batches
+        for reference in batch.get("target_texts") or [text(tokens, "UNKNOWNTOKENINREF") for tokens in batch["target"]]
+    ]
     for setting in settings:
         values = {**_DEFAULTS, **setting.search(), "ctc_lm_path": setting.lm_path}
         generator = task.build_generator([model], SimpleNamespace(**values))
