@@ -94,7 +94,8 @@ def try_settings(
     sources, targets = read_part(task, subset, "--gen-subset")
     task.filter_indices_by_size(np.arange(len(sources)), task.dataset(subset), (engine.longest, sys.maxsize))
     text = task.target_dictionary.text
-    references = [text(tokens, "UNKNOWNTOKENINREF") for tokens in targets]
+    raw = task.dataset(subset).target_texts
+    references = raw or [text(tokens, "UNKNOWNTOKENINREF") for tokens in targets]
     for setting in settings:
         search = {**engine.options, **setting.search(), "ctc_lm_path": setting.lm_path}
         begun = time.perf_counter()

@@ -60,11 +60,7 @@ class RescoringGenerator:
         constraints: Tensor | None = None,
         bos_token: int | None = None,
     ) -> list[list[Hypothesis]]:
-        """Translate a batch; the arguments are those of fairseq's SequenceGenerator.
-
-        Returns:
-            For each sentence its hypotheses in fairseq's form, the best first.
-        """
+        """Translate a batch as fairseq's SequenceGenerator does, and put the best total of each sentence first."""
         found = self._generator.generate(
             models, sample, prefix_tokens=prefix_tokens, constraints=constraints, bos_token=bos_token
         )

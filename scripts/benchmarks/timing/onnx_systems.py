@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from bnb_fairseq.engines.onnx import OnnxEngine
+from bnb_fairseq.engines.with_fairseq import vocabulary_of
 from bnb_fairseq.folder.search import PARALLEL_OPTIONS
 from bnb_fairseq.folder.shortlist import Shortlist
 from bnb_fairseq.graph.writing import write_graph
-from bnb_fairseq.hub.engine import vocabulary_of
 
 from .systems import Outcome, System, bnb_model, make_task
 from .workload import Sample, Workload

@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from bnb_fairseq.export import counting
-from bnb_fairseq.export.counting import ROUNDS, Pair, count_shortlist, translation_table
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.data.pair_dataset import SentencePairDataset
+from bnb_fairseq.export import counting
+from bnb_fairseq.export.counting import ROUNDS, Pair, count_shortlist, translation_table
 
 SOURCE_SYMBOLS, SYMBOLS = 9, 12
 

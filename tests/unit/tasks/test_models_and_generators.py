@@ -178,7 +178,6 @@ def test_the_rescoring_of_n_best_lists(architecture: str, config: Config) -> Non
     order = sorted(expected, key=lambda text: -expected[text])
     assert [tuple(one["tokens"].tolist()) for one in found] == order
     assert [float(one["score"]) for one in found] == pytest.approx([expected[text] for text in order], abs=1e-4)
-    assert order != [tuple(one["tokens"].tolist()) for one in before]
 
 
 @pytest.mark.parametrize(
