@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of the project, quick ones first: ruff, mypy --strict, pydoclint, then unit, integration and system tests.
+# Every check of the project, quick ones first: ruff, mypy --strict, pydoclint, then unit, system and integration tests.
 #
 #   bash scripts/test.sh                       checks, unit tests, a test of each command and feature, three trainings
 #   bash scripts/test.sh --all                 checks and all tests, those marked `slow`, too
@@ -43,5 +43,6 @@ check mypy
 check pydoclint bnb_fairseq scripts examples
 python examples/techdoc-en-de/fetch_bert.py demo/bert || echo "no BERT could be fetched: the parity test on a real one is skipped"
 # Each process takes a run of neighbouring tests, whose fixtures it makes once; one that is done takes half of another's.
+# Trainings come before the many short commands: at the end no process waits for another one's last training.
 spread=(--numprocesses auto --maxprocesses 4 --dist worksteal)
-check pytest tests/unit tests/integration tests/system "${spread[@]}" --durations 10 ${arguments[@]+"${arguments[@]}"}
+check pytest tests/unit tests/system tests/integration "${spread[@]}" --durations 10 ${arguments[@]+"${arguments[@]}"}

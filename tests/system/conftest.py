@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TRAINING, UNSEEN = 20_000, 500
-LENGTHS = (3, 10)
+SHORTEST, LONGEST = 3, 10
 SMALLEST = ("--arch", "bnb_transformer_tiny", "--criterion", "bnb_loss")
 BNB = {  # by length control
     "ctc": (*SMALLEST, "--length-control", "ctc"),
@@ -34,19 +34,20 @@ Prepare = Callable[[Strings, Mapping[str, Sequence[str]]], Path]
 Learn = Callable[[Strings, Mapping[str, Sequence[str]], Sequence[str]], Callable[..., dict[int, str]]]
 
 
-def digit_strings(count: int, seed: int) -> list[str]:
-    generator = random.Random(seed)
-    return [" ".join(generator.choices("0123456789", k=generator.randint(*LENGTHS))) for _ in range(count)]
-
-
-@pytest.fixture(scope="session")
-def strings() -> Strings:
+def digit_strings(longest: int) -> Strings:
     """Training, validation and test strings without overlap."""
-    distinct = list(dict.fromkeys(digit_strings(TRAINING + 4 * UNSEEN, seed=1)))
+    generator = random.Random(1)
+    drawn = (generator.choices("0123456789", k=generator.randint(SHORTEST, longest)) for _ in range(TRAINING + 2000))
+    distinct = list(dict.fromkeys(map(" ".join, drawn)))
     longer = [string for string in distinct if len(string.split()) > 4]  # short ones are all seen in training
     test, valid = longer[:UNSEEN], longer[UNSEEN : 2 * UNSEEN]
     unseen = {*test, *valid}
     return {"test": test, "valid": valid, "train": [string for string in distinct if string not in unseen]}
+
+
+@pytest.fixture(scope="session")
+def strings() -> Strings:
+    return digit_strings(LONGEST)
 
 
 @pytest.fixture(scope="session")
