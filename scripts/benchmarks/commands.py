@@ -183,7 +183,7 @@ def measure(commands: dict[str, list[str]], lines: Sequence[str], runs: int) -> 
         for name, command in commands.items():
             print(f"run {run + 1} of {runs}: {name}", file=sys.stderr, flush=True)
             used[name].append((use(command, lines), use(command, lines[:1])))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     first = statistics.median(whole.cpu for whole, _ in used[OTHER])
     for name, found in used.items():
         cpu, clock, one_cpu, one_clock = (

@@ -328,3 +328,14 @@ def test_a_glossary_without_its_search_is_refused(translators: dict[str, Transla
     for name in ("refining", "autoregressive"):
         with pytest.raises(ValueError, match=r"^a glossary needs a "):
             translators[name].translate(SENTENCES, glossary=glossary)
+
+
+def test_a_text_that_fits_is_split_into_tokens_once(
+    translators: dict[str, Translator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = translators["ctc"]
+    vocabulary, seen = translator._engine.source, list[str]()
+    encode = vocabulary.encode
+    monkeypatch.setattr(vocabulary, "encode", lambda text, segments: seen.append(text) or encode(text, segments))
+    translator.translate(SENTENCES)
+    assert seen == SENTENCES

@@ -108,12 +108,12 @@ def test_beams(part: Part, workload: Any, monkeypatch: pytest.MonkeyPatch) -> No
 def test_every_batch_looks_all_ngrams_up(part: Part, workload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("kenlm")
     system = take(part, workload, "bnb-ctc-search", "bnb ctc, beam 10, 5-gram")
-    pairs = []
+    pairs: list[int] = []
     look_up = NgramScorer._look_up
 
-    def noted(self: NgramScorer, pair: int) -> tuple[float, int]:
-        pairs.append(pair)
-        return look_up(self, pair)
+    def noted(self: NgramScorer, asked: list[int]) -> list[tuple[float, int]]:
+        pairs.extend(pair for pair in asked if pair not in self._known.pairs)
+        return look_up(self, asked)
 
     monkeypatch.setattr(NgramScorer, "_look_up", noted)
     first = translate(part, system)
