@@ -336,6 +336,11 @@ def test_a_text_that_fits_is_split_into_tokens_once(
     translator = translators["ctc"]
     vocabulary, seen = translator._engine.source, list[str]()
     encode = vocabulary.encode
-    monkeypatch.setattr(vocabulary, "encode", lambda text, segments: seen.append(text) or encode(text, segments))
+
+    def noted(text: str, has_segments: bool = False) -> list[int]:
+        seen.append(text)
+        return encode(text, has_segments)
+
+    monkeypatch.setattr(vocabulary, "encode", noted)
     translator.translate(SENTENCES)
     assert seen == SENTENCES
