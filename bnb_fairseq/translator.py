@@ -169,7 +169,10 @@ class Translator:
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text, [CLS] and [SEP] counted, as ``longest`` is."""
-        return len(self._engine.source.encode(text, self._segments > 1))
+        return len(self._encode(text))
+
+    def _encode(self, text: str) -> list[int]:
+        return self._engine.source.encode(text, self._segments > 1)
 
     def translate(
         self,
@@ -217,10 +220,11 @@ class Translator:
             if BEAM in options:
                 raise ValueError(f"{BEAM} must be at least 1 with a glossary, which is part of the search, but is 0")
             chosen[BEAM] = GLOSSARY_BEAM
-        parts = [self._pieces(text) for text in texts]
+        ids: dict[str, list[int]] = {}
+        parts = [self._pieces(text, ids) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
         job = _Job(nbest, batch_tokens, progress, chosen, alignment, terms)
-        found = iter(self._translate_all(flat, job))
+        found = iter(self._translate_all(flat, ids, job))
         return [
             Translation("", error=one) if isinstance(one, str) else _joined(one, [next(found) for _ in one])
             for one in parts
@@ -242,9 +246,9 @@ class Translator:
             ValueError: if an option does not exist, is out of range, or does not fit the model.
         """
         chosen = self._options(1, search, options)
-        parts = [self._pieces(text) for text in texts]
+        parts = [self._pieces(text, {}) for text in texts]
         flat = [piece.text for one in parts if not isinstance(one, str) for piece in one]
-        sources = [self._engine.source.encode(text, self._segments > 1) for text in flat]
+        sources = [self._encode(text) for text in flat]
         written: list[Written | None] = [None] * len(flat)
         for batch in batches(sources, self.batch_tokens):
             asked = [sources[i] for i in batch]
@@ -276,18 +280,23 @@ class Translator:
         self._engine.check(nbest, chosen)
         return chosen
 
-    def _pieces(self, text: str) -> list[Piece] | str:
-        """Split a text that is too long, or return why it cannot be translated."""
+    def _pieces(self, text: str, ids: dict[str, list[int]]) -> list[Piece] | str:
+        """Split a text that is too long, or return why it cannot be translated; keep the ids of what is counted."""
+
+        def count_tokens(part: str) -> int:
+            ids[part] = self._encode(part)
+            return len(ids[part])
+
         if surrogate := SURROGATE.search(text):
             where = surrogate.start() + 1
             return f"the text must be Unicode, but its character {where:,} is half of a pair of surrogates"
         if self._segments > 1:
             if fault := _segment_fault(text):
                 return fault
-            tokens = self.count_tokens(text)
+            tokens = count_tokens(text)
             return [Piece(text)] if tokens <= self.longest else _too_long(tokens, self.longest)
         try:
-            return split(text, self.count_tokens, self.longest, self._language)
+            return split(text, count_tokens, self.longest, self._language)
         except TooLongError as error:
             return str(error)
 
@@ -306,9 +315,9 @@ class Translator:
         found: Glossary = self._glossaries.get(tuple(terms.items()), build)
         return found
 
-    def _translate_all(self, texts: Sequence[str], job: "_Job") -> list[Translation]:
+    def _translate_all(self, texts: Sequence[str], ids: Mapping[str, list[int]], job: "_Job") -> list[Translation]:
         """Translate texts that fit."""
-        sources = [self._engine.source.encode(text, self._segments > 1) for text in texts]
+        sources = [ids[text] if text in ids else self._encode(text) for text in texts]
         terms = None
         if job.glossary is not None:
             terms = AskedTerms(job.glossary, [job.glossary.find(text) for text in texts])

@@ -130,6 +130,22 @@ def test_a_graph_in_float32_says_the_same(
     assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
 
 
+def test_a_shortlist(setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few symbols change the texts; all of them are the graph without a shortlist, on the command line, too."""
+    monkeypatch.setattr("bnb_fairseq.hub.counting.FREQUENT", 20)
+    export(checkpoint, setting.data_bin, tmp_path / "short", {}, graph=Graph("float32", False, 100, shortlist=3))
+    export(checkpoint, setting.data_bin, tmp_path / "all", {}, graph=Graph("float32", False, 0.3))
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:40]
+    short, whole = (Translator.load(tmp_path / name, threads=1) for name in ("short", "all"))
+    expected = [one.text for one in whole.translate(lines)]
+    assert [one.text for one in short.translate(lines)] != expected
+    off = Translator.load(tmp_path / "short", threads=1, shortlist=False)
+    assert [one.text for one in off.translate(lines)] == expected
+    assert translate_without_torch(tmp_path / "short", lines, "--no-shortlist", "--threads", "1") == expected
+    by_command = translate_without_torch(tmp_path / "short", lines, "--threads", "1")
+    assert by_command == [one.text for one in short.translate(lines)]
+
+
 def test_a_canvas_that_the_data_decide(
     setting: Setting, fairseq: Callable[..., str], translations: Callable[[str], dict[int, str]], tmp_path: Path
 ) -> None:
@@ -164,6 +180,8 @@ def test_a_graph_that_loses_too_much_is_not_kept(setting: Setting, checkpoint: P
     [
         (["--no-torch-weights"], "--no-torch-weights must stand beside --onnx"),
         (["--force"], "--force must stand beside --onnx"),
+        (["--shortlist", "5"], "--shortlist must stand beside --onnx"),
+        (["--shortlist", "0", "--onnx", "int8"], "--shortlist must be at least 1, but is 0"),
     ],
 )
 def test_options_without_a_graph(

@@ -407,3 +407,19 @@ def test_words_of_tokens(name: str, translators: dict[str, Translator]) -> None:
             ]
             assert "".join(tokens).replace("##", "") == text
     assert translators[name].translate(SENTENCES)[0].words == []
+
+
+def test_a_text_that_fits_is_split_into_tokens_once(
+    translators: dict[str, Translator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = translators["ctc"]
+    vocabulary, seen = translator._engine.source, list[str]()
+    encode = vocabulary.encode
+
+    def noted(text: str, has_segments: bool = False) -> list[int]:
+        seen.append(text)
+        return encode(text, has_segments)
+
+    monkeypatch.setattr(vocabulary, "encode", noted)
+    translator.translate(SENTENCES)
+    assert seen == SENTENCES

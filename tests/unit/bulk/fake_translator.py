@@ -36,12 +36,17 @@ class FakeTranslator:
 
     @classmethod
     def load(
-        cls, folder: Path, engine: str = "auto", device: str = "cpu", threads: int | None = None
+        cls,
+        folder: Path,
+        engine: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+        shortlist: bool = True,
     ) -> "FakeTranslator":
         if not (folder / "model").exists():
             raise ValueError(f"{folder} must have a model, but has none")
         made = cls()
-        made.loaded = (folder, engine, device, threads)
+        made.loaded = (folder, engine, device, threads, shortlist)
         return made
 
     def translate(self, texts: Sequence[str], nbest: int = 1, **options: Any) -> list[FakeTranslation]:

@@ -81,8 +81,8 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: p
 
     class Kept(FakeTranslator):
         @classmethod
-        def load(cls, *given: Any) -> FakeTranslator:
-            made.append(super().load(*given))
+        def load(cls, *given: Any, **named: Any) -> FakeTranslator:
+            made.append(super().load(*given, **named))
             return made[-1]
 
     module = types.ModuleType("bnb_fairseq.translator")
@@ -91,8 +91,9 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: p
     (tmp_path / "model").touch()
     (tmp_path / "in").write_bytes(b"a\n")
     words = [tmp_path, "--input", tmp_path / "in", "--engine", "onnx", "--device", "cuda", "--threads", 2, "--nbest", 2]
+    words.append("--no-shortlist")
     assert translate.run(parse(*words)) == 0
-    assert made[0].loaded == (tmp_path, "onnx", "cuda", 2)
+    assert made[0].loaded == (tmp_path, "onnx", "cuda", 2, False)
     assert made[0].options == {"nbest": 2}
     assert capfdbinary.readouterr().out == b"0 ||| A ||| -0.250000\n0 ||| A1 ||| -1.000000\n"
 

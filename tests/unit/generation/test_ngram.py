@@ -168,6 +168,20 @@ def test_each_pair_is_looked_up_once(arpa: Path, monkeypatch: pytest.MonkeyPatch
     assert first == second == third
 
 
+def test_no_token_adds_more_than_the_bound(arpa: Path) -> None:
+    """With a negative weight, improbable tokens add most, and there is no bound."""
+    pytest.importorskip("kenlm")
+    scorer = NgramScorer(str(arpa), WORDS, 0.4, 0.8)
+    assert scorer.most == 0.8
+    states = np.array([[scorer.start()]])
+    for _ in range(3):
+        tokens = np.arange(len(WORDS))[None]
+        gains, behind = scorer.extend(states, tokens, np.ones((1, states.shape[1], len(WORDS)), np.bool_))
+        assert gains.max() <= np.float32(0.8)
+        states = behind.reshape(1, -1)[:, :20]
+    assert NgramScorer(str(arpa), WORDS, -0.4, 0.8).most == math.inf
+
+
 def test_words_of_a_dictionary() -> None:
     dictionary = BnbDictionary()
     for symbol in ("a", "b c", "[SEP]", "▁d"):
