@@ -32,7 +32,7 @@ from bnb_fairseq.translator import Translator
 HEAD = ("command", "CPU s", "lines per CPU s", "s", "lines/s", "ratio of CPU s", "CPU s of one line", "s", "peak MB")
 OTHER = "CTranslate2 int8"
 SPECIALS = 4  # of fairseq's dictionaries, before the words
-BATCH = 32  # lines that CTranslate2 translates at once; it is fastest so
+BATCH = 32  # lines that CTranslate2 translates at once; other sizes were not tried
 STAGES = {  # of --profile: file and function
     "tokenizing": ("vocabulary.py", "encode"),
     "the graph": ("~", "<built-in method onnxruntime.capi.onnxruntime_pybind11_state.run>"),
