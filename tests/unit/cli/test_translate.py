@@ -108,8 +108,8 @@ def test_several_files(folder: Path, tmp_path: Path) -> None:
     words = (folder, "--input", tmp_path / "in" / "*", "--output", tmp_path / "out")
     remarks = (
         b"bnb-translate: 1 of 5 lines had bytes that are not UTF-8; U+FFFD in their place: 1\n"
-        b"bnb-translate: 1 of 5 lines could not be translated; an empty line stands for each; the first: b.gz, line 1: the "
-        b"text has 6 tokens, but the model reads at most 5\n"
+        b"bnb-translate: 1 of 5 lines could not be translated; an empty line stands for each; the first: b.gz, line "
+        b"1: the text has 6 tokens, but the model reads at most 5\n"
     )
     for _ in range(2):
         assert run(*words, "--window", 2, status=1).stderr == remarks
