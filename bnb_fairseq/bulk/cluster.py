@@ -148,7 +148,7 @@ def translate_on_cluster(
         actors = cluster.actors or max(1, int(ray.cluster_resources().get(unit, 0) // needed))
         paths = ray.data.from_items([str(source) for source in sources], override_num_blocks=len(sources))
         reader, total = _Reader(files), Counts()
-        shards = paths.flat_map(reader.read, num_cpus=0, concurrency=actors)
+        shards = paths.flat_map(reader.read, num_cpus=0, concurrency=min(actors, len(sources)))
         translated = shards.map(
             _Actor,
             fn_constructor_args=(files, loading),
