@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics to its makers
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process; those of the nodes are in their files
 
 import ray
 import ray.data
+import ray.exceptions
 
 from ..translator import Translator
 from .files import Files, Shard, counts_of
@@ -50,7 +51,7 @@ class Loading(NamedTuple):
     """
 
     model: Path
-    engine: str
+    engine: Literal["auto", "torch", "onnx"]
     device: str
     threads: int
 
@@ -108,7 +109,7 @@ def _connected(address: str) -> Iterator[None]:
     local = {"include_dashboard": False} if address == LOCAL else {}
     ray.init(address, logging_level="error", log_to_driver=False, **local)
     try:
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.target_max_block_size = 1  # bytes: each shard is a block, which any actor may take
@@ -118,10 +119,16 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _rows(found: ray.data.Dataset) -> Iterator[Row]:
-    for row in found.iter_rows():
-        if row["fault"]:
-            raise ValueError(row["fault"])
-        yield row
+    try:
+        for row in found.iter_rows():
+            if row["fault"]:
+                raise ValueError(row["fault"])
+            yield row
+    except ray.exceptions.RayError as error:
+        *_, last = str(error).split("\n")
+        if not last.startswith("ModuleNotFoundError"):
+            raise
+        raise ValueError(f"--engine-cluster needs the same packages on each machine, but one says {last}") from error
 
 
 def translate_on_cluster(

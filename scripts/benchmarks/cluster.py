@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from bnb_fairseq.bulk.files import Files
+from bnb_fairseq.bulk.run import Settings
 from bnb_fairseq.cli.command import refuse
+from bnb_fairseq.translator import Translation
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): processes whose parents end become children of this one, so none is overlooked
 PAUSE = 0.2  # seconds between looks at the processes: most that is missed of one that ends
@@ -107,6 +110,36 @@ def measure(words: Sequence[object]) -> Cost:
     return Cost(seconds, sum(used.values()) / TICKS)
 
 
+class Copying:
+    """Translates nothing, so that reading and writing are what takes time."""
+
+    def translate(self, texts: Sequence[str], nbest: int = 1, **options: object) -> list[Translation]:
+        """Return the texts."""
+        return [Translation(text) for text in texts]
+
+
+def measure_files(source: Path, output: Path, window: int) -> dict[str, float]:
+    """Return CPU seconds of reading a file, of writing its shards, of joining these, and of finding it whole."""
+    files = Files.open(output, Settings(window=window), {})
+    translator, seconds = Copying(), {}
+
+    def write() -> None:
+        for shard in files.shards(source):
+            files.translate(translator, shard)
+
+    steps: dict[str, Callable[[], object]] = {
+        "reading": lambda: sum(len(shard.text) for shard in files.shards(source)),
+        "reading and writing shards": write,
+        "joining shards": lambda: files.join(source),
+        "comparing digests of what is there": lambda: files.find_whole(source),
+    }
+    for step, do in steps.items():
+        begun = time.process_time()
+        do()
+        seconds[step] = time.process_time() - begun
+    return seconds
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Print a row for each way and number of lines.
 
@@ -126,6 +159,8 @@ def run(arguments: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as name:
             place = Path(name)
             (place / "in.txt").write_bytes(b"".join(itertools.islice(itertools.cycle(sentences), lines)))
+            for step, cpu in measure_files(place / "in.txt", place / "files", arguments.window).items():
+                print(f"| {step}, without a model | {lines:,} | {cpu:.2f} | | {lines / max(cpu, 1e-3):,.0f} |")
             common = [arguments.folder, "--input", place / "in.txt", "--search", arguments.search, "--threads", 1]
             common += ["--window", arguments.window, "--output"]
             ways: dict[str, list[object]] = {"plain command": [place / "plain.txt"]}
