@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import forms
 from .forms import Translated
@@ -46,6 +46,18 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Window(NamedTuple):
+    """Neighbouring lines of an input.
+
+    Attributes:
+        first: number of the first one, from 0.
+        lines: at least one.
+    """
+
+    first: int
+    lines: Sequence[bytes]
+
+
 @dataclass
 class Counts:
     """Numbers of lines.
@@ -62,11 +74,20 @@ class Counts:
     first: str = ""
     decoder: Decoder = field(default_factory=Decoder)
 
-    def remarks(self, too_long: str) -> list[str]:
+    def add(self, other: "Counts") -> None:
+        """Add the numbers of the lines that follow."""
+        self.lines += other.lines
+        self.untranslated += other.untranslated
+        self.first = self.first or other.first
+        self.decoder.broken += other.decoder.broken
+        self.decoder.broken_lines += other.decoder.broken_lines
+
+    def remarks(self, too_long: str, each_said: bool = True) -> list[str]:
         """Return what is worth saying at the end.
 
         Args:
             too_long: see ``Settings``.
+            each_said: whether the errors of single lines were said already.
 
         Returns:
             Sentences without a full stop.
@@ -77,7 +98,7 @@ class Counts:
             said.append(f"{of_lines} had bytes that are not UTF-8; U+FFFD in their place: {broken.broken:,}")
         if self.untranslated:
             of_lines = f"{self.untranslated:,} of {self.lines:,} lines could not be translated"
-            reason = "" if too_long == ERROR else f"; the first: {self.first}"
+            reason = "" if each_said and too_long == ERROR else f"; the first: {self.first}"
             said.append(f"{of_lines}; {STANDS_FOR[too_long]} stands for each{reason}")
         return said
 
@@ -109,25 +130,46 @@ def translate_lines(
     """
     counts = Counts()
     for window in windows(source, settings.window):
-        texts = [counts.decoder.decode(line) for line in window]
-        written: list[str] = []
-        translations = translator.translate(texts, nbest=settings.nbest, **settings.options)
-        for text, translation in zip(texts, translations, strict=True):
-            shown = translation.text
-            if translation.error is not None:
-                shown = text if settings.too_long == COPY else ""
-                _count(translation.error, counts, say if settings.too_long == ERROR else None)
-            written += forms.lines(settings.form, counts.lines, translation, shown, settings.nbest)
-            counts.lines += 1
+        written = translate_window(translator, Window(counts.lines, window), settings, counts, say)
         sink.write(written)
         advance(len(window))
     return counts
 
 
-def _count(error: str, counts: Counts, say: Callable[[str], object] | None) -> None:
-    """Count a line that has no translation, and say why."""
-    reason = on_one_line(f"line {counts.lines + 1}: {error}")
-    counts.untranslated += 1
-    counts.first = counts.first or reason
-    if say is not None:
-        say(reason)
+def translate_window(
+    translator: Translates,
+    window: Window,
+    settings: Settings,
+    counts: Counts,
+    say: Callable[[str], object] | None = None,
+) -> list[str]:
+    """Translate lines together.
+
+    Args:
+        translator: what translates.
+        window: the lines.
+        settings: how.
+        counts: the lines are added to them.
+        say: receives an error of a single line, if it is one; None: nobody does.
+
+    Returns:
+        The lines to write, without line ends.
+
+    Raises:
+        ValueError: if the translator does not take an option.
+    """
+    texts = [counts.decoder.decode(line) for line in window.lines]
+    translations = translator.translate(texts, nbest=settings.nbest, **settings.options)
+    written: list[str] = []
+    for number, (text, translation) in enumerate(zip(texts, translations, strict=True), window.first):
+        shown = translation.text
+        if translation.error is not None:
+            shown = text if settings.too_long == COPY else ""
+            reason = on_one_line(f"line {number + 1}: {translation.error}")
+            counts.untranslated += 1
+            counts.first = counts.first or reason
+            if say is not None and settings.too_long == ERROR:
+                say(reason)
+        written += forms.lines(settings.form, number, translation, shown, settings.nbest)
+    counts.lines += len(texts)
+    return written

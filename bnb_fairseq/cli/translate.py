@@ -4,17 +4,25 @@
 
 FOLDER is an exported model. Only a newline ends a line, and a carriage return before it belongs to it. Files are
 compressed and decompressed by their names: .gz, .bz2, .xz, .zst.
+
+    bnb-translate FOLDER --input 'in/*.txt' --output DIR --engine-cluster ray
+
+Several files go to DIR, each under its own name. If the command is interrupted, run it again: it goes on where it was.
 """
 
 import argparse
+import glob
 import sys
+from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ..bulk import forms
-from ..bulk.run import COPY, EMPTY, ERROR, WINDOW, Settings, translate_lines
+from ..bulk.files import SHARDS
+from ..bulk.run import COPY, EMPTY, ERROR, WINDOW, Counts, Settings, translate_lines
 from ..bulk.streams import Input, Output, missing_package, open_input, open_output
 from .command import Command
 
@@ -50,8 +58,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add FOLDER and the options."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the exported model")
     add = parser.add_argument_group("text").add_argument
-    add("--input", type=Path, metavar="FILE", help="file to read (default: standard input)")
-    add("--output", type=Path, metavar="FILE", help="file to write, complete or not at all (default: standard output)")
+    text = "file to read, or a quoted pattern of several, such as 'in/*.txt' (default: standard input)"
+    add("--input", type=Path, metavar="FILE", help=text)
+    text = "file to write, complete or not at all; for several files a folder (default: standard output)"
+    add("--output", type=Path, metavar="FILE", help=text)
     add("--nbest", type=at_least(1), default=1, metavar="N", help="N > 1: write 'line ||| text ||| score' (default: 1)")
     add(
         "--jsonl",
@@ -88,9 +98,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=WINDOW,
         metavar="N",
-        help="lines that are read ahead and sorted by length; fewer if no more are there yet (default: %(default)s)",
+        help="lines that are read ahead and sorted by length; fewer if no more are there yet; of several files also "
+        "the lines that are lost at most on a kill (default: %(default)s)",
     )
     windows("--flush", action="store_true", help="translate and write line by line")
+    text = "translate on the machines of a Ray cluster; --output is a folder (default: on this machine alone)"
+    add("--engine-cluster", choices=["ray"], help=text)
+    text = "of the cluster: auto (the one of this machine), HOST:PORT, or local (a new one here; default: local)"
+    add("--address", metavar="A", help=text)
+    text = "most processes of the cluster that translate (default: one for each --threads processors, or GPU)"
+    add("--actors", type=at_least(1), metavar="N", help=text)
     add("--progress", action=argparse.BooleanOptionalAction, help="show lines per second (default: at a terminal)")
 
 
@@ -109,6 +126,50 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     given = [f"--{name.replace('_', '-')}" for name in SEARCH if getattr(arguments, name) is not None]
     if arguments.search == "none" and given:
         faults.append(f"--search none must stand without {', '.join(given)}")
+    cluster = arguments.engine_cluster
+    for name in ("address", "actors") if cluster is None else ():
+        if (value := getattr(arguments, name)) is not None:
+            faults.append(f"--{name} needs --engine-cluster ray, but is {value} without it")
+    if cluster == "ray" and find_spec("ray") is None:
+        faults.append("--engine-cluster ray needs the package ray (pip install 'bnb_fairseq[ray]'), but it is missing")
+    return faults + (_find_files_faults(arguments) if _has_files(arguments) else _find_stream_faults(arguments))
+
+
+def _has_files(arguments: argparse.Namespace) -> bool:
+    """Return whether files are translated into a folder."""
+    source = arguments.input
+    pattern = source is not None and glob.has_magic(str(source)) and not source.exists()
+    return pattern or arguments.engine_cluster is not None
+
+
+def list_sources(pattern: Path) -> list[Path]:
+    """List the input files: one, or those of a pattern, in which ``**`` stands for folders of any depth."""
+    found = [str(pattern)] if pattern.exists() else glob.glob(str(pattern), recursive=True)
+    return sorted(path for path in map(Path, found) if path.is_file())
+
+
+def _find_files_faults(arguments: argparse.Namespace) -> list[str]:
+    faults, output = [], arguments.output
+    sources = [] if arguments.input is None else list_sources(arguments.input)
+    if not sources:
+        faults.append(f"--input must name files for a folder of translations, but none is at {arguments.input}")
+    names = Counter(source.name for source in sources)
+    twice = [name for name, times in names.items() if times > 1 or name == SHARDS]
+    if twice:
+        faults.append(f"--input must name files with different names, but {twice[0]} is the name of {names[twice[0]]}")
+    for package in sorted({package for source in sources if (package := missing_package(source))}):
+        faults.append(f"--input {arguments.input} needs the package {package} (pip install {package})")
+    if arguments.flush:
+        faults.append("--flush must stand without several files or a cluster, whose --window is what is kept")
+    if output is None or not output.parent.is_dir() or (output.exists() and not output.is_dir()):
+        faults.append(f"--output must be a folder, or a new one in a folder that exists, but is {output}")
+    elif output.is_dir() and any(source.parent.samefile(output) for source in sources):
+        faults.append(f"--output must be another folder than that of the input, but is {output}")
+    return faults
+
+
+def _find_stream_faults(arguments: argparse.Namespace) -> list[str]:
+    faults = []
     for option, path, stream in (
         ("--input", arguments.input, sys.stdin),
         ("--output", arguments.output, sys.stdout),
@@ -153,6 +214,54 @@ def make_settings(arguments: argparse.Namespace) -> Settings:
     return Settings(form, arguments.nbest, arguments.too_long, window, options)
 
 
+def _loading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``Translator.load`` beside the folder."""
+    names = ("engine", "device", "threads")
+    return {**{name: getattr(arguments, name) for name in names}, "shortlist": not arguments.no_shortlist}
+
+
+def _run_stream(arguments: argparse.Namespace, settings: Settings, say: Callable[[str], None]) -> Counts:
+    """Translate a file or standard input; see ``run``."""
+    from tqdm import tqdm
+
+    from ..translator import Translator
+
+    with open_input(arguments.input) as source, open_output(arguments.output) as output:
+        translator = Translator.load(arguments.folder, **_loading(arguments))
+        shown = wants_progress(arguments, source, output)
+        with tqdm(total=source.count_lines() if shown else None, unit=" lines", disable=not shown) as bar:
+            return translate_lines(translator, source, output, settings, say, bar.update)
+
+
+def _run_files(arguments: argparse.Namespace, settings: Settings) -> Counts:
+    """Translate files into a folder; see ``run``."""
+    from tqdm import tqdm
+
+    from ..bulk.files import Files, translate_files
+    from ..folder.manifest import CONFIG, sha256
+
+    config = arguments.folder / CONFIG
+    if not config.is_file():
+        raise ValueError(f"FOLDER must have a {CONFIG}, but {arguments.folder} has none; bnb-export makes such folders")
+    sources, folder = list_sources(arguments.input), arguments.output.absolute()
+    options = {"FOLDER": sha256(config), **_loading(arguments)}
+    del options["threads"]  # which change no text
+    files = Files.open(folder, settings, options)
+    shown = sys.stderr.isatty() if arguments.progress is None else arguments.progress
+    with tqdm(unit=" lines", disable=not shown) as bar:
+        if arguments.engine_cluster is None:
+            from ..translator import Translator
+
+            translator = Translator.load(arguments.folder, **_loading(arguments))
+            return translate_files(files, sources, translator, bar.update)
+        from ..bulk.cluster import LOCAL, Cluster, translate_on_cluster
+
+        loading = {**_loading(arguments), "model": arguments.folder.absolute(), "threads": arguments.threads or 1}
+        cluster = Cluster(arguments.address or LOCAL, arguments.actors)
+        paths = [source.absolute() for source in sources]
+        return translate_on_cluster(files, paths, loading, cluster, bar.update)
+
+
 def wants_progress(arguments: argparse.Namespace, source: Input, output: Output) -> bool:
     """Return whether to show progress: by default at a terminal on which nothing else is typed or written."""
     if arguments.progress is not None:
@@ -173,22 +282,15 @@ def run(arguments: argparse.Namespace) -> int:
         OSError: if something cannot be written.
         ValueError: if anything does not fit.
     """
-    settings = make_settings(arguments)
+    settings, files = make_settings(arguments), _has_files(arguments)
 
     from tqdm import tqdm
-
-    from ..translator import Translator
 
     def say(line: str) -> None:
         tqdm.write(f"{PROG}: {line}", file=sys.stderr)  # above the bar, if there is one
 
-    with open_input(arguments.input) as source, open_output(arguments.output) as output:
-        running = arguments.engine, arguments.device, arguments.threads
-        translator = Translator.load(arguments.folder, *running, shortlist=not arguments.no_shortlist)
-        shown = wants_progress(arguments, source, output)
-        with tqdm(total=source.count_lines() if shown else None, unit=" lines", disable=not shown) as bar:
-            counts = translate_lines(translator, source, output, settings, say, bar.update)
-    for remark in counts.remarks(settings.too_long):
+    counts = _run_files(arguments, settings) if files else _run_stream(arguments, settings, say)
+    for remark in counts.remarks(settings.too_long, each_said=not files):
         say(remark)
     return int(settings.too_long == ERROR and counts.untranslated > 0)
 

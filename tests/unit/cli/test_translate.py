@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ...conftest import heed_ctrl_c
+from ...facts import named
 from ..bulk import fake_translator
 
 LINE = [sys.executable, fake_translator.__file__]
@@ -96,6 +97,28 @@ def test_files(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "--input", output).stdout == b"A\nB\n"
     run(folder, "--input", output, "--output", output)  # is read to its end before it is replaced
     assert run(folder, "--input", output).stdout == b"A\nB\n"
+
+
+def test_several_files(folder: Path, tmp_path: Path) -> None:
+    """Into a folder; a second run finds them there, and one with other options is refused."""
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_bytes(b"a\nb\xff\nc\n")
+    (tmp_path / "in" / "b.gz").write_bytes(gzip.compress(f"{LONG}\nb\n".encode()))
+    words = (folder, "--input", tmp_path / "in" / "*", "--output", tmp_path / "out")
+    remarks = (
+        b"bnb-translate: 1 of 5 lines had bytes that are not UTF-8; U+FFFD in their place: 1\n"
+        b"bnb-translate: 1 of 5 lines could not be translated; an empty line stands for each; the first: b.gz, line "
+        b"1: the text has 6 tokens, but the model reads at most 5\n"
+    )
+    for _ in range(2):
+        assert run(*words, "--window", 2, status=1).stderr == remarks
+        assert (tmp_path / "out" / "a.txt").read_bytes() == "A\nB\ufffd\nC\n".encode()
+        assert gzip.decompress((tmp_path / "out" / "b.gz").read_bytes()) == b"\nB\n"
+    error = run(*words, "--window", 3, status=1).stderr.decode()
+    assert named(error, "bnb-translate", "--output", "window", "3", "2")
+    (folder / "config.json").write_text("{ }", encoding="utf-8")
+    assert named(run(*words, "--window", 2, status=1).stderr.decode(), "--output", "FOLDER")
 
 
 def test_nbest_and_jsonl(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from bnb_fairseq.bulk.run import Settings
 from bnb_fairseq.cli import translate
 
+from ...facts import named
 from ..bulk import fake_translator
 from ..bulk.fake_translator import FakeTranslator
 
@@ -104,6 +105,39 @@ def test_zstandard_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pyt
     faults = translate.find_faults(parse(tmp_path, "--input", tmp_path / "in.zst"))
     path = tmp_path / "in.zst"
     assert faults == [f"--input {path} needs the package zstandard (pip install zstandard), but it is missing"]
+
+
+def test_refusals_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "find_spec", lambda name: None)
+    for name in ("in/a.txt", "in/b.txt", "in/deep/a.txt", "in/c.zst"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    inside, output = tmp_path / "in", ("--output", tmp_path / "out")
+
+    def refused(*words: object) -> str:
+        (fault,) = translate.find_faults(parse(tmp_path, *words))
+        return fault
+
+    assert translate.find_faults(parse(tmp_path, "--input", inside / "*.txt", *output)) == []
+    assert named(refused("--input", inside / "*.md", *output), "--input", inside / "*.md")
+    assert named(refused("--input", inside / "**" / "a.txt", *output), "--input", "a.txt", "2")
+    assert named(refused("--input", inside / "*.txt"), "--output", "None")
+    assert named(refused("--input", inside / "*.txt", "--output", inside / "b.txt"), "--output", inside / "b.txt")
+    assert named(refused("--input", inside / "*.txt", "--output", inside), "--output", inside)
+    assert named(refused("--input", inside / "*.txt", *output, "--flush"), "--flush")
+    cluster = ("--input", inside / "b.txt", *output, "--engine-cluster", "ray")
+    assert named(refused(*cluster), "--engine-cluster", "ray", "bnb_fairseq[ray]")
+    assert named(refused("--input", inside / "*.txt", *output, "--actors", 2), "--actors", "--engine-cluster", "2")
+    assert named(refused("--input", inside / "*.txt", *output, "--address", "auto"), "--address", "auto")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert named(refused("--input", inside / "*", *output), "--input", "zstandard")
+
+
+def test_a_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").touch()
+    given = ("--input", tmp_path / "a[1].txt", "--output", tmp_path / "out.txt")
+    assert translate.find_faults(parse(tmp_path, *given)) == []
+    assert not translate._has_files(parse(tmp_path, *given))
 
 
 def test_nothing_slow_is_imported_before_the_arguments_are_checked(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""bnb-translate on a Ray cluster of several nodes on this machine, one of which is killed, and so is the command."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnb_fairseq.bulk.kept import Part, write_part
+
+from ..facts import named
+from . import forked
+from .conftest import Setting
+from .test_model_folder import Place, export, run
+
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs pip install 'bnb_fairseq[ray]'")
+pytestmark = pytest.mark.slow
+
+STORE = 100 << 20  # bytes of a node's object store
+WINDOW = ("--window", 5)
+SECONDS = 600  # after which a process that makes no progress is given up
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head that computes nothing, and two nodes of one processor each."""
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=STORE)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def folder(setting: Setting, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = Place(checkpoint, setting.data_bin, setting.text / "test.en")
+    return export(place, tmp_path_factory.mktemp("model") / "en-de")
+
+
+@pytest.fixture(scope="module")
+def texts(setting: Setting, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Input files, and what the command makes of each of them alone."""
+    place = tmp_path_factory.mktemp("texts")
+    lines = (setting.text / "test.en").read_bytes().splitlines(keepends=True)
+    inputs, outputs = place / "in", place / "plain"
+    inputs.mkdir()
+    outputs.mkdir()
+    (inputs / "one.txt").write_bytes(b"".join(lines))
+    (inputs / "two.txt").write_bytes(b"\n\xff\n" + b"".join(reversed(lines[:151])).rstrip(b"\n"))
+    (inputs / "none.txt").write_bytes(b"")
+    for path in inputs.iterdir():
+        run("bnb-translate", folder, "--input", path, "--output", outputs / path.name)
+    return inputs, outputs
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def words(folder: Path, inputs: Path, output: Path, cluster: Any, *options: object) -> list[str]:
+    place = ("--input", inputs / "*.txt", "--output", output)
+    where = ("--engine-cluster", "ray", "--address", cluster.address)
+    return list(map(str, ["bnb-translate", folder, *place, *where, *WINDOW, *options]))
+
+
+def shards(output: Path) -> list[Path]:
+    return [path for path in output.glob(".shards/*.txt/0*") if path.is_file()]
+
+
+def wait_for(reached: Callable[[], bool], is_alive: Callable[[], bool], log: Path) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not reached():
+        assert is_alive(), f"ended too early:\n{log.read_text(encoding='utf-8')[-5000:]}"
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_a_node_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "log"
+    process = forked.start(words(folder, texts[0], output, cluster), tmp_path, log)
+    wait_for(lambda: len(shards(output)) > 9, process.is_alive, log)
+    assert files(output) == {}
+    cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
+    process.join(SECONDS)
+    assert process.exitcode == 0, log.read_text(encoding="utf-8")[-5000:]
+    assert files(output) == files(texts[1])
+    assert shards(output) == []
+
+
+def test_the_command_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "log"
+    line = words(folder, texts[0], output, cluster)
+    process = forked.start(line, tmp_path, log)
+    wait_for(lambda: len(shards(output)) > 9, process.is_alive, log)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert files(output) == {}
+    kept = min(path for path in shards(output) if path.parent.name == "one.txt")
+    head, _, body = kept.read_bytes().partition(b"\n")
+    about = json.loads(head)
+    write_part(kept, about["identity"], Part(about["about"], body.replace(b"\n", b" marked\n", 1)))
+    expected = files(texts[1])
+    first = int(kept.name)
+    lines = expected["one.txt"].split(b"\n")
+    lines[first] += b" marked"
+    expected["one.txt"] = b"\n".join(lines)
+    for _ in range(2):  # the second time all is there
+        done = forked.capture(*line)
+        assert done.returncode == 0, done.stderr[-5000:]
+        assert files(output) == expected
+        assert "1 of 453 lines had bytes that are not UTF-8" in done.stderr
+
+
+def test_errors_are_one_line(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "in"
+    broken.mkdir()
+    (broken / "cut.txt.gz").write_bytes(b"\x1f\x8b\x08")
+    line = words(folder, broken, tmp_path / "out", cluster)
+    line[line.index("--input") + 1] = str(broken / "*")
+    done = forked.capture(*line)
+    assert done.returncode == 1
+    assert named(done.stderr.splitlines()[-1], "bnb-translate", "--input", broken / "cut.txt.gz", "cannot be read")
+    line = words(folder, texts[0], tmp_path / "other", cluster, "--engine", "onnx")
+    done = forked.capture(*line)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert named(done.stderr.splitlines()[-1], "bnb-translate", folder, "ONNX")
