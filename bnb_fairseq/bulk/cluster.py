@@ -115,6 +115,17 @@ def _rows(found: ray.data.Dataset) -> Iterator[Row]:
         raise ValueError(f"--engine-cluster needs the same packages on each machine, but one says {last}") from error
 
 
+def _count_places(unit: str, needed: int) -> int:
+    """Return how many actors the machines can run now."""
+    places = sum(int(node["Resources"].get(unit, 0) // needed) for node in ray.nodes() if node["Alive"])
+    if not places:
+        raise ValueError(
+            f"--device and --threads must fit a machine of the cluster, but none has {needed} {unit}; pass --actors if "
+            "machines are to be added"
+        )
+    return places
+
+
 def translate_on_cluster(
     files: Files,
     sources: Sequence[Path],
@@ -140,7 +151,7 @@ def translate_on_cluster(
     """
     unit, needed = ("GPU", 1) if loading["device"] == "cuda" else ("CPU", loading["threads"])
     with _connected(cluster.address):
-        actors = cluster.actors or max(1, int(ray.cluster_resources().get(unit, 0) // needed))
+        actors = cluster.actors or _count_places(unit, needed)
         paths = ray.data.from_items([str(source) for source in sources], override_num_blocks=len(sources))
         reader, total = _Reader(files), Counts()
         shards = paths.flat_map(reader.read, num_cpus=0, concurrency=min(actors, len(sources)))

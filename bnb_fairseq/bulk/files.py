@@ -154,7 +154,8 @@ class Files:
                 output.write(part.body.decode().split("\n"))
                 total.add(counts_of(part.about))
                 identity.update(place[1].encode())
-        os.sync()  # or, if the machine crashes, the shards could be gone, and the file not yet on the disk
+        with (self.folder / source.name).open("rb") as written:
+            os.fsync(written.fileno())  # or, if the machine crashes, neither file nor shards could be on the disk
         if total.first:
             total.first = f"{source.name}, {total.first}"
         about = Part(asdict(total), sha256(self.folder / source.name).encode())

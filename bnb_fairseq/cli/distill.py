@@ -31,7 +31,7 @@ from .command import (
 )
 
 if TYPE_CHECKING:
-    from ..distillation.output import Options
+    from ..bulk.kept import Options
 
 AT_LEAST = {
     "shard_size": 1,

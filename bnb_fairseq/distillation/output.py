@@ -4,7 +4,7 @@ Files and folders in it are complete or not there, so that the process may be ki
 
 ==========================  ========================================================================================
 ``run.json``                the options of the run, which must stay the same
-``shards/000000000``        translations of the sentences from this number on, described in ``shard.json``
+``shards/000000000``        translations of the sentences from this number on
 ``train.de``                the distilled target as text, one sentence a line
 ``data-bin``                the distilled data-bin folder; it appears last
 ==========================  ========================================================================================
@@ -15,17 +15,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import torch
 from fairseq.data import indexed_dataset
 from torch import Tensor
 
+from ..bulk.kept import Options, Part, claim, read_part, write_part
+from ..bulk.kept import digest as digest_bytes
 from ..checkpoints.writing import PARTIAL, staging
-
-Options = Mapping[str, str | int | float | None]
 
 
 class Shard(NamedTuple):
@@ -114,31 +115,12 @@ def open_output(folder: Path, options: Options) -> Iterator["Output"]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
-        _claim(folder, options)
+        run = claim(folder, options)
         for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"shards/{PARTIAL}*")]:  # by a process that was killed
             shutil.rmtree(left)
-        yield Output(folder)
+        yield Output(folder, run)
     finally:
         os.close(lock)
-
-
-def _claim(folder: Path, options: Options) -> None:
-    record = folder / "run.json"
-    if record.is_file():
-        earlier = json.loads(record.read_text(encoding="utf-8"))
-        names = [name for name in {**options, **earlier} if options.get(name) != earlier.get(name)]
-        if names:
-            changes = ", ".join(f"{name} is {options.get(name)} here, {earlier.get(name)} there" for name in names)
-            raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
-        return
-    strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
-    if strange:
-        raise ValueError(
-            f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
-            f"run.json"
-        )
-    with staging(folder) as lent:
-        (lent / record.name).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
 
 
 class Output:
@@ -146,70 +128,61 @@ class Output:
 
     Args:
         folder: has ``run.json``.
+        run: hash of its options.
 
     Attributes:
         data_bin: the distilled data-bin folder, which exists once all is done.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder, self._run = folder, run
         self.data_bin = folder / "data-bin"
-        self._run = file_digest(folder / "run.json")
 
-    def shard(self, shard: Shard) -> Path:
-        """Return the folder of a shard."""
-        return self._folder / "shards" / f"{shard.first:09d}"
+    def _place(self, shard: Shard) -> tuple[Path, str]:
+        """Return the file of a shard, and its identity."""
+        identity = digest_bytes(self._run.encode(), b"%d %d" % shard)
+        return self._folder / "shards" / f"{shard.first:09d}", identity
 
     def has(self, shard: Shard) -> bool:
-        """Return whether this run wrote the shard, and its files are unchanged."""
-        folder = self.shard(shard)
-        try:
-            found = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
-            return {**found, **self._identity(shard, folder)} == found
-        except (OSError, ValueError):  # not there, or broken: a machine that crashed loses what it had yet to write
-            return False
+        """Return whether this run wrote the shard, and its file is unchanged."""
+        return read_part(*self._place(shard)) is not None
 
-    def _identity(self, shard: Shard, folder: Path) -> dict[str, Any]:
-        files = [folder / name for name in ("target.bin", "target.idx", "text")]
-        return {"run": self._run, **shard._asdict(), "files": digest(files)}
+    def write_shard(self, shard: Shard, translations: Translations) -> None:
+        """Write the translations of a shard; an OSError leaves nothing half done."""
+        about = {"kept": translations.kept, "unknown": translations.unknown}
+        rows = [[tokens.tolist(), text] for tokens, text in zip(translations.tokens, translations.texts, strict=True)]
+        body = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        write_part(*self._place(shard), Part(about, body.encode()))
 
-    def write_shard(self, shard: Shard, translations: Translations, data: DataBin) -> None:
-        """Write the translations of a shard of the data; an OSError leaves nothing half done."""
-        final = self.shard(shard)
-        with staging(final.parent) as lent:
-            partial = lent / final.name
-            partial.mkdir()
-            builder = indexed_dataset.make_builder(str(partial / "target.bin"), data.dataset_impl, data.symbols)
-            for tokens in translations.tokens:
-                builder.add_item(tokens)
-            builder.finalize(str(partial / "target.idx"))
-            text = "".join(f"{line}\n" for line in translations.texts)
-            (partial / "text").write_text(text, encoding="utf-8", newline="\n")
-            about = {**self._identity(shard, partial), "kept": translations.kept, "unknown": translations.unknown}
-            (partial / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)  # a damaged one
+    def _read(self, shard: Shard) -> Translations:
+        part = read_part(*self._place(shard))
+        if part is None:
+            raise OSError(f"{self._place(shard)[0]} has changed since it was written; run the command again")
+        rows = [json.loads(line) for line in part.body.decode().split("\n")[:-1]]
+        return Translations([torch.tensor(ids) for ids, _ in rows], [text for _, text in rows], **part.about)
 
     def assemble(self, shards: Sequence[Shard], data: DataBin) -> tuple[int, int]:
         """Join all shards, in order, to the distilled text and data-bin folder; the other files are copies.
 
         Returns the sums of ``kept`` and ``unknown`` over the shards.
         """
-        text = f"{data.subset}.{data.target_lang}"
-        with staging(self._folder) as lent, (lent / text).open("wb") as joined:
-            for shard in shards:
-                joined.write((self.shard(shard) / "text").read_bytes())
+        text, kept, unknown = f"{data.subset}.{data.target_lang}", 0, 0
+        distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
+        replaced = (*distilled, f"{data.target}.txt")  # the last: raw text of what is replaced
         with staging(self._folder) as lent:
             partial = lent / self.data_bin.name
             partial.mkdir()
-            distilled = [f"{data.target}.{ending}" for ending in ("bin", "idx")]
-            replaced = (*distilled, f"{data.target}.txt")  # the last: raw text of what is replaced
+            builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
+            with staging(self._folder) as own, (own / text).open("w", encoding="utf-8", newline="\n") as joined:
+                for shard in shards:
+                    found = self._read(shard)
+                    joined.writelines(f"{line}\n" for line in found.texts)
+                    for tokens in found.tokens:
+                        builder.add_item(tokens)
+                    kept, unknown = kept + found.kept, unknown + found.unknown
+            builder.finalize(str(partial / distilled[1]))
             for path in sorted(data.folder.iterdir()):
                 if path.is_file() and path.name not in replaced:
                     shutil.copyfile(path, partial / path.name)
-            builder = indexed_dataset.make_builder(str(partial / distilled[0]), data.dataset_impl, data.symbols)
-            for shard in shards:
-                builder.merge_file_(str(self.shard(shard) / "target"))
-            builder.finalize(str(partial / distilled[1]))
             os.sync()  # or, if the machine crashes, the new name could reach the disk before the contents
-        reports = [json.loads((self.shard(shard) / "shard.json").read_text(encoding="utf-8")) for shard in shards]
-        return sum(report["kept"] for report in reports), sum(report["unknown"] for report in reports)
+        return kept, unknown

@@ -54,7 +54,7 @@ def distil(teacher: Teacher, corpus: Corpus, output: Output, shard_size: int) ->
         print(f"{len(shards) - len(pending):,} of {len(shards):,} shards were done before", flush=True)
     progress = Progress(corpus.sources.source_sizes, pending)
     for shard in pending:
-        output.write_shard(shard, translate(teacher, corpus, shard, progress.add), corpus.data)
+        output.write_shard(shard, translate(teacher, corpus, shard, progress.add))
     kept, unknown = output.assemble(shards, corpus.data)
     print(
         f"{output.data_bin}: {len(corpus.sources):,} sentences; {kept:,} sources of more than {teacher.longest} tokens "

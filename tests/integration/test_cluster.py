@@ -129,3 +129,6 @@ def test_errors_are_one_line(folder: Path, texts: tuple[Path, Path], cluster: An
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert named(done.stderr.splitlines()[-1], "bnb-translate", folder, "ONNX")
+    done = forked.capture(*words(folder, texts[0], tmp_path / "third", cluster, "--device", "cuda"))
+    assert done.returncode == 1
+    assert named(done.stderr.splitlines()[-1], "bnb-translate", "--device", "1 GPU")
