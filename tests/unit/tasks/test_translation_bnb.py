@@ -44,6 +44,9 @@ def test_languages_are_inferred(data_bin: Path) -> None:
 
 
 def test_languages_that_cannot_be_inferred(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=names("data", tmp_path, "dict.*.txt")):
+        TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(tmp_path)))
+    (tmp_path / "dict.en.txt").touch()
     with pytest.raises(ValueError, match=names("--source-lang", "--target-lang", tmp_path)):
         TranslationBnbTask.setup_task(TranslationBnbConfig(data=str(tmp_path)))
 
