@@ -36,7 +36,7 @@ class Problems:
 
 
 def unknown_option(name: str, known: Collection[str]) -> str:
-    """Say that an option does not exist, and which ones have similar names.
+    """The message about an unknown option, with similar names.
 
     Args:
         name: its name.

@@ -264,7 +264,7 @@ class Translator:
         self._options(nbest, search, options)
 
     def _options(self, nbest: int, search: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the options of a call together; a refinement, or no beam, leaves the folder's search of texts out."""
+        """The options of a call; a refinement, or no beam, excludes the folder's beam search."""
         if search not in ("auto", "none"):
             raise ValueError(f"search must be auto or none, but is {search!r}")
         check_options(given, self._engine.options, "translate", ARGUMENTS)
@@ -374,7 +374,7 @@ class Translator:
 
 
 class _Job(NamedTuple):
-    """What is asked of a call."""
+    """Arguments of a call of ``translate``."""
 
     nbest: int
     batch_tokens: int
@@ -385,7 +385,7 @@ class _Job(NamedTuple):
 
 
 def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Translation:
-    """Put the translations of a text's pieces together; a text of several pieces has no alternatives."""
+    """Join the translations of a text's pieces; a text of several pieces has no alternatives."""
     if len(pieces) == 1:
         return translations[0]
     tokens = [token for translation in translations for token in translation.tokens]

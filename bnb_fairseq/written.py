@@ -1,4 +1,4 @@
-"""How a text was written: the canvas after each pass, as symbols."""
+"""The canvas of a text after each pass, as symbols."""
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +33,7 @@ class Pass(NamedTuple):
 
 
 class Written(NamedTuple):
-    """How a sentence was written.
+    """The passes of a sentence.
 
     Attributes:
         source: the sentence.

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class Cluster(NamedTuple):
-    """Where to translate.
+    """A Ray cluster, and the processes on it.
 
     Attributes:
         address: ``auto``, the cluster of this machine; HOST:PORT; or ``LOCAL``, a new one on this machine.

@@ -10,12 +10,12 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def on_one_line(text: str) -> str:
-    """Put a space in the place of each character that breaks a line for some reader."""
+    """Replace each character that breaks a line for some reader by a space."""
     return text.translate(SPACES)
 
 
 class Source(Protocol):
-    """Where bytes come from."""
+    """A source of bytes."""
 
     def chunks(self) -> Iterable[bytes]:
         """Return the bytes in order, in chunks."""

@@ -21,7 +21,7 @@ class Translates(Protocol):
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """A sink of lines."""
 
     def write(self, lines: Sequence[str]) -> None:
         """Write lines, which have no line end."""
@@ -29,7 +29,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How lines are translated and written.
+    """Options of translating and writing lines.
 
     Attributes:
         form: ``PLAIN``, ``NBEST`` or ``JSONL`` of ``forms``.

@@ -1,4 +1,4 @@
-"""How a command ends on what a user can get wrong: with one line in place of a traceback.
+"""Errors that a user can cause end a command with one line in place of a traceback.
 
 Where a package is missing, the commands that install it have lines of their own.
 """

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 class Spaces:
-    """Where spaces stand between words.
+    """Counts of spaces between words, and the decision by them.
 
     Args:
         rules: for each level of ``contexts_of``, whether a context has a space; only contexts that deviate from the

@@ -17,7 +17,7 @@ USUAL_NAMES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the fi
 
 
 class Loading(NamedTuple):
-    """How a model is loaded; see ``Translator.load``."""
+    """Arguments of ``Translator.load``."""
 
     engine: str
     device: str

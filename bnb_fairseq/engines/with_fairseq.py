@@ -107,7 +107,7 @@ def dictionary_of(vocabulary: Vocabulary) -> BnbDictionary:
 
 
 class Trained(NamedTuple):
-    """What training left: an engine of its checkpoints, and the task, which has the data."""
+    """An engine of trained checkpoints, and their task, which has the data."""
 
     engine: Engine
     task: TextToTextTask

@@ -1,4 +1,4 @@
-"""Where translations of several systems differ: by length, by n-gram, by frequency of words, by fault.
+"""Differences between translations of several systems: by length, by n-gram, by frequency of words, by fault.
 
 Tokens and words are sacrebleu's 13a, case-sensitive, as BLEU counts them.
 """

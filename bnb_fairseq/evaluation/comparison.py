@@ -199,7 +199,7 @@ def _test_cells(row: Figures, metric: str, baseline: str) -> list[str]:
 
 
 def explain_speed(rounds: int, baseline: str) -> str:
-    """Say how the speeds were measured."""
+    """The way in which the speeds were measured, as a sentence."""
     how = "of one run"
     if rounds > 1:
         how = (

@@ -1,4 +1,4 @@
-"""How sure a model is of its tokens, compared with how often they are right, on a part of the data."""
+"""Calibration of confidence: probabilities of tokens against the share of right ones, on a part of the data."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ..tasks.text_to_text import TextToTextTask
 
 
 class Calibration(NamedTuple):
-    """What was fitted, and what it changes.
+    """A fitted calibration, and its effect.
 
     Attributes:
         platt: the calibration.

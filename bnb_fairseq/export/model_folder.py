@@ -34,7 +34,7 @@ from .graph import Graph, add_graph
 
 
 class Described(NamedTuple):
-    """What people are to know of a model.
+    """Facts about a model for its card.
 
     Attributes:
         name: its name; empty: the folder's.

@@ -27,7 +27,7 @@ FAULTS_SHOWN = 5
 
 
 def in_word(character: str) -> bool:
-    """Say whether a character joins its neighbours into a word: letters, marks, digits and the underscore."""
+    """Whether a character joins its neighbours into a word: letters, marks, digits and the underscore."""
     if character == "_":
         return True
     if unicodedata.category(character)[0] not in "LNM":

@@ -110,7 +110,7 @@ class KeyValues(NamedTuple):
         return KeyValues(torch.cat([self.keys, new.keys], dim=2), torch.cat([self.values, new.values], dim=2))
 
     def selected(self, rows: Tensor) -> "KeyValues":
-        """Those of the sentences ``rows``, which may repeat."""
+        """The keys and values of the sentences ``rows``, which may repeat."""
         return KeyValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
 

@@ -26,7 +26,7 @@ class Encoded(NamedTuple):
     memory: SourceMemory | None
 
     def selected(self, rows: Tensor) -> "Encoded":
-        """Those of the sentences ``rows`` (N), which may repeat."""
+        """The encoded sentences ``rows`` (N), which may repeat."""
         mean, log_variance = self.posterior
         return Encoded(
             self.states.index_select(1, rows),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def libre_answer(
     asked: "LibreRequest", pages: Sequence["Markup"], found: Sequence[Translation], detected: str | None
 ) -> dict[str, Any]:
-    """Put translations into LibreTranslate's form.
+    """Translations in LibreTranslate's form.
 
     Args:
         asked: the request.
@@ -42,7 +42,7 @@ def libre_answer(
 
 
 def translated(answer: Answer, begun: float) -> dict[str, Any]:
-    """Put an answer into the form of ``schemas.Translated``.
+    """An answer in the form of ``schemas.Translated``.
 
     Args:
         answer: the answer.
@@ -71,7 +71,7 @@ def translated(answer: Answer, begun: float) -> dict[str, Any]:
 
 
 def written_row(written: Written) -> dict[str, Any]:
-    """Put how a sentence was written into the form of ``schemas.Written``."""
+    """The passes of a sentence in the form of ``schemas.Written``."""
     passes = [{"text": made.text, "slots": [_slot_row(slot) for slot in made.slots]} for made in written.passes]
     return {"source": written.source, "passes": passes}
 

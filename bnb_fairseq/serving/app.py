@@ -37,7 +37,7 @@ TYPING_PAUSE = 500  # milliseconds after which a page of LibreTranslate's kind a
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server runs.
+    """Options of a server.
 
     Attributes:
         limits: its limits.

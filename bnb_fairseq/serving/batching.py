@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a text gets.
+    """The answer to a text.
 
     Attributes:
         found: what ``translate`` returned for it.

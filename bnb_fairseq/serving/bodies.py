@@ -121,7 +121,7 @@ async def _multipart(body: bytes, headers: Headers) -> list[tuple[str, str]]:
 
 
 def _fault(kind: type[BaseModel], error: ValidationError) -> str:
-    """Say what is wrong first, without a word of the request."""
+    """The first fault, without a word of the request."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     known = kind.model_fields

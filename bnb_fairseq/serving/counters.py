@@ -1,4 +1,4 @@
-"""What a server counts, in Prometheus' form."""
+"""Metrics of a server, in Prometheus' form."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 

@@ -1,4 +1,4 @@
-"""What stands in front of every route: counters, headers, errors as JSON, and the end of the server."""
+"""Middleware of all routes: counters, headers, errors as JSON, and the end of the server."""
 
 import logging
 import time

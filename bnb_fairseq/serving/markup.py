@@ -25,7 +25,7 @@ class Markup(HTMLParser):
         self.close()
 
     def fill(self, translations: list[str]) -> str:
-        """Put the HTML together with a translation in the place of each text."""
+        """The HTML with each text replaced by its translation."""
         found = iter(translations)
         return "".join(escape(next(found), quote=False) if part is None else part for part in self._parts)
 

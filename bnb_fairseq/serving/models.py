@@ -18,7 +18,7 @@ AUTO = "auto"
 
 
 class Found(NamedTuple):
-    """What a model says about a text.
+    """A model's answer to a text.
 
     Attributes:
         translation: the translation.

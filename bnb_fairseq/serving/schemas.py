@@ -89,7 +89,7 @@ class Pass(BaseModel):
 
 
 class Written(BaseModel):
-    """How a sentence was written; a text that is too long for the model is several sentences."""
+    """The passes of a sentence; a text that is too long for the model has several sentences."""
 
     source: str
     passes: list[Pass]

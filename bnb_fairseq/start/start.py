@@ -1,4 +1,4 @@
-"""What a new model starts from: BERTs, a checkpoint of another model, or nothing."""
+"""Starts of a new model: from BERTs, from a checkpoint of another model, or random."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

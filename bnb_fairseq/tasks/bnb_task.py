@@ -1,4 +1,4 @@
-"""What tasks with these models share: dictionaries, the way from options to model and generator, the training step."""
+"""Base of the tasks with these models: dictionaries, models and generators by the options, the training step."""
 
 import weakref
 from argparse import ArgumentParser
@@ -321,7 +321,7 @@ class BnbTask(DictionaryTask):
         return super().build_bpe(args) or Detokenizer(self.tgt_dict)
 
     def _check_plain(self, option: str, args: Any) -> None:
-        """See that fairseq's tokenizer or BPE does not split text that a dictionary splits itself."""
+        """Refuse fairseq's tokenizer and BPE for text that a dictionary splits itself."""
         chosen = getattr(args, "_name", None) or getattr(args, option, None)
         sides = [side for side, dictionary in self.dictionaries().items() if dictionary.takes_raw_text]
         if chosen and sides:

@@ -98,7 +98,7 @@ def measure(dataset: SentencePairDataset, longest: tuple[int, int]) -> Lengths:
 
 
 class Rule(NamedTuple):
-    """How many positions a canvas has: ``upsample`` for each source token, and ``extra``."""
+    """Positions of a canvas: ``upsample`` for each source token, and ``extra``."""
 
     upsample: float
     extra: int

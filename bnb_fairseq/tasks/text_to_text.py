@@ -1,4 +1,4 @@
-"""What text-to-text tasks share beside the model: raw text as input, and the judgement of text in validation."""
+"""Base of the text-to-text tasks: raw text as input, and metrics of text in validation."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -82,7 +82,7 @@ class TextToTextTask(BnbTask):
         return bool(self.cfg.eval_bleu or self._judges)
 
     def _check_best_metric(self) -> None:
-        """See that a metric of text will be there where it is to choose: fairseq would miss it after a validation."""
+        """Require the option of the metric that chooses the best checkpoint; else fairseq fails after a validation."""
         metric = self.cfg.best_checkpoint_metric
         options = {"bleu": "eval_bleu", **dict.fromkeys(Rouge.names, "eval_rouge"), METEOR: "eval_meteor"}
         option = options.get(metric)
