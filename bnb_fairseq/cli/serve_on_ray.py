@@ -1,6 +1,6 @@
-"""Serve translations on a Ray cluster, which starts and ends copies of ``bnb-serve`` as requests come and go.
+"""``bnb-serve`` on a Ray cluster, which starts and ends copies of the server as requests come and go.
 
-The command is:
+Ray's own command runs it::
 
     serve run bnb_fairseq.cli.serve_on_ray:app command="/shared/models/en-de --max-rate 60" replicas=8
 """

@@ -32,7 +32,7 @@ sys.exit(status)
 """
 
 
-OTHERS = ("__init__", "command", "errors", "score_checks", "score_runs")
+OTHERS: tuple[str, ...] = ("__init__", "command", "errors", "score_checks", "score_runs")
 OTHERS += ("count_spaces", "train", "serve_on_ray")  # python -m, and serve run
 
 
