@@ -9,8 +9,12 @@ POST /v1/translate gives scores, confidence and alignments, / is the page, /docs
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .command import Command, find_small
+
+if TYPE_CHECKING:
+    from ..serving.gate import Gate
 
 PROG = "bnb-serve"
 NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client", "python_multipart")
@@ -94,13 +98,24 @@ def find_faults(arguments: Namespace) -> list[str]:
     return faults
 
 
-def run(arguments: Namespace) -> None:
-    """Load the models and serve them until a signal comes."""
+def load_app(arguments: Namespace) -> "Gate":
+    """Load the models.
+
+    Args:
+        arguments: the command line.
+
+    Returns:
+        The application.
+
+    Raises:
+        ImportError: if a package is missing, naming it.
+        OSError: if the keys cannot be read.
+        ValueError: if a folder or a key does not fit.
+    """
     from ..serving.app import Settings, create_app
     from ..serving.keys import read_keys
     from ..serving.limits import Limits
     from ..serving.models import Model, Models
-    from ..serving.server import serve
 
     keys = [] if arguments.api_keys is None else read_keys(arguments.api_keys)
     limits = Limits(
@@ -126,7 +141,14 @@ def run(arguments: Namespace) -> None:
     )
     loading = (arguments.engine, arguments.device, arguments.threads)
     models = Models([Model.load(folder, *loading) for folder in arguments.folders])
-    serve(create_app(models, settings), arguments.host, arguments.port, arguments.body_timeout)
+    return create_app(models, settings)
+
+
+def run(arguments: Namespace) -> None:
+    """Load the models and serve them until a signal comes."""
+    from ..serving.server import serve
+
+    serve(load_app(arguments), arguments.host, arguments.port, arguments.body_timeout)
 
 
 COMMAND = Command(PROG, __doc__, add_options, run, find_faults, needs_fairseq=False)
