@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 OUTSIDE = {"torch", "fairseq"}
 # Modules that need an extra, and are imported where they are used only; of them bnb-serve's import each other.
 SERVING = {"app", "bodies", "counters", "gate", "openapi", "schemas", "server"}
-WHOLLY_EXTRA = {"comparison_picture", "int8", *SERVING}
+WHOLLY_EXTRA = {"cluster", "comparison_picture", "int8", "serve_on_ray", *SERVING}
 PACKAGES = {"hydra": "hydra_core", "fairseq_cli": "fairseq"}  # where they are not called as what they bring
 TOOLS = installation.FAIRSEQ[0]
 BUILD = installation.FAIRSEQ[1]
