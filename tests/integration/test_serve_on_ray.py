@@ -15,8 +15,8 @@ from bnb_fairseq.translator import Translator
 
 from ..facts import named
 from ..unit.conftest import random_parameters  # noqa: F401  # a fixture
-from ..unit.folder.conftest import exported  # noqa: F401  # a fixture
 from ..unit.export.conftest import SENTENCES, trained  # noqa: F401  # a fixture
+from ..unit.folder.conftest import exported  # noqa: F401  # a fixture
 
 ray = pytest.importorskip("ray", reason="needs pip install 'bnb_fairseq[ray]'")
 
