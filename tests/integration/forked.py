@@ -27,6 +27,8 @@ import torch
 
 LIBRARIES = ["torch", "transformers", "sacrebleu", "hydra", "fairseq.tasks", "fairseq.models", "fairseq.criterions"]
 LIBRARIES += ["torch._dynamo"]  # which torch imports for the first update
+# Where Ray is installed, fairseq's imports reach pyarrow, whose allocator would start a thread in the server.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__", *LIBRARIES])  # the first is pytest, which every process would import
 ROOT = Path(__file__).resolve().parents[2]

@@ -132,7 +132,7 @@ def test_a_graph_in_float32_says_the_same(
 
 def test_a_shortlist(setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few symbols change the texts; all of them are the graph without a shortlist, on the command line, too."""
-    monkeypatch.setattr("bnb_fairseq.hub.counting.FREQUENT", 20)
+    monkeypatch.setattr("bnb_fairseq.export.counting.FREQUENT", 20)
     export(checkpoint, setting.data_bin, tmp_path / "short", {}, graph=Graph("float32", False, 100, shortlist=3))
     export(checkpoint, setting.data_bin, tmp_path / "all", {}, graph=Graph("float32", False, 0.3))
     lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:40]
