@@ -12,7 +12,6 @@ from ..network.bert_encoder import segment_types
 from ..network.options import NetworkOptions, SymbolTable
 
 Weights = Mapping[str, Tensor]
-SMALLEST = 1e-12
 HIDDEN = -1e9  # added to the attention scores of padding; a row of only -inf would be undefined
 
 
@@ -23,15 +22,10 @@ class Affine(nn.Module):
         weights: of the model.
         *names: of the layers.
         factors: of each layer's output; None: 1.
-        by_position: scale every position to the same range and back: int8 has one scale for all positions of a batch,
-            and a few have values many times larger than the others'.
     """
 
-    def __init__(
-        self, weights: Weights, *names: str, factors: tuple[float, ...] | None = None, by_position: bool = False
-    ) -> None:
+    def __init__(self, weights: Weights, *names: str, factors: tuple[float, ...] | None = None) -> None:
         super().__init__()
-        self.by_position = by_position
         scales = factors or (1.0,) * len(names)
         parts = [
             (weights[f"{name}.weight"] * by, weights[f"{name}.bias"] * by)
@@ -44,9 +38,6 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """... x I -> ... x O."""
-        if self.by_position:
-            largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
-            return (x / largest) @ self.weight * largest + self.bias
         return x @ self.weight + self.bias
 
 
@@ -113,10 +104,9 @@ class Layer(nn.Module):
         name: of the layer.
         heads: H.
         eps: epsilon of LayerNorm.
-        by_position: of the feed-forward network, see ``Affine``.
     """
 
-    def __init__(self, weights: Weights, name: str, heads: int, eps: float, by_position: bool) -> None:
+    def __init__(self, weights: Weights, name: str, heads: int, eps: float) -> None:
         super().__init__()
         self.attention = Attention(weights, f"{name}.self_attn", heads, to_source=False)
         self.attention_norm = Norm(weights, f"{name}.self_attn_layer_norm", eps)
@@ -124,8 +114,8 @@ class Layer(nn.Module):
         if f"{name}.encoder_attn.q_proj.weight" in weights:
             self.source_attention = Attention(weights, f"{name}.encoder_attn", heads, to_source=True)
             self.source_norm = Norm(weights, f"{name}.encoder_attn_layer_norm", eps)
-        self.inner = Affine(weights, f"{name}.fc1", by_position=by_position)
-        self.outer = Affine(weights, f"{name}.fc2", by_position=by_position)
+        self.inner = Affine(weights, f"{name}.fc1")
+        self.outer = Affine(weights, f"{name}.fc2")
         self.norm = Norm(weights, f"{name}.final_layer_norm", eps)
 
     def forward(
@@ -146,10 +136,9 @@ class Stack(nn.Module):
         options: of the network.
         weights: of the model.
         side: ``encoder`` or ``decoder``.
-        by_position: of the feed-forward networks, see ``Affine``.
     """
 
-    def __init__(self, options: NetworkOptions, weights: Weights, side: str, by_position: bool) -> None:
+    def __init__(self, options: NetworkOptions, weights: Weights, side: str) -> None:
         super().__init__()
         sizes = options.encoder if side == "encoder" else options.decoder
         table = f"{side}.embeddings"
@@ -162,9 +151,7 @@ class Stack(nn.Module):
         self.second_segment: Tensor
         self.embedding_norm = Norm(weights, f"{table}.layer_norm", sizes.layer_norm_eps)
         names = (f"{side}.layers.{i}" for i in range(sizes.layers))
-        self.layers = nn.ModuleList(
-            Layer(weights, name, sizes.attention_heads, sizes.layer_norm_eps, by_position) for name in names
-        )
+        self.layers = nn.ModuleList(Layer(weights, name, sizes.attention_heads, sizes.layer_norm_eps) for name in names)
 
     def forward(
         self, content: Tensor, padding: Tensor, source: Tensor | None = None, source_padding: Tensor | None = None
@@ -196,7 +183,6 @@ class StaticNetwork(nn.Module):
         target: the target vocabulary.
         weights: of a ``bnb_transformer``, float32, by their names in its checkpoint.
         symbols: k, symbols of each position in the output, including the blank.
-        for_int8: scale the encoder's feed-forward networks by position, since int8 harms them most.
 
     Attributes:
         blank: id of the symbol that stands for no text: the blank, or [PAD] under length classification.
@@ -209,7 +195,6 @@ class StaticNetwork(nn.Module):
         target: SymbolTable,
         weights: Weights,
         symbols: int = 1,
-        for_int8: bool = False,
     ) -> None:
         super().__init__()
         self.options, self.symbols = options, symbols
@@ -217,8 +202,8 @@ class StaticNetwork(nn.Module):
         blanks = {"new": len(target), "pad": target.pad(), "mask": target.mask()}
         self.uses_ctc = options.length_control == "ctc"
         self.blank = blanks[options.ctc_blank] if self.uses_ctc else target.pad()
-        self.encoder = Stack(options, weights, "encoder", by_position=for_int8)
-        self.decoder = Stack(options, weights, "decoder", by_position=False)
+        self.encoder = Stack(options, weights, "encoder")
+        self.decoder = Stack(options, weights, "decoder")
         self.latent = Affine(weights, "latent.projection") if options.latent_size else None
         self.latent_projection = Affine(weights, "decoder.latent_projection") if options.latent_size else None
         self.latent_scale = 1.0 if options.latent_size else float(weights["decoder.latent_scale"])

@@ -55,7 +55,7 @@ def write_graph(
     import onnx
 
     floats = {name: each.float() for name, each in weights.items()}
-    network = StaticNetwork(options, source, target, floats, for_int8=kind == INT8).eval()
+    network = StaticNetwork(options, source, target, floats).eval()
     graph = _trace(network, shortlist)
     facts = Facts(longest, len(network.output_bias), network.blank, network.uses_ctc)
     onnx.helper.set_model_props(graph, facts.write())

@@ -61,15 +61,14 @@ def test_candidates_alone(
         assert torch.allclose(asked_scores[i, :length], log_probs[i, :length, places[i]], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("for_int8", [False, True])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @torch.no_grad()
 def test_against_the_model(
-    options: dict[str, Any], for_int8: bool, make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
+    options: dict[str, Any], make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
 ) -> None:
     model = make_model(**options)
     dictionaries = small_task.source_dictionary, small_task.target_dictionary
-    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4, for_int8=for_int8)
+    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4)
     tokens, lengths = batch()
     expected = model(tokens, lengths)
     log_probs = expected.logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V

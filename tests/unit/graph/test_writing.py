@@ -81,6 +81,24 @@ def test_int8(graph_of: Write) -> None:
     assert error.max() > 1e-5  # it is not float32
 
 
+@pytest.mark.parametrize("shortlist", [False, True])
+@torch.no_grad()
+def test_int8_of_a_sentence_does_not_depend_on_the_others(shortlist: bool, graph_of: Write) -> None:
+    """Float32 sums differ in their last digits, quantised rows do not."""
+    lengths = (7, 3, 12, 1)
+    model, path = graph_of("int8", latent_size=0, shortlist=shortlist)
+    tokens, true = (each.numpy() for each in batch(lengths))
+    every = np.arange(len(model.decoder.dictionary) + 1)
+    more: dict[str, Any] = {"asked": np.zeros((4, 1), np.int64), **({"candidates": every} if shortlist else {})}
+    symbols, scores, blank_scores, canvas, _ = run(path, lengths, 3, **more)
+    for i, length in enumerate(lengths):
+        alone = {"src_tokens": tokens[i : i + 1, :length], "src_lengths": true[i : i + 1], "asked": more["asked"][:1]}
+        of_one = run(path, lengths, 3, **{**more, **alone})
+        assert of_one[0][0].tolist() == symbols[i, : canvas[i]].tolist()
+        assert np.allclose(of_one[1][0], scores[i, : canvas[i]], rtol=0, atol=1e-5)
+        assert np.allclose(of_one[2][0], blank_scores[i, : canvas[i]], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{}, {"untie_output": True, "ctc_blank": "pad"}], ids=str)
 @torch.no_grad()
 def test_candidates(options: dict[str, Any], graph_of: Write) -> None:
