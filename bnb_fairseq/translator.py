@@ -32,7 +32,6 @@ SEGMENTS = {"question_generation_bnb": 2}  # of a source line, by task
 SURROGATE = re.compile("[\ud800-\udfff]")
 NOT_ONE_LINE = str.maketrans({"\n": " ", "\r": " "})
 REFINEMENT, BEAM, LM_WEIGHT = "iter_decode_max_iter", "ctc_beam", "ctc_lm_weight"
-FORCED = "iter_decode_force_max_iter"
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,7 @@ class Translator:
         written: list[Written | None] = [None] * len(flat)
         for batch in batches(sources, self.batch_tokens):
             asked = [sources[i] for i in batch]
-            found = self._engine.canvases(asked, chosen.get(REFINEMENT, 0), chosen.get(FORCED, False))
+            found = self._engine.canvases(asked, chosen)
             for i, passes in zip(batch, found or (), strict=found is not None):
                 written[i] = Written(flat[i], [as_symbols(one, self._engine.target) for one in passes])
         rest = iter(written)

@@ -104,13 +104,12 @@ class Engine(Protocol):
             For each an array of T x S weights; None if the model keeps none.
         """
 
-    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:
+    def canvases(self, sources: Sequence[Sequence[int]], search: Mapping[str, Any]) -> list[list[CanvasPass]] | None:
         """Write sources without a search of texts, and show how.
 
         Args:
             sources: ids of each source.
-            passes: most passes of refinement.
-            force: make all of them, even once the text stays the same.
+            search: options by name; those of a search of texts are not read.
 
         Returns:
             Of each the canvas after each pass, the first one included; None if the model has no canvas.

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..folder.manifest import SOURCE, TARGET, WEIGHTS, Manifest
-from ..folder.search import PARALLEL_OPTIONS
+from ..folder.search import OF_CANVAS, PARALLEL_OPTIONS
 from ..folder.vocabulary import Vocabulary, load_vocabulary
 from ..generation.alignment import source_weights
 from ..generation.generator import NarGenerator, ScoresTexts
@@ -118,8 +118,9 @@ class NarEngine:
             found = source_weights(self.network, self._batch(sources), texts)
         return [weights.cpu().numpy() for weights in found]
 
-    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:  # noqa: D102
-        options = GeneratorOptions(passes, force, retain_history=True)
+    def canvases(self, sources: Sequence[Sequence[int]], search: Mapping[str, Any]) -> list[list[CanvasPass]] | None:  # noqa: D102
+        options = self._options(1, {name: value for name, value in search.items() if name in OF_CANVAS})
+        options = options._replace(retain_history=True, rerank=False)
         generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
         blank = self.network.control.blank
         with torch.inference_mode(), matmul_precision(self._precision):

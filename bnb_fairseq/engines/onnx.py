@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..folder.manifest import GRAPHS, SHORTLIST, SOURCE, TARGET, Manifest
-from ..folder.search import PARALLEL_OPTIONS
+from ..folder.search import OF_CANVAS, PARALLEL_OPTIONS
 from ..folder.shortlist import Shortlist
 from ..folder.vocabulary import Vocabulary, load_vocabulary
 from ..generation.ctc_beam import IMPOSSIBLE, Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
@@ -115,9 +115,9 @@ class OnnxEngine:
         """None: the graph has no attention weights as output."""
         return None
 
-    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:  # noqa: D102
-        self._fitting(1, {**self.options, "iter_decode_max_iter": passes, "iter_decode_force_max_iter": force})
-        tokens, scores, kept, lengths = self._filled(sources, 0.0)
+    def canvases(self, sources: Sequence[Sequence[int]], search: Mapping[str, Any]) -> list[list[CanvasPass]] | None:  # noqa: D102
+        options = self._fitting(1, {name: value for name, value in search.items() if name in OF_CANVAS})
+        tokens, scores, kept, lengths = self._filled(sources, options.ctc_blank_penalty)
         blank = self._facts.blank
         return [
             [

@@ -78,7 +78,7 @@ class FairseqEngine:
         """Return None: these models keep no weights of attention."""
         return None
 
-    def canvases(self, sources: Sequence[Sequence[int]], passes: int, force: bool) -> list[list[CanvasPass]] | None:
+    def canvases(self, sources: Sequence[Sequence[int]], search: Mapping[str, Any]) -> list[list[CanvasPass]] | None:
         """Return None: these models write from left to right."""
         return None
 

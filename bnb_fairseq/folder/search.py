@@ -20,6 +20,8 @@ PARALLEL_OPTIONS: dict[str, Any] = {  # values of one pass, best alignment
     "ctc_blank_penalty": 0.0,
     "glossary_bonus": 6.0,  # for each symbol of a term; read only with a glossary
 }
+# Options that the canvas depends on, with or without a search of texts
+OF_CANVAS = ("iter_decode_max_iter", "iter_decode_force_max_iter", "ctc_blank_penalty")
 AUTOREGRESSIVE_OPTIONS: dict[str, Any] = {
     "beam": 5,
     "lenpen": 1.0,

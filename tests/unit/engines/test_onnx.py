@@ -85,11 +85,14 @@ def test_lengths_as_torch(classified: Engines) -> None:
     assert_same(classified.onnx.hypotheses(sources(), 1, PARALLEL_OPTIONS), expected)
 
 
-@pytest.mark.parametrize("kind", ["ctc", "classified"])
-def test_canvases_as_torch(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("kind", "search"), [("ctc", {}), ("classified", {}), ("ctc", {**PARALLEL_OPTIONS, "ctc_blank_penalty": 1.0})]
+)
+def test_canvases_as_torch(kind: str, search: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    """With the blank penalty, the canvas has the text that is written with it."""
     engines: Engines = request.getfixturevalue(kind)
-    expected = engines.torch.canvases(sources(), 0, False)
-    found = engines.onnx.canvases(sources(), 0, False)
+    expected = engines.torch.canvases(sources(), search)
+    found = engines.onnx.canvases(sources(), search)
     assert found is not None and expected is not None
     for (one,), (other,) in zip(found, expected, strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-4)
@@ -98,8 +101,14 @@ def test_canvases_as_torch(kind: str, request: pytest.FixtureRequest) -> None:
             type(value) in (int, bool, type(None)) for part in (one.tokens, one.again, one.kept) for value in part
         )
     assert any(not all(one.kept) for (one,) in found) == (kind == "ctc")
+    if search:
+        unseen = {*engines.onnx._silent, engines.onnx.target.eos()}
+        for (one,), (text, *_) in zip(found, engines.onnx.hypotheses(sources(), 1, search), strict=True):
+            kept = [token for token, keep in zip(one.tokens, one.kept, strict=True) if keep]
+            assert [token for token in kept if token not in unseen] == [i for i in text.tokens if i not in unseen]
+        assert found != engines.onnx.canvases(sources(), {})
     with pytest.raises(ValueError, match="iter-decode-max-iter must be 0 for the ONNX graph, but is 1"):
-        engines.onnx.canvases(sources(), 1, False)
+        engines.onnx.canvases(sources(), {"iter_decode_max_iter": 1})
 
 
 def test_a_language_model_as_torch(ctc: Engines, tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def written(
         model = lively(kind)
         dictionaries = small_task.source_dictionary, small_task.target_dictionary
         source, target = (PlainVocabulary(each.symbols, PLAIN_SPECIALS) for each in dictionaries)
-        found = NarEngine(model, source, target).canvases([SENTENCE, OTHER], refinements, force)
+        found = NarEngine(model, source, target).canvases(
+            [SENTENCE, OTHER], {"iter_decode_max_iter": refinements, "iter_decode_force_max_iter": force}
+        )
         assert found is not None
         return model, [[as_symbols(one, target) for one in passes] for passes in found]
 
