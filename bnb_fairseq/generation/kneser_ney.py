@@ -25,6 +25,7 @@ SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 NO_PROBABILITY = -99.0  # the logarithm of 0 in ARPA files
 # For small or artificial texts whose counts of counts give no discounts; lmplz has the same.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
+DIGITS = 8  # that a float32 holds
 
 
 class Counts(NamedTuple):
@@ -151,7 +152,9 @@ def _adjusted(counts: Counts, above: Counts | None) -> Ints:
     return np.where(counts.begins, counts.counts, np.bincount(above.suffixes, minlength=len(counts.words)))
 
 
-def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: Callable[[str], None]) -> None:
+def write_arpa(
+    orders: Sequence[Order], words: Sequence[str], path: Path, say: Callable[[str], None], digits: int = DIGITS
+) -> None:
     """Write a model in the ARPA format, completely or not at all.
 
     Args:
@@ -159,6 +162,7 @@ def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: C
         words: the word of every id, all different and without white space.
         path: file to write.
         say: called with a line of progress after each order.
+        digits: significant digits of the logarithms.
     """
     with staging(path.parent) as lent, (lent / path.name).open("w", encoding="utf-8", newline="\n") as file:
         file.write("\\data\\\n")
@@ -169,17 +173,17 @@ def write_arpa(orders: Sequence[Order], words: Sequence[str], path: Path, say: C
             pairs = zip(order.contexts.tolist(), order.words.tolist(), strict=True)
             texts = [f"{texts[context]}{space}{words[word]}" for context, word in pairs]
             file.write(f"\n\\{n}-grams:\n")
-            file.writelines(_lines(order, texts, highest=n == len(orders)))
+            file.writelines(_lines(order, texts, digits, highest=n == len(orders)))
             say(f"written: {len(texts):,} n-grams of order {n}")
         file.write("\n\\end\\\n")
 
 
-def _lines(order: Order, texts: Sequence[str], highest: bool) -> Iterator[str]:
+def _lines(order: Order, texts: Sequence[str], digits: int, highest: bool) -> Iterator[str]:
     positive = order.probs > 0
     probs = np.log10(order.probs, out=np.full(len(texts), NO_PROBABILITY), where=positive).tolist()
     if highest:
-        return (f"{prob:.8g}\t{text}\n" for prob, text in zip(probs, texts, strict=True))
+        return (f"{prob:.{digits}g}\t{text}\n" for prob, text in zip(probs, texts, strict=True))
     # A backoff of 0, if no count was discounted, would be -inf, which no reader accepts.
     backoffs = np.log10(np.maximum(order.backoffs, 10.0**NO_PROBABILITY)).tolist()
     rows = zip(probs, texts, backoffs, strict=True)
-    return (f"{prob:.8g}\t{text}\t{backoff:.8g}\n" for prob, text, backoff in rows)
+    return (f"{prob:.{digits}g}\t{text}\t{backoff:.{digits}g}\n" for prob, text, backoff in rows)

@@ -211,3 +211,11 @@ def test_empty_sentences(tmp_path: Path) -> None:
     slow, found = Slow(text, 3, 1, kneser_ney.discounts), SlowNgrams(tmp_path / "x.arpa")
     assert 10 ** found.score(["<s>"], "</s>") == pytest.approx(slow.prob((BEGIN,), END), rel=1e-6)
     assert slow.raw[(BEGIN, END)] == 2
+
+
+def test_fewer_digits(tmp_path: Path) -> None:
+    (order,) = written([[3, 4], [3]], 1, tmp_path / "x.arpa")
+    kneser_ney.write_arpa([order], WORDS, tmp_path / "y.arpa", lambda line: None, digits=2)
+    exact, short = (SlowNgrams(tmp_path / f"{name}.arpa") for name in "xy")
+    assert exact.score([], "b") == pytest.approx(math.log10(0.5 / 5 + 2.5 / 5 / 8))  # -0.789
+    assert short.score([], "b") == -0.79
