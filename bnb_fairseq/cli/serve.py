@@ -6,6 +6,7 @@ FOLDER is an exported model; several have different languages. POST /translate a
 POST /v1/translate gives scores, confidence and alignments, / is the page, /docs describes the interface.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PROG = "bnb-serve"
 NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client", "python_multipart")
 PORTS = 65_535
+BATCHES = 2  # of a model at the same time: one is in the network while the other one's texts are searched
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -35,13 +37,14 @@ def add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("running").add_argument
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the models run (default: cpu)")
     add("--engine", choices=["auto", "torch", "onnx"], default="auto", help="what runs them (default: auto)")
-    add("--threads", type=int, metavar="N", help="threads of a model on the CPU (default: the engine's choice)")
+    text = "threads of a batch on the CPU (default: the cores divided by --batches)"
+    add("--threads", type=int, metavar="N", help=text)
     text = "most source tokens of a batch (default: 2048 with torch, 512 with ONNX Runtime)"
     add("--batch-tokens", type=int, metavar="N", help=text)
     text = "milliseconds that a text waits for others to share its batch (default: %(default)s)"
     add("--batch-wait", type=float, default=3.0, metavar="MS", help=text)
-    text = "batches of a model that run at the same time (default: %(default)s)"
-    add("--batches", type=int, default=1, metavar="N", help=text)
+    text = "batches of a model that run at the same time (default: 2 on the CPU; 1 on a GPU, or on one core)"
+    add("--batches", type=int, metavar="N", help=text)
 
 
 def _add_limits(parser: ArgumentParser) -> None:
@@ -98,6 +101,15 @@ def find_faults(arguments: Namespace) -> list[str]:
     return faults
 
 
+def share_cores(arguments: Namespace) -> tuple[int, int | None]:
+    """Return the batches of a model that run at the same time, and the threads of each."""
+    if arguments.device != "cpu":
+        return arguments.batches or 1, arguments.threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    batches = arguments.batches or min(BATCHES, max(cores // (arguments.threads or 1), 1))
+    return batches, arguments.threads or max(cores // batches, 1)
+
+
 def load_app(arguments: Namespace) -> "Gate":
     """Load the models.
 
@@ -130,16 +142,16 @@ def load_app(arguments: Namespace) -> "Gate":
         arguments.body_timeout,
         arguments.max_rate,
     )
+    batches, threads = share_cores(arguments)
     settings = Settings(
         limits,
         keys,
         arguments.allow_origin,
         arguments.batch_wait / 1000,
-        arguments.batch_tokens,
-        arguments.batches,
+        batches,
         arguments.log_requests,
     )
-    loading = (arguments.engine, arguments.device, arguments.threads)
+    loading = (arguments.engine, arguments.device, threads, arguments.batch_tokens)
     models = Models([Model.load(folder, *loading) for folder in arguments.folders])
     return create_app(models, settings)
 

@@ -61,7 +61,7 @@ def app(given: Mapping[str, str]) -> Application:
     if not 0 <= least <= most or most < 1:
         raise ValueError(f"replicas must be at least 1, and least from 0 to replicas, but are {most} and {least}")
     arguments = _parse(given["command"])
-    arguments.threads = arguments.threads or 1
+    arguments.threads, arguments.batches = arguments.threads or 1, arguments.batches or 1
 
     def build() -> "Gate":
         return load_app(arguments)

@@ -44,7 +44,6 @@ class Settings:
         keys: API keys; none: everybody may ask.
         origins: web sites whose pages may ask, for CORS.
         wait: seconds that a text waits for others to share its batch.
-        batch_tokens: most tokens of a batch; None: what suits the model.
         batches: batches of a model that run at the same time.
         log: write a line for each request.
     """
@@ -53,7 +52,6 @@ class Settings:
     keys: Sequence[str] = ()
     origins: Sequence[str] = ()
     wait: float = 0.003
-    batch_tokens: int | None = None
     batches: int = 1
     log: bool = False
 
@@ -114,7 +112,7 @@ class Service:
                 model.translate,
                 model.translator.count_tokens,
                 executor,
-                settings.batch_tokens or model.translator.batch_tokens,
+                model.translator.batch_tokens,
                 settings.limits.queue,
                 settings.wait,
                 self.metrics.of_model(source, target),

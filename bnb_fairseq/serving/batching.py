@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from .limits import RequestError
 
 RETRY_AFTER = 1  # seconds; a full queue is empty again after about so long
+OVERHEAD = 1 / 8  # of the time of a full batch, that each batch takes beside that of its tokens
 
 
 class Asked(NamedTuple):
@@ -67,13 +68,14 @@ class _Waiting:
 class Batcher:
     """Translates the texts that wait in batches, each in a thread of an executor.
 
-    A batch begins with the text that has waited longest, and takes those with the same options, in order.
+    A batch begins with the text that has waited longest. Texts with the same options join it, those nearest in length
+    first, as long as the time for each of its tokens falls; padding takes time, too.
 
     Args:
         translate: translates texts with equal options; its ValueError is the client's.
         count_tokens: the number of tokens of a text.
         executor: has the threads.
-        batch_tokens: most tokens of a batch, unless a single text has more.
+        batch_tokens: most tokens of a batch, padding included, unless a single text has more.
         queue: most texts that wait.
         wait: seconds that a text waits for others, where no batch runs.
         watcher: learns of the queue.
@@ -153,17 +155,20 @@ class Batcher:
         """Take a batch out of the queue; it may have been emptied meanwhile."""
         if not self._waiting:
             return []
-        asked, tokens = self._waiting[0].asked, 0
+        first = self._waiting[0]
+        same = [one for one in self._waiting if one.asked == first.asked]
         taken: list[_Waiting] = []
-        left: deque[_Waiting] = deque()
-        for one in self._waiting:
-            fits = not taken or tokens + one.tokens <= self._batch_tokens
-            if fits and one.asked == asked:
-                taken.append(one)
-                tokens += one.tokens
-            else:
-                left.append(one)
-        self._waiting = left
+        total, longest, best = 0, 0, 0.0
+        for one in sorted(same, key=lambda one: abs(one.tokens - first.tokens)):  # of equal ones the oldest first
+            total, longest = total + one.tokens, max(longest, one.tokens)
+            padded = longest * (len(taken) + 1)
+            share = total / (padded + self._batch_tokens * OVERHEAD)
+            if taken and (padded > self._batch_tokens or share < best):
+                break
+            best = share
+            taken.append(one)
+        chosen = set(taken)
+        self._waiting = deque(one for one in self._waiting if one not in chosen)
         self._watch()
         return taken
 

@@ -46,7 +46,9 @@ class Model:
     folder: Path
 
     @classmethod
-    def load(cls, folder: Path, engine: str, device: str, threads: int | None) -> "Model":
+    def load(
+        cls, folder: Path, engine: str, device: str, threads: int | None, batch_tokens: int | None = None
+    ) -> "Model":
         """Load a model folder and translate once with its own options, so that its language model is in memory.
 
         Args:
@@ -54,6 +56,7 @@ class Model:
             engine: see ``Translator.load``.
             device: ``cpu`` or ``cuda``.
             threads: on the CPU; None: the engine's choice.
+            batch_tokens: most source tokens of a batch; None: what suits the engine.
 
         Returns:
             The model.
@@ -63,6 +66,8 @@ class Model:
             ValueError: if a file is missing, damaged or of another kind.
         """
         translator = Translator.load(folder, engine, device, threads)  # type: ignore[arg-type]
+        if batch_tokens is not None:
+            translator.batch_tokens = batch_tokens
         manifest = Manifest.read(folder)
         translator.translate(["a"])
         return cls(manifest.source_lang, manifest.target_lang, translator, folder)

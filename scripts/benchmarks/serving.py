@@ -5,6 +5,9 @@ r"""Measure bnb-serve under load: requests/s, times, wrong texts, a queue that i
 Each client sends one sentence, reads its answer, and sends the next on the same connection. bnb-translate translates
 the same sentences first: its texts are the expected ones, and its speed is compared with. Then as many clients ask as
 4 queues hold, and at last SIGTERM comes while clients ask.
+
+The clients are one program, which takes its share of the processor cores. With --pinned it has the last core to itself:
+bnb-serve and bnb-translate run on the others.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +32,11 @@ from bnb_fairseq.evaluation.markdown import table
 
 COMMAND = (sys.executable, "-m", "bnb_fairseq.cli.serve")
 TRANSLATE = (sys.executable, "-m", "bnb_fairseq.cli.translate")
-HEAD = ["clients", "requests/s", "of bnb-translate", "p50 ms", "p95 ms", "p99 ms", "cores", "other texts", "answers"]
+HEAD = ["clients", "requests/s", "of bnb-translate", "p50 ms", "p95 ms", "p99 ms"]
+HEAD += ["server's CPU ms", "clients' CPU ms", "other texts", "answers"]  # CPU time of a request
 VERSIONS = ("torch", "onnxruntime", "numpy", "starlette", "uvicorn")
 WARM_UP = 2.0  # seconds
+LINES = 4000  # that bnb-translate translates at least, some of them several times
 OVERLOAD = 4  # times the queue
 LOST = "lost"  # a request without answer
 REFUSED = "refused"  # a connection that nobody took
@@ -86,36 +91,62 @@ class Running:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def expected_texts(folder: Path, sentences: Sequence[str], options: Sequence[str]) -> tuple[dict[str, str], float]:
+@dataclass
+class Bulk:
+    """What bnb-translate did.
+
+    Attributes:
+        texts: the translation of each sentence.
+        speed: sentences per second, without the start.
+        cpu: seconds of CPU for a sentence, without the start.
+    """
+
+    texts: dict[str, str]
+    speed: float
+    cpu: float
+
+
+def pin(cores: Collection[int]) -> None:
+    """Run this process, and those that it starts, on some cores only; none: on any."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def translate_all(folder: Path, sentences: Sequence[str], options: Sequence[str], cores: Collection[int]) -> Bulk:
     """Translate with bnb-translate.
 
     Args:
         folder: the model folder.
         sentences: all different.
         options: of bnb-translate.
+        cores: see ``pin``.
 
     Returns:
-        The translation of each, and sentences per second without the start.
+        What it did. A window has each sentence once.
     """
+    times = -(-LINES // len(sentences))
     with tempfile.TemporaryDirectory() as name:
         source, output = Path(name, "source"), Path(name, "output")
-        times = {}
-        for count in (1, len(sentences)):
-            source.write_text("".join(f"{sentence}\n" for sentence in sentences[:count]), encoding="utf-8")
-            begun = time.perf_counter()
-            line = [*TRANSLATE, str(folder), "--input", str(source), "--output", str(output), *options]
-            subprocess.run(line, check=True)
-            times[count] = time.perf_counter() - begun
-        texts = output.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    return dict(zip(sentences, texts, strict=True)), len(sentences) / (times[len(sentences)] - times[1])
+        line = [*TRANSLATE, str(folder), "--input", str(source), "--output", str(output)]
+        line += ["--window", str(len(sentences)), *options]
+        used = []
+        for lines in (sentences[:1], [*sentences] * times):
+            source.write_text("".join(f"{sentence}\n" for sentence in lines), encoding="utf-8")
+            begun, cpu = time.perf_counter(), sum(os.times()[2:4])
+            subprocess.run(line, check=True, preexec_fn=lambda: pin(cores))
+            used.append((time.perf_counter() - begun, sum(os.times()[2:4]) - cpu))
+        texts = output.read_text(encoding="utf-8").split("\n")[: len(sentences)]
+    seconds, cpu = (end - start for start, end in zip(*used, strict=True))
+    count = times * len(sentences)
+    return Bulk(dict(zip(sentences, texts, strict=True)), count / seconds, cpu / count)
 
 
 @contextmanager
-def running(folder: Path, options: Sequence[str]) -> Iterator[Running]:
+def running(folder: Path, options: Sequence[str], cores: Collection[int]) -> Iterator[Running]:
     """Start a server, and kill it at the end if it still runs."""
     languages = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     line = [*COMMAND, str(folder), "--port", "0", *options]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: pin(cores))
     assert process.stderr is not None
     try:
         said = process.stderr.readline()
@@ -204,28 +235,30 @@ def counts(seen: Seen) -> str:
     return ", ".join(f"{number:,} x {status}" for status, number in sorted(seen.statuses.items()))
 
 
-def measure(folder: Path, expected: Mapping[str, str], bulk: float, arguments: argparse.Namespace) -> list[list[str]]:
+def measure(folder: Path, bulk: Bulk, arguments: argparse.Namespace, cores: Collection[int]) -> list[list[str]]:
     """Measure a server with each number of clients: rows of the table."""
     rows = []
-    with running(folder, arguments.serve) as server:
-        asyncio.run(load(server, 4, WARM_UP, expected))
+    with running(folder, arguments.serve, cores) as server:
+        asyncio.run(load(server, 4, WARM_UP, bulk.texts))
         for clients in arguments.clients:
-            used = server.cpu()
-            seen = asyncio.run(load(server, clients, arguments.seconds, expected))
+            used, own = server.cpu(), time.process_time()
+            seen = asyncio.run(load(server, clients, arguments.seconds, bulk.texts))
+            used, own = server.cpu() - used, time.process_time() - own
+            answers = sum(seen.statuses.values())
             speed = len(seen.seconds) / arguments.seconds
             times = [f"{seen.quantile(share):.0f}" for share in (0.5, 0.95, 0.99)]
-            busy = (server.cpu() - used) / arguments.seconds
-            share = f"{speed / bulk:.2f}"
+            cpu = [f"{1000 * each / max(answers, 1):.2f}" for each in (used, own)]
             wrong = f"{seen.wrong:,} ({len(seen.different):,} sentences)"
-            rows.append([str(clients), f"{speed:.0f}", share, *times, f"{busy:.2f}", wrong, counts(seen)])
+            row = [str(clients), f"{speed:.0f}", f"{speed / bulk.speed:.2f}", *times, *cpu, wrong, counts(seen)]
+            rows.append(row)
     return rows
 
 
-def overload(folder: Path, expected: Mapping[str, str], arguments: argparse.Namespace) -> str:
+def overload(folder: Path, expected: Mapping[str, str], arguments: argparse.Namespace, cores: Collection[int]) -> str:
     """Let as many clients ask as four queues hold: a sentence about it."""
     queue = arguments.queue
     options = [*arguments.serve, "--max-queue", str(queue), "--max-texts", str(min(queue, 200))]
-    with running(folder, options) as server:
+    with running(folder, options, cores) as server:
         asyncio.run(load(server, 4, WARM_UP, expected))
         before = server.memory()
         seen = asyncio.run(load(server, OVERLOAD * queue, arguments.seconds / 2, expected))
@@ -238,9 +271,9 @@ def overload(folder: Path, expected: Mapping[str, str], arguments: argparse.Name
     return f"{clients}: {counts(seen)}; then {counts(again)}; {memory}; the server {'runs' if alive else 'has ended'}."
 
 
-def the_end(folder: Path, expected: Mapping[str, str], arguments: argparse.Namespace) -> str:
+def the_end(folder: Path, expected: Mapping[str, str], arguments: argparse.Namespace, cores: Collection[int]) -> str:
     """Send SIGTERM while 16 clients ask: a sentence about it."""
-    with running(folder, arguments.serve) as server:
+    with running(folder, arguments.serve, cores) as server:
         seen = asyncio.run(load(server, 16, 60.0, expected, stop_after=WARM_UP))
         status = server.process.wait(60)
     return f"SIGTERM while 16 clients ask: {counts(seen)}; exit status {status}."
@@ -254,6 +287,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64], metavar="N", help="numbers of clients")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="time of each level (default: 60)")
     parser.add_argument("--queue", type=int, default=64, metavar="N", help="queue of the overload (default: 64 texts)")
+    text = "give the clients the last core, and bnb-serve and bnb-translate the others"
+    parser.add_argument("--pinned", action="store_true", help=text)
     text = "option of bnb-serve, as --serve=--batches=2; may be repeated"
     parser.add_argument("--serve", action="append", default=[], metavar="OPTION", help=text)
     text = "option of bnb-translate, such as --translate=--threads=1; may be repeated"
@@ -261,12 +296,18 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = arguments.sentences.read_text(encoding="utf-8").splitlines()
     sentences = list(dict.fromkeys(line for line in lines if line.strip()))
-    expected, bulk = expected_texts(arguments.model, sentences, arguments.translate)
+    *cores, last = sorted(os.sched_getaffinity(0)) if arguments.pinned else [0]
+    if arguments.pinned and not cores:
+        parser.error("--pinned needs at least 2 cores, but there is 1")
+    pin([last] if cores else [])
+    bulk = translate_all(arguments.model, sentences, arguments.translate, cores)
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine("cpu", VERSIONS).items())
-    print(f"{machine}; {len(sentences):,} sentences; bnb-translate: {bulk:.0f} sentences/s\n")
-    print(table([HEAD, *measure(arguments.model, expected, bulk, arguments)]), flush=True)
-    print(f"\n{overload(arguments.model, expected, arguments)}", flush=True)
-    print(f"\n{the_end(arguments.model, expected, arguments)}", flush=True)
+    where = f"; {len(cores)} core(s), and one for the clients" if cores else ""
+    speed = f"{bulk.speed:.0f} sentences/s, {1000 * bulk.cpu:.2f} ms of CPU each"
+    print(f"{machine}{where}; {len(sentences):,} sentences; bnb-translate: {speed}\n", flush=True)
+    print(table([HEAD, *measure(arguments.model, bulk, arguments, cores)]), flush=True)
+    print(f"\n{overload(arguments.model, bulk.texts, arguments, cores)}", flush=True)
+    print(f"\n{the_end(arguments.model, bulk.texts, arguments, cores)}", flush=True)
 
 
 if __name__ == "__main__":

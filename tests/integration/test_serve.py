@@ -132,6 +132,15 @@ def head(path: bytes, kind: bytes, length: bytes) -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n%s\r\n\r\n" % (path, kind, length)
 
 
+def test_a_client_that_would_rather_speak_http_2(server: Served) -> None:
+    """Gets its answer in HTTP/1.1: Java's own client offers the change with its first request."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__"
+    body = json.dumps({"texts": ["the cell"], "source": "en", "api_key": KEY}).encode()
+    length = b"Content-Length: %d\r\n%s" % (len(body), offer)
+    answer = talk(server.port, head(b"/v1/translate", b"application/json", length), body)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b'"text":' in answer
+
+
 def rude_bodies(seed: int) -> Iterator[tuple[bytes, bytes]]:
     """Bodies with their types: a good one, damaged; values of wrong types; nesting; odd characters."""
     rng = random.Random(seed)

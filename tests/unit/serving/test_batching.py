@@ -65,24 +65,41 @@ def test_requests_share_a_batch() -> None:
 
     async def work(batcher: Batcher) -> Any:
         return await asyncio.gather(
-            batcher.translate(["aa", "b"], ONE), batcher.translate(["c"], TWO), batcher.translate(["d", "e"], ONE)
+            batcher.translate(["aa", "bb"], ONE), batcher.translate(["cc"], TWO), batcher.translate(["dd", "ee"], ONE)
         )
 
-    assert found(run(seen, work)) == [["aa1", "b1"], ["c2"], ["d1", "e1"]]
-    assert seen.batches == [["aa", "b", "d", "e"], ["c"]]
-    assert seen.sizes == [(4, 5), (1, 1)]
+    assert found(run(seen, work, tokens=20)) == [["aa1", "bb1"], ["cc2"], ["dd1", "ee1"]]
+    assert seen.batches == [["aa", "bb", "dd", "ee"], ["cc"]]
+    assert seen.sizes == [(4, 8), (1, 2)]
     assert seen.queue[-1] == 0
 
 
 def test_tokens_of_a_batch() -> None:
-    """Are at most so many, or one text; an odd long one is passed over, not forgotten."""
+    """Are at most so many, padding included, or one text."""
     seen = Seen()
 
     async def work(batcher: Batcher) -> Any:
-        return await batcher.translate(["a" * 20, "b" * 6, "c" * 5, "d" * 4, "e"], ONE)
+        return await batcher.translate(["a" * 50, *["b" * 9] * 3, "c" * 8, "d" * 9, "e" * 8], ONE)
 
-    assert [answer.found for answer in run(seen, work)] == ["a" * 20 + "1", "bbbbbb1", "ccccc1", "dddd1", "e1"]
-    assert seen.batches == [["a" * 20], ["b" * 6, "d" * 4], ["c" * 5, "e"]]
+    run(seen, work, tokens=40)
+    assert seen.batches == [["a" * 50], [*["b" * 9] * 3, "d" * 9], ["c" * 8, "e" * 8]]
+
+
+def test_texts_of_a_batch_are_of_about_the_same_length() -> None:
+    """The oldest begins; others join as long as tokens / (tokens with padding + 40 / 8) grows."""
+    seen = Seen()
+
+    async def work(batcher: Batcher) -> Any:
+        return await batcher.translate(["cc", "b" * 8, "ee", "f" * 8, "d" * 7], ONE)
+
+    assert [answer.found for answer in run(seen, work, tokens=40)] == [
+        "cc1",
+        "b" * 8 + "1",
+        "ee1",
+        "f" * 8 + "1",
+        "d" * 7 + "1",
+    ]
+    assert seen.batches == [["cc", "ee"], ["b" * 8, "f" * 8, "d" * 7]]
 
 
 def test_a_text_waits_a_moment_only() -> None:
