@@ -25,7 +25,7 @@ from .interface import AskedTerms, CanvasPass, Hypothesis
 X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # only Linux lists a processor's features there
 SCORERS = 4  # kept for later calls with the same options
 PRECISE = ("session.x64quantprecision", "1")  # products of int8 that cannot overflow, at half the speed
-SLOW_FUSIONS = ["SkipLayerNormFusion"]  # its kernel is several times slower than the two that it replaces
+SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # their kernels are slower than the two that they replace
 
 
 class OnnxEngine:
@@ -44,7 +44,7 @@ class OnnxEngine:
     """
 
     options: Mapping[str, Any] = PARALLEL_OPTIONS
-    batch_tokens = 512
+    batch_tokens = 128
 
     def __init__(
         self,

@@ -3,153 +3,150 @@
 A row of its own scale does not depend on the other rows of a batch, so neither does a translation.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+Array = NDArray[Any]
 LARGEST = 127
 RUNTIME = "com.microsoft"  # ONNX Runtime's own operators
-SCALE, ZERO, LEAST, LAST = "rows.scale", "rows.zero", "rows.least", "rows.last"
+ONE, STEP, ZERO, LEAST, LAST = "rows.one", "rows.step", "rows.zero", "rows.least", "rows.last"
 CONSTANTS = {
-    SCALE: np.float32(1 / LARGEST),
+    ONE: np.float32(1),
+    STEP: np.float32(1 / LARGEST),
     ZERO: np.uint8(128),
     LEAST: np.float32(np.finfo(np.float32).tiny),
     LAST: np.array([-1]),
 }
 
 
+class Matrix(NamedTuple):
+    """A matrix in int8, I x O, by the names in the graph.
+
+    Attributes:
+        values: int8.
+        scales: of its columns, O.
+        width: I.
+        nodes: make both, if they are no constants.
+    """
+
+    values: str
+    scales: str
+    width: int
+    nodes: Sequence[NodeProto] = ()
+
+
 def write_int8(graph: ModelProto, path: Path) -> None:
-    """Write a float32 graph with its matrices in int8; its embedding tables change in place.
+    """Write a float32 graph with its matrices in int8; it changes in place.
 
     The running graph quantises each row of an input of a matrix product. Attention, norms and biases stay in float32.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     quantise_tables(graph)
-    multiply_rows(graph)
-    quantize_dynamic(
-        graph,
-        path,
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
-    graph = onnx.load(path)
-    quantise_rows(graph)
+    quantise_products(graph)
+    onnx.checker.check_model(graph)
     onnx.save(graph, path)
+
+
+def quantised(matrix: Array, axis: int) -> tuple[Array, Array]:
+    """An int8 matrix and its float32 scales, from a float32 one; the axis is that of numbers with the same scale."""
+    scales = np.maximum(np.abs(matrix).max(axis=axis, keepdims=True) / LARGEST, CONSTANTS[LEAST])
+    return np.rint(matrix / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def quantise_tables(graph: ModelProto) -> None:
     """Quantise tables whose rows a float32 graph looks up, in place: int8 and a scale for each row."""
-    tables = {tensor.name: tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2}
+    tables = _float_matrices(graph)
     nodes: list[NodeProto] = []
+    added: dict[str, Array] = {}
     for node in graph.graph.node:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or table.data_type != TensorProto.FLOAT:
+        if node.op_type != "Gather" or node.input[0] not in tables:
             nodes.append(node)
             continue
-        names = [f"{table.name}.{part}" for part in ("int8", "scales")]
-        if names[0] not in {tensor.name for tensor in graph.graph.initializer}:
-            values = numpy_helper.to_array(table)
-            scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / LARGEST, np.finfo(np.float32).tiny)
-            rounded = np.rint(values / scales).astype(np.int8)
-            parts = zip(names, (rounded, scales.astype(np.float32)), strict=True)
-            graph.graph.initializer.extend(numpy_helper.from_array(part, name) for name, part in parts)
+        names = [f"{node.input[0]}.{part}" for part in ("int8", "scales")]
+        if names[0] not in added:
+            added |= zip(names, quantised(numpy_helper.to_array(tables[node.input[0]]), axis=1), strict=True)
         nodes += _looked_up(names, node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(kept)
-    onnx.checker.check_model(graph)
+    _replace(graph, nodes, added)
 
 
-def quantise_rows(graph: ModelProto) -> None:
-    """Give each row of a quantised input its own scale, in place; before, ``quantize_dynamic`` gave a batch one.
-
-    A row is divided by its largest magnitude, quantised with a constant scale, and its product multiplied by the
-    magnitude.
-    """
+def quantise_products(graph: ModelProto) -> None:
+    """Multiply in int8, in place: by constant matrices, and by turned rows of a quantised table that are looked up."""
+    constants = _float_matrices(graph)
+    widths = {tensor.name: tensor.dims[1] for tensor in graph.graph.initializer if len(tensor.dims) == 2}
+    made = {name: node for node in graph.graph.node for name in node.output}
     nodes: list[NodeProto] = []
-    renamed: dict[str, str] = {}
-    largest = {}  # quantised input -> largest magnitudes of its rows
-    products: dict[str, str] = {}  # output on the way from a product to its floats -> quantised input
+    added: dict[str, Array] = {name: np.array(value) for name, value in CONSTANTS.items()}
+    quantised_rows: set[str] = set()
     for node in graph.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = renamed.get(name, name)
-        if node.op_type == "DynamicQuantizeLinear":
-            quantised, scale, zero = node.output
-            renamed |= {scale: SCALE, zero: ZERO}
-            largest[quantised] = f"{node.input[0]}.largest"
-            nodes += unit_rows(node.input[0], quantised)
+        matrix = None
+        if node.op_type == "MatMul" and (constant := constants.get(node.input[1])) is not None:
+            values, scales = quantised(numpy_helper.to_array(constant), axis=0)
+            matrix = Matrix(f"{constant.name}.int8", f"{constant.name}.scales", len(values))
+            added |= {matrix.values: values, matrix.scales: scales[0]}
+        elif node.op_type == "MatMul":
+            matrix = _turned(node, made, widths)
+        if matrix is None:
+            nodes.append(node)
             continue
-        nodes.append(node)
-        if node.op_type == "MatMulInteger":
-            products[node.output[0]] = node.input[0]
-        elif node.op_type == "Cast" and node.input[0] in products:
-            products[node.output[0]] = products[node.input[0]]
-        elif node.op_type == "Mul" and (of_row := products.get(node.input[0]) or products.get(node.input[1])):
-            (output,) = node.output
-            node.output[0] = f"{output}.unit"
-            nodes.append(helper.make_node("Mul", [f"{output}.unit", largest[of_row]], [output], f"{output}.scaled"))
-    _replace(graph, nodes)
+        rows = node.input[0]
+        if rows not in quantised_rows:
+            quantised_rows.add(rows)
+            nodes += _quantised_rows(rows, matrix.width)
+        nodes += [*matrix.nodes, *_product(rows, matrix, node)]
+    graph.opset_import.append(helper.make_opsetid(RUNTIME, 1))
+    _replace(graph, nodes, added)
 
 
-def unit_rows(rows: str, quantised: str) -> list[NodeProto]:
-    """Nodes that quantise ``rows``, each divided by its largest magnitude, ``rows.largest``."""
-    names = [f"{rows}.{part}" for part in ("magnitudes", "most", "largest", "unit")]
+def _float_matrices(graph: ModelProto) -> dict[str, TensorProto]:
+    tensors = graph.graph.initializer
+    return {each.name: each for each in tensors if len(each.dims) == 2 and each.data_type == TensorProto.FLOAT}
+
+
+def _turned(product: NodeProto, made: dict[str, NodeProto], widths: dict[str, int]) -> Matrix | None:
+    """The matrix of a product with turned rows of a quantised table, as they are in int8; None for another product."""
+    turned = made.get(product.input[1])
+    rows = made.get(turned.input[0]) if turned is not None and turned.op_type == "Transpose" else None
+    if rows is None or rows.op_type != "Mul" or not rows.input[0].endswith(".float"):
+        return None
+    values, flat = f"{product.name}.int8", f"{product.name}.scales"
+    int8 = made[rows.input[0]].input[0]
+    nodes = [
+        helper.make_node("Transpose", [int8], [values], values, perm=[1, 0]),
+        helper.make_node("Reshape", [rows.input[1], LAST], [flat], flat),
+    ]
+    return Matrix(values, flat, widths[made[int8].input[0]], nodes)
+
+
+def _quantised_rows(rows: str, width: int) -> list[NodeProto]:
+    """Nodes that quantise rows, ... x I: ``rows.uint8``, and ``rows.scale``, ... x 1, ``rows.zeros`` beside it."""
+    most, least, below, largest, scale, shape, zeros, uint8 = (
+        f"{rows}.{part}" for part in ("most", "least", "below", "largest", "scale", "shape", "zeros", "uint8")
+    )
     return [
-        helper.make_node("Abs", [rows], [names[0]], names[0]),
-        helper.make_node("ReduceMax", [names[0], LAST], [names[1]], names[1], keepdims=1),
-        helper.make_node("Max", [names[1], LEAST], [names[2]], names[2]),  # a row of zeros stays one
-        helper.make_node("Div", [rows, names[2]], [names[3]], names[3]),
-        helper.make_node("QuantizeLinear", [names[3], SCALE, ZERO], [quantised], quantised),
+        helper.make_node("ReduceMax", [rows, LAST], [most], most, keepdims=1),
+        helper.make_node("ReduceMin", [rows, LAST], [least], least, keepdims=1),
+        helper.make_node("Neg", [least], [below], below),
+        helper.make_node("Max", [most, below, LEAST], [largest], largest),  # a row of zeros stays one
+        helper.make_node("Mul", [largest, STEP], [scale], scale),
+        helper.make_node("Shape", [scale], [shape], shape),
+        helper.make_node("Expand", [ZERO, shape], [zeros], zeros),
+        helper.make_node("QuantizeLinear", [rows, scale, zeros], [uint8], uint8, axis=-1, block_size=width),
     ]
 
 
-def _replace(graph: ModelProto, nodes: list[NodeProto]) -> None:
-    """Put nodes in place of a graph's, with the constants of ``unit_rows``."""
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    known = {tensor.name for tensor in graph.graph.initializer}
-    graph.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name not in known
-    )
-    onnx.checker.check_model(graph)
-
-
-def multiply_rows(graph: ModelProto) -> None:
-    """Multiply by the rows of a table that the graph looks up, as they are, in int8, in place.
-
-    Args:
-        graph: its tables are quantised; a product with such rows, turned, multiplies in int8.
-    """
-    made = {name: node for node in graph.graph.node for name in node.output}
-    for product in [node for node in graph.graph.node if node.op_type == "MatMul"]:
-        turned = made.get(product.input[1])
-        rows = made.get(turned.input[0]) if turned is not None and turned.op_type == "Transpose" else None
-        if rows is None or rows.op_type != "Mul" or not rows.input[0].endswith(".float"):
-            continue
-        int8, scales, name, states = made[rows.input[0]].input[0], rows.input[1], product.name, product.input[0]
-        unit, turned_rows, flat, floats = (f"{name}.{part}" for part in ("unit", "int8", "flat", "floats"))
-        nodes = [
-            helper.make_node("Transpose", [int8], [turned_rows], perm=[1, 0]),
-            helper.make_node("Reshape", [scales, LAST], [flat]),
-            *unit_rows(states, unit),
-            helper.make_node(
-                "MatMulIntegerToFloat", [unit, turned_rows, SCALE, flat, ZERO], [floats], floats, domain=RUNTIME
-            ),
-            helper.make_node("Mul", [floats, f"{states}.largest"], list(product.output), f"{name}.scaled"),
-        ]
-        kept = [node for node in graph.graph.node if node not in (turned, rows, made[rows.input[0]])]
-        place = kept.index(product)
-        kept[place : place + 1] = nodes
-        graph.opset_import.append(helper.make_opsetid(RUNTIME, 1))
-        _replace(graph, kept)
+def _product(rows: str, matrix: Matrix, node: NodeProto) -> list[NodeProto]:
+    """Nodes that replace a product with quantised rows."""
+    floats, (output,) = f"{node.name}.floats", node.output
+    given = [f"{rows}.uint8", matrix.values, ONE, matrix.scales, ZERO]
+    return [
+        helper.make_node("MatMulIntegerToFloat", given, [floats], floats, domain=RUNTIME),
+        helper.make_node("Mul", [floats, f"{rows}.scale"], [output], f"{node.name}.scaled"),
+    ]
 
 
 def _looked_up(table: list[str], node: NodeProto) -> list[NodeProto]:
@@ -162,3 +159,18 @@ def _looked_up(table: list[str], node: NodeProto) -> list[NodeProto]:
         helper.make_node("Gather", [table[1], rows], [names[2]], f"{output}.scale"),
         helper.make_node("Mul", [names[1], names[2]], [output], f"{output}.scaled"),
     ]
+
+
+def _replace(graph: ModelProto, nodes: Sequence[NodeProto], constants: dict[str, Array]) -> None:
+    """Put nodes in place of a graph's and add constants; what nobody reads is left out."""
+    used = {output.name for output in graph.graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            kept.append(node)
+            used.update(node.input)
+    del graph.graph.node[:]
+    graph.graph.node.extend(reversed(kept))
+    tensors = [*graph.graph.initializer, *(numpy_helper.from_array(each, name) for name, each in constants.items())]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)

@@ -20,6 +20,7 @@ INPUTS, SYMBOLS = ("src_tokens", "src_lengths", "asked"), "k"
 OUTPUTS = ("symbols", "scores", "blank_scores", "lengths", "asked_scores")
 # Sentences, tokens and asked symbols of the batch that torch traces; any other batch runs the same graph.
 TRACED = (3, 5, 2)
+OPSET = 21  # the first whose QuantizeLinear has a scale for each row
 
 
 def write_graph(
@@ -92,6 +93,7 @@ def _trace(network: StaticNetwork, shortlist: bool) -> Any:
             network,
             tuple(given),
             dynamo=True,
+            opset_version=OPSET,
             input_names=names,
             output_names=OUTPUTS,
             dynamic_shapes=tuple(shapes),
