@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from .subword import BERT_SPECIALS
 
 HEADER = "# spaces between words, version 1: level, context, 1 for a space and 0 for none"
 BEGIN, END, NEITHER = "<s>", "</s>", "-"
+CACHED_WORDS = 1 << 16
 QUOTES = "\"'`"  # the same mark opens and closes
 CJK = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
 PRIOR, PRIOR_WEIGHT = 0.9, 1.0  # share of spaces in an unknown context; the number of places it counts as
@@ -148,7 +149,7 @@ def contexts_of(place: Place) -> list[str]:
     ]
 
 
-@cache
+@lru_cache(CACHED_WORDS)
 def class_of(word: str) -> str:
     """Class of a word: digits, its case, whether it is one letter long; a mark is its own class."""
     if BERT_SPECIALS.unk in word:

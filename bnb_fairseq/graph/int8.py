@@ -17,11 +17,11 @@ Array = NDArray[Any]
 LARGEST = 127
 RUNTIME = "com.microsoft"  # ONNX Runtime's own operators
 ONE, STEP, ZERO, LEAST, LAST = "rows.one", "rows.step", "rows.zero", "rows.least", "rows.last"
-CONSTANTS = {
-    ONE: np.float32(1),
-    STEP: np.float32(1 / LARGEST),
-    ZERO: np.uint8(128),
-    LEAST: np.float32(np.finfo(np.float32).tiny),
+CONSTANTS: dict[str, Array] = {
+    ONE: np.array(1, np.float32),
+    STEP: np.array(1 / LARGEST, np.float32),
+    ZERO: np.array(128, np.uint8),
+    LEAST: np.array(np.finfo(np.float32).tiny),
     LAST: np.array([-1]),
 }
 
@@ -90,7 +90,7 @@ def quantise_products(graph: ModelProto) -> None:
     widths = {tensor.name: tensor.dims[1] for tensor in graph.graph.initializer if len(tensor.dims) == 2}
     made = {name: node for node in graph.graph.node for name in node.output}
     nodes: list[NodeProto] = []
-    added: dict[str, Array] = {name: np.array(value) for name, value in CONSTANTS.items()}
+    added = dict(CONSTANTS)
     quantised_rows: set[str] = set()
     for node in graph.graph.node:
         matrix = None

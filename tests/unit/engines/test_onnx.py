@@ -56,6 +56,21 @@ def test_ctc_as_torch(nbest: int, search: dict[str, Any], ctc: Engines) -> None:
     assert_same([ctc.onnx.hypotheses([one], nbest, options)[0] for one in sources()], expected)
 
 
+@pytest.mark.parametrize("search", [{}, {"ctc_beam": 6, "ctc_token_bonus": 1.5}, {"ctc_blank_penalty": 0.8}])
+def test_runs_of_the_graph_are_joined(search: dict[str, Any], ctc: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {**PARALLEL_OPTIONS, **search}
+    expected = ctc.onnx.hypotheses(sources(), 1, options)
+    monkeypatch.setattr(onnx, "GRAPH_TOKENS", 24)
+    assert len(onnx.in_cache(np.array([len(one) for one in sources()]))) > 3
+    assert_same(ctc.onnx.hypotheses(sources(), 1, options), expected)
+
+
+def test_a_run_has_at_least_one_source_and_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "GRAPH_TOKENS", 10)
+    parts = onnx.in_cache(np.array([3, 3, 3, 4, 5, 30, 2]))
+    assert parts == [slice(0, 3), slice(3, 5), slice(5, 6), slice(6, 7)]
+
+
 @pytest.mark.parametrize("penalty", [0.5, 3.0, 30.0, -3.0])
 @pytest.mark.parametrize("blank", [0.0, 8.0, 25.0])
 def test_a_blank_penalty_without_logits(blank: float, penalty: float) -> None:
