@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Trace = Callable[[nn.Module, bool], Any]
+Trace = Callable[[Any, bool], Any]  # of a network, with a shortlist or without
 
 
 def identity(network: nn.Module, shortlist: bool) -> str:
@@ -26,7 +26,7 @@ def once(trace: Trace) -> Trace:
     """Trace a network at the first call only; each call returns a copy of the graph, which its caller may change."""
     made: dict[str, Any] = {}
 
-    def shared(network: nn.Module, shortlist: bool) -> Any:
+    def shared(network: Any, shortlist: bool) -> Any:
         key = identity(network, shortlist)
         if key not in made:
             made[key] = trace(network, shortlist)
