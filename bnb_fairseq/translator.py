@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from .alignment import alignments
 from .engines.batches import batches, translate_ids
 from .engines.interface import AskedTerms
 from .engines.opening import Loading, check_loading, download, load_checkpoints, load_engine
@@ -332,7 +333,8 @@ class Translator:
             translated.append(replace(self._translation(best), alternatives=alternatives))
         if job.alignment:
             for batch in batches(sources, job.batch_tokens):
-                aligned = self._alignments([texts[i] for i in batch], [found[i] for i in batch])
+                written = [found[i][0].tokens for i in batch]
+                aligned = alignments(self._engine, [texts[i] for i in batch], written, self._segments > 1)
                 for i, (alignment, words) in zip(batch, aligned, strict=True):
                     translated[i] = replace(translated[i], alignment=alignment, words=words)
         return translated
@@ -347,21 +349,6 @@ class Translator:
             [target.symbols[tokens[i]] for i in words],
             self._confidence([scores[i] for i in words]),
         )
-
-    def _alignments(
-        self, texts: Sequence[str], found: Sequence[Sequence["Hypothesis"]]
-    ) -> list[tuple[list[list[int]], list[int]]]:
-        """Return, for the best text of each source, the source words of each word, and the word of each token."""
-        source, target = self._engine.source, self._engine.target
-        has_segments = self._segments > 1
-        tokens = [[token for token in best.tokens if token != target.eos()] for best, *_ in found]
-        weights = self._engine.source_weights([source.encode(text, has_segments) for text in texts], tokens)
-        words = [target.target_words(written) for written in tokens]
-        if weights is None:
-            return [([], of_text) for of_text in words]
-        numbers = [source.source_words(text, has_segments) for text in texts]
-        rows = zip(weights, numbers, words, strict=True)
-        return [(_word_alignment(of_text, sources, targets), targets) for of_text, sources, targets in rows]
 
     def _confidence(self, log_probabilities: Sequence[float]) -> list[float]:
         """Turn the log-probabilities of tokens into the probabilities that they are right."""
@@ -402,31 +389,6 @@ def _joined(pieces: Sequence[Piece], translations: Sequence[Translation]) -> Tra
         words += [before + number for number in translation.words]
         before += len(translation.text.split())
     return Translation(text, sum(scores) / max(sum(weights), 1), tokens, confidence, alignment, words)
-
-
-def _word_alignment(weights: Any, source_words: Sequence[int | None], target_words: Sequence[int]) -> list[list[int]]:
-    """Find the source words of each target word: those with at least half of the largest weight.
-
-    A weight counts as far as it exceeds the mean over the text: every token looks at some words, such as a full stop.
-
-    Args:
-        weights: T x S.
-        source_words: the word of each of the S source tokens; None for a special symbol.
-        target_words: the word of each of the T target tokens.
-
-    Returns:
-        Of each target word the source words, in order.
-    """
-    sums: list[dict[int, float]] = [{} for _ in range(max(target_words, default=-1) + 1)]
-    excess = (weights - weights.mean(axis=0)).clip(min=0) if len(weights) > 1 else weights
-    for row, word in zip(excess, target_words, strict=True):
-        for weight, number in zip(row.tolist(), source_words, strict=False):  # the canvas may pad the source
-            if number is not None:
-                sums[word][number] = sums[word].get(number, 0.0) + weight
-    return [
-        sorted(number for number, weight in of_word.items() if weight > 0 and weight >= max(of_word.values()) / 2)
-        for of_word in sums
-    ]
 
 
 def _segment_fault(text: str) -> str | None:

@@ -3,7 +3,7 @@
 import gc
 import lzma
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,18 @@ def device(request: pytest.FixtureRequest) -> str:
         if not torch.cuda.is_available():
             pytest.skip("--device cuda: this machine has no GPU")
     return name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_traces() -> Iterator[None]:
+    """Let torch trace equal networks once a process, which takes it seconds: tests write one graph in several forms."""
+    from bnb_fairseq.graph import writing
+
+    from .traces import once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "_trace", once(writing._trace))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,9 @@ WINDOW = ("--window", 5)
 SECONDS = 600  # after which a process that makes no progress is given up
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that computes nothing, and two nodes of one processor each."""
+    """A head that computes nothing, and two nodes of one processor each, of which the last test kills one."""
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
     for _ in range(2):
         made.add_node(num_cpus=1, object_store_memory=STORE)
@@ -78,18 +78,6 @@ def wait_for(reached: Callable[[], bool], is_alive: Callable[[], bool], log: Pat
         time.sleep(0.01)
 
 
-def test_a_node_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
-    output, log = tmp_path / "out", tmp_path / "log"
-    process = forked.start(words(folder, texts[0], output, cluster), tmp_path, log)
-    wait_for(lambda: len(shards(output)) > 9, process.is_alive, log)
-    assert files(output) == {}
-    cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
-    process.join(SECONDS)
-    assert process.exitcode == 0, log.read_text(encoding="utf-8")[-5000:]
-    assert files(output) == files(texts[1])
-    assert shards(output) == []
-
-
 def test_the_command_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
     output, log = tmp_path / "out", tmp_path / "log"
     line = words(folder, texts[0], output, cluster)
@@ -132,3 +120,15 @@ def test_errors_are_one_line(folder: Path, texts: tuple[Path, Path], cluster: An
     done = forked.capture(*words(folder, texts[0], tmp_path / "third", cluster, "--device", "cuda"))
     assert done.returncode == 1
     assert named(done.stderr.splitlines()[-1], "bnb-translate", "--device", "1 GPU")
+
+
+def test_a_node_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, tmp_path: Path) -> None:
+    output, log = tmp_path / "out", tmp_path / "log"
+    process = forked.start(words(folder, texts[0], output, cluster), tmp_path, log)
+    wait_for(lambda: len(shards(output)) > 9, process.is_alive, log)
+    assert files(output) == {}
+    cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
+    process.join(SECONDS)
+    assert process.exitcode == 0, log.read_text(encoding="utf-8")[-5000:]
+    assert files(output) == files(texts[1])
+    assert shards(output) == []

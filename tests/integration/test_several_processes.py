@@ -121,6 +121,7 @@ def whole(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(setting, tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 def test_two_processes_add_up_what_they_know_of_the_latent(whole: Whole) -> None:
     (last,) = (line for line in whole.log.splitlines() if "| train_inner |" in line and "num_updates=3," in line)
     values = {name: float(value) for name, value in re.findall(r"(kl_\w+|active_units)=([\d.]+)", last)}
@@ -130,6 +131,7 @@ def test_two_processes_add_up_what_they_know_of_the_latent(whole: Whole) -> None
     assert 0 <= values["active_units"] <= 5
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other_and_the_training_goes_on(whole: Whole, tmp_path: Path) -> None:
     """By the same command, and by torchrun itself; the first process reads the checkpoint for both."""
     options, saved = [*whole.options, "--save-dir", tmp_path / "killed"], tmp_path / "killed" / "checkpoint_1_{}.pt"

@@ -25,6 +25,7 @@ PLUGIN = ("--user-dir", ROOT / "bnb_fairseq", "--task", "translation_bnb")
 EXACT = ("S-", "T-", "H-", "D-", "P-", "BLEU")
 NUMBER = re.compile(r"[-\d.,:]*\d")
 COMMANDS = ("preprocess", "train", "hydra-train", "generate", "interactive", "validate", "score")
+QUICK = ("train", "generate")
 SCRIPTS = (
     "examples/squad_qg/squad_to_text.py",
     *("bnb-average", "bnb-convert", "bnb-distill", "bnb-export", "bnb-ngram", "bnb-refinement", "bnb-score"),
@@ -130,7 +131,9 @@ def exported(setting: Setting, checkpoint: Path, tmp_path_factory: pytest.TempPa
     return folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+)
 def test_command(name: str, setting: Setting, checkpoint: Path, tmp_path: Path) -> None:
     compare(command(name, setting, checkpoint), tmp_path)
 

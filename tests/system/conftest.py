@@ -15,11 +15,15 @@ BNB = {  # by length control
 }
 
 
-# Under CTC half of BERT-tiny's width learns digits in less than half the time.
-NARROW = tuple(
-    x for side in ("encoder", "decoder") for x in (f"--{side}-embed-dim", "64", f"--{side}-ffn-embed-dim", "128")
-)
-NARROW += ("--lr", "5e-3")
+def width(size: int, rate: float) -> tuple[str, ...]:
+    """Options for a width, below BERT-tiny's 128, and a learning rate."""
+    sides = ("encoder", "decoder")
+    sizes = (x for side in sides for x in (f"--{side}-embed-dim", str(size), f"--{side}-ffn-embed-dim", str(2 * size)))
+    return (*sizes, "--lr", str(rate))
+
+
+# Narrow models learn digits at high rates, in a fraction of the time.
+NARROW, NARROWEST = width(64, 5e-3), width(32, 1e-2)
 
 
 def updates(count: int) -> tuple[str, ...]:
