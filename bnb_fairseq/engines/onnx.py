@@ -1,6 +1,5 @@
 """The engine of a non-autoregressive model's ONNX graph: ONNX Runtime and numpy, without torch."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +21,8 @@ from ..graph.facts import CANDIDATES, Facts
 from ..recent import Recent
 from .interface import AskedTerms, CanvasPass, Hypothesis
 
-X86, CPU = ("x86_64", "amd64"), Path("/proc/cpuinfo")  # only Linux lists a processor's features there
 SCORERS = 4  # kept for later calls with the same options
 GRAPH_TOKENS = 128  # of a run of the graph, padding included: what it computes stays in a processor's cache
-PRECISE = ("session.x64quantprecision", "1")  # products of int8 that cannot overflow, at half the speed
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # their kernels are slower than the two that they replace
 
 
@@ -320,8 +317,6 @@ def _session(graph: Path, threads: int | None) -> Any:
     except ImportError as error:
         raise ImportError("the ONNX engine needs ONNX Runtime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    if _overflows():
-        options.add_session_config_entry(*PRECISE)
     options.log_severity_level = 3  # errors
     # Blocks that are kept for shapes seen before grow with every longer text; malloc takes 3% more time.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
@@ -333,13 +328,3 @@ def _session(graph: Path, threads: int | None) -> Any:
         )
     except Exception as error:  # some of the library's exceptions derive from Exception directly
         raise ValueError(f"{graph}: cannot be read ({' '.join(str(error).split())})") from error
-
-
-def _overflows() -> bool:
-    """Whether the processor's products of int8 overflow: x86 without VNNI, or perhaps without it."""
-    if platform.machine().lower() not in X86:
-        return False
-    try:
-        return "vnni" not in CPU.read_text(encoding="utf-8")
-    except OSError:
-        return True

@@ -20,7 +20,7 @@ from ..network.options import NetworkOptions
 from ..tasks.text_to_text import TextToTextTask
 from .counting import count_shortlist
 
-PART, MOST_SENTENCES, BATCH = "valid", 500, 32
+PART, MOST_SENTENCES, BATCH = "valid", 1000, 32
 COUNTED = "train"
 HEAD = ("", "equal tokens", "BLEU torch", "BLEU graph", "chrF torch", "chrF graph")
 
@@ -125,7 +125,7 @@ def _add_shortlist(folder: Path, task: TextToTextTask, each: int | None) -> Shor
 
 
 def _read_pairs(task: TextToTextTask, longest: int) -> Pairs:
-    """Read up to 500 validation sentences, spread over all of them; those that are too long are left out."""
+    """Read up to 1,000 validation sentences, spread over all of them; those that are too long are left out."""
     try:
         sources, targets = read_part(task, PART, "--data, for --onnx: the part")
     except FileNotFoundError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-FORMAT = "1"  # of inputs, outputs and facts; a reader refuses another
+FORMAT = "2"  # of inputs, outputs, facts and int8 matrices; a reader refuses another
 PREFIX = "bnb_fairseq."
 CANDIDATES = "candidates"  # input of a graph with a shortlist
 

@@ -221,22 +221,3 @@ def test_a_damaged_graph(tmp_path: Path, ctc: Engines) -> None:
     path.write_bytes(b"no graph")
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: cannot be read"):
         onnx.OnnxEngine(path, ctc.onnx.source, ctc.onnx.target)
-
-
-@pytest.mark.parametrize(
-    ("machine", "flags", "overflows"),
-    [
-        ("x86_64", "flags : avx2 avx512f", True),
-        ("AMD64", "flags : avx2 avx_vnni", False),
-        ("x86_64", None, True),  # it is not known
-        ("aarch64", None, False),
-    ],
-)
-def test_processors_whose_products_overflow(
-    machine: str, flags: str | None, overflows: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if flags is not None:
-        (tmp_path / "cpuinfo").write_text(flags)
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr(onnx, "CPU", tmp_path / "cpuinfo")
-    assert onnx._overflows() is overflows

@@ -15,7 +15,7 @@ def test_read_again() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bnb_fairseq.format": "2"}, "x.onnx: format must be 1, but is '2'"),
+        ({"bnb_fairseq.format": "1"}, "x.onnx: format must be 2, but is '1'"),
         ({"bnb_fairseq.blank": "new"}, "x.onnx: must say what it decodes, but has no number for .*'new'"),
     ],
 )
@@ -25,5 +25,5 @@ def test_other_facts(changes: dict[str, str], message: str) -> None:
 
 
 def test_a_graph_of_others() -> None:
-    with pytest.raises(ValueError, match=r"x.onnx: format must be 1, but is None; bnb-export writes such graphs"):
+    with pytest.raises(ValueError, match=r"x.onnx: format must be 2, but is None; bnb-export writes such graphs"):
         Facts.read({}, "x.onnx")
