@@ -17,7 +17,7 @@ MODELS = {
     "length": LENGTH,
     "bert2bert": [*BERT2BERT, *COPY],
     "ctc, fixed canvas": [*CTC, *FIXED, "--label-smoothing", "0.1", *NARROW, *updates(1600)],
-    "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask"],
+    "ctc, latent": [*CTC, *LATENT, "--ctc-canvas", "repeat", "--ctc-blank", "mask", *NARROW, *updates(400)],
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
     "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@200"],
     "length, latent": [*LENGTH, *LATENT, "--label-smoothing", "0.1"],
