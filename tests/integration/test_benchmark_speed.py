@@ -17,9 +17,8 @@ SYSTEMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "systems", [["bnb-ctc", "bert2bert"], pytest.param(list(SYSTEMS), marks=pytest.mark.slow)], ids=["two", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("systems", [["bnb-ctc", "bert2bert"], list(SYSTEMS)], ids=["two", "all"])
 def test_table_json_and_picture(systems: list[str], setting: Setting, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
     command = ["python", ROOT / "scripts" / "benchmarks" / "speed.py", "--device", "cpu", "--threads", "1"]

@@ -117,6 +117,7 @@ def test_torch_is_not_there(exported: Exported) -> None:
         Translator.load(exported.folder, engine="torch")
 
 
+@pytest.mark.slow
 def test_a_graph_in_float32_says_the_same(
     setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_shortlist(setting: Setting, checkpoint: Path, tmp_path: Path, monkeyp
     assert by_command == [one.text for one in short.translate(lines)]
 
 
+@pytest.mark.slow
 def test_a_canvas_that_the_data_decide(
     setting: Setting, fairseq: Callable[..., str], translations: Callable[[str], dict[int, str]], tmp_path: Path
 ) -> None:

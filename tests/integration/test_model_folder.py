@@ -228,6 +228,7 @@ def test_dictionaries(
     check_alike(translated(folder, place), expected)
 
 
+@pytest.mark.slow
 def test_bert2bert(setting: Setting, fairseq: Command, translations: Translations, tmp_path: Path) -> None:
     """By beams of 1 and 5."""
     options = ["--arch", "bert2bert", "--criterion", "label_smoothed_cross_entropy", "--bert-encoder", setting.bert]

@@ -14,9 +14,9 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from .test_static_network import ASKED, OPTIONS, batch
 
 Write = Callable[..., tuple[BnbTransformer, Path]]
-# torch takes seconds to trace one; each canvas, kind of latent and output layer is in one of these.
-QUICK = [OPTIONS[i] for i in (0, 5, 10, 11)]
-SLOW = [OPTIONS[i] for i in (1, 2, 3, 4, 7)]
+# torch takes seconds to trace one; each canvas, kind of latent and output layer is in one of QUICK and SLOW.
+QUICK = [OPTIONS[i] for i in (0, 5)]
+SLOW = [OPTIONS[i] for i in (1, 2, 3, 4, 7, 10, 11)]
 TRACED = [*QUICK, *(pytest.param(options, marks=pytest.mark.slow) for options in SLOW)]
 
 
@@ -101,7 +101,9 @@ def test_int8_of_a_sentence_does_not_depend_on_the_others(shortlist: bool, graph
         assert np.allclose(of_one[2][0], blank_scores[i, : canvas[i]], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"untie_output": True, "ctc_blank": "pad"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"untie_output": True, "ctc_blank": "pad"}, marks=pytest.mark.slow)], ids=str
+)
 @torch.no_grad()
 def test_candidates(options: dict[str, Any], graph_of: Write) -> None:
     """In float32 as the model, in int8 the same rows in bytes; the whole vocabulary is a list of candidates, too."""

@@ -37,6 +37,7 @@ def workload(part: Callable[[str], Any]) -> Any:
     return part("workload").Workload("tiny", SIZES, None, 60, 6, 9, "cpu", "float32", 1)
 
 
+@pytest.mark.slow
 def test_all_systems_write_outputs_of_the_wanted_length(part: Callable[[str], Any], workload: Any) -> None:
     pytest.importorskip("ctranslate2")
     pytest.importorskip("kenlm")
