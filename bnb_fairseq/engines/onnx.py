@@ -318,6 +318,8 @@ def _session(graph: Path, threads: int | None) -> Any:
         raise ImportError("the ONNX engine needs ONNX Runtime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    # Threads wait for work in a loop while the graph runs, but not behind it, where they would hinder the search.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # Blocks that are kept for shapes seen before grow with every longer text; malloc takes 3% more time.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     if threads is not None:
