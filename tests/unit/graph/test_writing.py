@@ -14,9 +14,9 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from .test_static_network import ASKED, OPTIONS, batch
 
 Write = Callable[..., tuple[BnbTransformer, Path]]
-# torch takes seconds to trace one; each canvas, kind of latent and output layer is in one of QUICK and SLOW.
+# torch takes seconds to trace one; each canvas, kind of latent and output layer is in one of them.
 QUICK = [OPTIONS[i] for i in (0, 5)]
-SLOW = [OPTIONS[i] for i in (1, 2, 3, 4, 7, 10, 11)]
+SLOW = [options for options in OPTIONS if options not in QUICK]
 TRACED = [*QUICK, *(pytest.param(options, marks=pytest.mark.slow) for options in SLOW)]
 
 
