@@ -118,7 +118,7 @@ class Translator:
             engine: what computes: torch or ONNX Runtime, which needs neither torch nor fairseq. ``auto``: ONNX Runtime
                 on a CPU, if the folder has a graph for it.
             device: ``cpu`` or ``cuda``.
-            threads: of the processor, under torch for the whole process; None: the engine's own choice.
+            threads: of the processor, under torch for the whole process; None: all cores.
             data: the data-bin folder of a checkpoint; None for a model folder.
             precision: of torch's matrix products, see ``torch.set_float32_matmul_precision``.
             dtype: of torch's weights.

@@ -6,12 +6,12 @@ FOLDER is an exported model; several have different languages. POST /translate a
 POST /v1/translate gives scores, confidence and alignments, / is the page, /docs describes the interface.
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engines.batches import count_cores
 from .command import Command, find_small
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def share_cores(arguments: Namespace) -> tuple[int, int | None]:
     """Return the batches of a model that run at the same time, and the threads of each."""
     if arguments.device != "cpu":
         return arguments.batches or 1, arguments.threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     batches = arguments.batches or min(BATCHES, max(cores // (arguments.threads or 1), 1))
     return batches, arguments.threads or max(cores // batches, 1)
 

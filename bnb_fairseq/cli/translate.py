@@ -88,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model runs (default: cpu)")
     add("--engine", choices=["auto", "torch", "onnx"], default="auto", help="what runs it (default: auto)")
     add("--no-shortlist", action="store_true", help="score all target symbols, without the folder's shortlist")
-    add("--threads", type=at_least(1), metavar="N", help="threads on the CPU (default: the engine's choice)")
+    add("--threads", type=at_least(1), metavar="N", help="threads on the CPU (default: all cores)")
     add(
         "--batch-tokens", type=at_least(1), metavar="N", help="tokens of a batch, padding included (default: automatic)"
     )

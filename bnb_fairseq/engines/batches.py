@@ -1,10 +1,13 @@
 """Sources of any number and length in batches: the one way from an engine to translations of ids."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from .interface import AskedTerms, Engine, Hypothesis
 
+T, Result = TypeVar("T"), TypeVar("Result")
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 EMPTY = Hypothesis([], [], 0.0)
 
@@ -67,10 +70,41 @@ def translate_ids(
         most_tokens = engine.batch_tokens
     found = [[EMPTY]] * len(sources)
     done([i for i, source in enumerate(sources) if len(source) <= SPECIAL_SYMBOLS])
-    for batch in batches(sources, most_tokens, most_texts):
+    waiting = batches(sources, most_tokens, most_texts)
+    one, at_once = engine.side_by_side(search) if len(waiting) > 1 else (engine, 1)
+
+    def translate(batch: list[int]) -> list[list[Hypothesis]]:
         asked = None if terms is None else AskedTerms(terms.glossary, [terms.rows[i] for i in batch])
-        hypotheses = engine.hypotheses([sources[i] for i in batch], nbest, search, asked)
+        return one.hypotheses([sources[i] for i in batch], nbest, search, asked)
+
+    for batch, hypotheses in zip(waiting, in_threads(translate, waiting, at_once), strict=True):
         for i, best in zip(batch, hypotheses, strict=True):
             found[i] = best[:nbest]
         done(batch)
     return found
+
+
+def count_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(call: Callable[[T], Result], inputs: Sequence[T], threads: int) -> Iterator[Result]:
+    """Call a function on each input, in several threads.
+
+    Args:
+        call: the function.
+        inputs: its inputs.
+        threads: 1: none beside this one.
+
+    Yields:
+        The results, in order. The first exception ends it, and what has not begun is left out.
+    """
+    if threads == 1:
+        yield from map(call, inputs)
+        return
+    pool = ThreadPoolExecutor(threads, "batches")
+    try:
+        yield from pool.map(call, inputs)
+    finally:
+        pool.shutdown(cancel_futures=True)

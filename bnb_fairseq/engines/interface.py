@@ -71,6 +71,16 @@ class Engine(Protocol):
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:
         """Check options; a ValueError if one is out of range, or does not fit the model or another."""
 
+    def side_by_side(self, search: Mapping[str, Any]) -> "tuple[Engine, int]":
+        """The engine for several batches, and how many it translates fastest at the same time, each in a thread.
+
+        Args:
+            search: options by name.
+
+        Returns:
+            An engine with the same texts, perhaps this one, and a number from 1 on.
+        """
+
     def hypotheses(
         self,
         sources: Sequence[Sequence[int]],

@@ -24,7 +24,7 @@ from ..network.nar_network import NarNetwork
 from ..network.options import NetworkOptions, SymbolTable
 from ..recent import Recent
 from ..torch_compat import matmul_precision
-from .interface import AskedTerms, CanvasPass, Hypothesis
+from .interface import AskedTerms, CanvasPass, Engine, Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
 
@@ -90,6 +90,10 @@ class NarEngine:
 
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
         NarGenerator([self.network], self.target, self._options(nbest, search))
+
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Engine, int]:
+        """This engine, and 1: torch divides each batch among its threads."""
+        return self, 1
 
     def hypotheses(  # noqa: D102
         self,

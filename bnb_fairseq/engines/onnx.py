@@ -1,6 +1,9 @@
 """The engine of a non-autoregressive model's ONNX graph: ONNX Runtime and numpy, without torch."""
 
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +22,12 @@ from ..generation.texts import best_distinct, printed
 from ..generation.token_scores import score_best
 from ..graph.facts import CANDIDATES, Facts
 from ..recent import Recent
-from .interface import AskedTerms, CanvasPass, Hypothesis
+from .batches import count_cores
+from .interface import AskedTerms, CanvasPass, Engine, Hypothesis
 
 SCORERS = 4  # kept for later calls with the same options
 GRAPH_TOKENS = 128  # of a run of the graph, padding included: what it computes stays in a processor's cache
+MOST_SEARCHES = 4  # at the same time; Python runs one at a time while the graph runs for the others
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # their kernels are slower than the two that they replace
 
 
@@ -33,7 +38,7 @@ class OnnxEngine:
         graph: the ONNX file.
         source: the source vocabulary.
         target: the target vocabulary.
-        threads: on the CPU; None: ONNX Runtime's default.
+        threads: on the CPU; None: as many as there are cores.
         shortlist: the symbols that a graph with a shortlist scores; None: it scores all.
 
     Raises:
@@ -54,6 +59,10 @@ class OnnxEngine:
     ) -> None:
         self.source, self.target, self._shortlist = source, target, shortlist
         self._session = _session(graph, threads)
+        self._graph, self._threads = graph, threads or count_cores()
+        self._running: AbstractContextManager[object] = nullcontext()
+        self._single: OnnxEngine | None = None
+        self._loading = threading.Lock()
         self._facts = Facts.read(self._session.get_modelmeta().custom_metadata_map, str(graph))
         self.longest = self._facts.longest
         self._takes_candidates = CANDIDATES in {each.name for each in self._session.get_inputs()}
@@ -67,7 +76,7 @@ class OnnxEngine:
         Args:
             folder: the folder, whose files are those of the manifest.
             manifest: what ``config.json`` says.
-            threads: on the CPU; None: ONNX Runtime's own choice.
+            threads: on the CPU; None: as many as there are cores.
             shortlist: score only the symbols of the folder's shortlist, if it has one.
 
         Returns:
@@ -88,6 +97,17 @@ class OnnxEngine:
 
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
         self._fitting(nbest, search)
+
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Engine, int]:
+        """An engine whose batches take a thread each, which wastes none on waiting; the search has one more."""
+        if self._threads == 1:
+            return self, 1
+        with self._loading:
+            if self._single is None:
+                self._single = copy(self)
+                self._single._session = _session(self._graph, 1)
+                self._single._running = threading.Semaphore(self._threads)
+        return self._single, min(self._threads + 1, MOST_SEARCHES) if search.get("ctc_beam") else self._threads
 
     def hypotheses(  # noqa: D102
         self,
@@ -170,7 +190,8 @@ class OnnxEngine:
             for row, source in zip(tokens, sources[part], strict=True):
                 row[: len(source)] = source
             inputs = {"src_tokens": tokens, "src_lengths": lengths[part], "asked": asked[part], **given}
-            found.append(self._session.run(None, inputs))
+            with self._running:
+                found.append(self._session.run(None, inputs))
         best, scores, blank_scores, canvas_lengths, asked_scores = zip(*found, strict=True)
         joined = np.concatenate(canvas_lengths)
         return join(best), join(scores), join(blank_scores), joined, join(asked_scores)

@@ -56,6 +56,10 @@ class FairseqEngine:
     def check(self, nbest: int, search: Mapping[str, Any]) -> None:  # noqa: D102
         check_beam(nbest, search)
 
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Engine, int]:
+        """This engine, and 1: torch divides each batch among its threads."""
+        return self, 1
+
     def hypotheses(  # noqa: D102
         self,
         sources: Sequence[Sequence[int]],

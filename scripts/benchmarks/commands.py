@@ -3,8 +3,8 @@ r"""Compare whole commands on your own text: `bnb-translate FOLDER`, and a scrip
     python scripts/benchmarks/commands.py FOLDER --source text/test.en --target text/test.de --layers 3 2
 
 CTranslate2 has a Transformer of the folder's width with random weights: `--layers` are its encoder's and decoder's. It
-reads the same tokens, writes as many as the lines of `--target` have, in batches of lines of similar length, and splits
-and joins text with the folder's vocabularies. All commands run in turns. The table has seconds of the processor and of
+reads the same tokens, writes as many as the lines of `--target` have, in batches of lines of similar length, each of
+which takes a thread, and splits and joins text with the folder's vocabularies. All commands run in turns. The table has seconds of the processor and of
 the clock, median of the runs, for all lines and for one line, which is the cold start, and the largest memory. With
 `--profile` it also says where the seconds of `bnb-translate` go, measured in one process.
 """
@@ -137,11 +137,11 @@ def run_ctranslate2(options: Namespace) -> None:
     lines = sys.stdin.read().split("\n")[:-1]
     wanted = [len(target.split(text)) for text in read_lines(options.target, len(lines))]
     translator = ctranslate2.Translator(
-        str(options.run_ctranslate2), compute_type="int8", inter_threads=1, intra_threads=options.threads
+        str(options.run_ctranslate2), compute_type="int8", inter_threads=options.threads, intra_threads=1
     )
     tokens = [[f"w{max(i - SPECIALS, 0)}" for i in source.encode(line)[1:-1]] for line in lines]
     order = sorted(range(len(lines)), key=lambda i: len(tokens[i]))
-    texts = [""] * len(lines)
+    texts, running = [""] * len(lines), []
     for begin in range(0, len(order), BATCH):
         batch = order[begin : begin + BATCH]
         length = max(1, round(sum(wanted[i] for i in batch) / len(batch)))
@@ -151,11 +151,12 @@ def run_ctranslate2(options: Namespace) -> None:
             max_batch_size=0,
             min_decoding_length=length,
             max_decoding_length=length,
+            asynchronous=True,
         )
-        for i, one in zip(batch, found, strict=True):
-            texts[i] = target.text(
-                [int(word[1:]) if word[1:].isdigit() else target.unk() for word in one.hypotheses[0]]
-            )
+        running += zip(batch, found, strict=True)
+    for i, one in running:
+        words = one.result().hypotheses[0]
+        texts[i] = target.text([int(word[1:]) if word[1:].isdigit() else target.unk() for word in words])
     sys.stdout.write("".join(f"{text}\n" for text in texts))
 
 
@@ -197,8 +198,8 @@ def measure(commands: dict[str, list[str]], lines: Sequence[str], runs: int) -> 
 
 
 def profile(options: Namespace, lines: Sequence[str], search: str) -> list[tuple[str, ...]]:
-    """Translate in this process; return the seconds of each stage, under a profiler, which slows Python's part."""
-    translator = Translator.load(options.folder, "onnx", threads=options.threads)
+    """Translate in this process; return the seconds of each stage on one thread, under a profiler, which slows Python's part."""
+    translator = Translator.load(options.folder, "onnx", threads=1)  # the profiler sees one thread
     translator.translate(lines[:10], search=search)
     profiler = cProfile.Profile(time.process_time)
     profiler.runcall(translator.translate, lines, search=search)

@@ -67,6 +67,9 @@ class ReversingEngine:
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []
 
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Any, int]:
+        return self, 1
+
     def hypotheses(
         self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: None
     ) -> list[list[Hypothesis]]:

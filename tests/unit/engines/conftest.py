@@ -1,6 +1,7 @@
 """A random model behind both engines."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ class Engines(NamedTuple):
 
     torch: NarEngine
     onnx: OnnxEngine
+    graph: Path
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def engines_of(
         dictionaries = small_task.source_dictionary, small_task.target_dictionary
         source, target = (PlainVocabulary(each.symbols, PLAIN_SPECIALS) for each in dictionaries)
         write_graph(path, model.options, source, target, model.state_dict(), model.max_positions()[0], "float32")
-        return Engines(NarEngine(model, source, target), OnnxEngine(path, source, target, threads=1))
+        return Engines(NarEngine(model, source, target), OnnxEngine(path, source, target, threads=1), path)
 
     return build
 

@@ -1,11 +1,13 @@
 """Batches of sources, and what is done with those that hold no word."""
 
 from collections.abc import Mapping, Sequence
+from threading import Barrier
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
 
-from bnb_fairseq.engines.batches import EMPTY, batches, translate_ids
+from bnb_fairseq.engines.batches import EMPTY, batches, in_threads, translate_ids
 from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
 
 LENGTHS = (5, 2, 9, 3, 2, 7, 5)
@@ -17,8 +19,12 @@ class Recording:
 
     batch_tokens = 15
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.at_once = at_once
+
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Any, int]:
+        return self, self.at_once
 
     def hypotheses(
         self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: AskedTerms | None
@@ -42,8 +48,9 @@ def test_batches(most_tokens: int | None, most_texts: int | None, expected: list
     assert batches(SOURCES, most_tokens, most_texts) == expected
 
 
-def test_each_source_gets_its_own_hypotheses() -> None:
-    engine = Recording()
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_each_source_gets_its_own_hypotheses(at_once: int) -> None:
+    engine = Recording(at_once)
     done: list[list[int]] = []
     found = translate_ids(engine, SOURCES, {"beam": 4}, 2, done=done.append)  # type: ignore[arg-type]
     for i, hypotheses in enumerate(found):
@@ -53,6 +60,23 @@ def test_each_source_gets_its_own_hypotheses() -> None:
             assert [one.tokens for one in hypotheses] == [[10 * i, 0], [10 * i, 1]]
     assert done == [[1, 4], [2], [5], [3, 0, 6]]
     assert [asked[1:] for asked in engine.asked] == [(2, {"beam": 4}, None)] * 3
+
+
+def test_batches_in_several_threads_at_once() -> None:
+    met = Barrier(2)  # passed by two batches together
+    assert list(in_threads(lambda number: met.wait(10) * 0 + number, range(4), 2)) == [0, 1, 2, 3]
+
+
+def test_an_error_ends_all_threads() -> None:
+    begun: list[int] = []
+
+    def fail(number: int) -> None:
+        begun.append(number)
+        raise ValueError(f"batch {number}")
+
+    with pytest.raises(ValueError, match="batch 0"):
+        list(in_threads(fail, range(1000), 2))
+    assert len(begun) < 1000 and not [thread for thread in enumerate_threads() if thread.name.startswith("batches")]
 
 
 def test_terms_of_each_batch() -> None:

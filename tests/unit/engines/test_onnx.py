@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bnb_fairseq.engines import onnx
+from bnb_fairseq.engines.batches import translate_ids
 from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
 from bnb_fairseq.folder.search import PARALLEL_OPTIONS
 from bnb_fairseq.generation.ctc_beam import Array, CanvasSymbols
@@ -63,6 +64,16 @@ def test_runs_of_the_graph_are_joined(search: dict[str, Any], ctc: Engines, monk
     monkeypatch.setattr(onnx, "GRAPH_TOKENS", 24)
     assert len(onnx.in_cache(np.array([len(one) for one in sources()]))) > 3
     assert_same(ctc.onnx.hypotheses(sources(), 1, options), expected)
+
+
+@pytest.mark.parametrize("search", [{}, {"ctc_beam": 6, "ctc_token_bonus": 1.5}])
+def test_batches_side_by_side(search: dict[str, Any], ctc: Engines) -> None:
+    alone, several = (onnx.OnnxEngine(ctc.graph, ctc.onnx.source, ctc.onnx.target, threads) for threads in (1, 3))
+    texts = [ids for ids in sources() for _ in range(3)]
+    assert translate_ids(several, texts, search, most_texts=2) == translate_ids(alone, texts, search, most_texts=2)
+    assert alone.side_by_side(search) == (alone, 1)
+    single, at_once = several.side_by_side(search)
+    assert single is several.side_by_side(search)[0] and at_once == (4 if search else 3)
 
 
 def test_a_run_has_at_least_one_source_and_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +187,10 @@ def test_where_a_glossary_has_no_search(ctc: Engines, classified: Engines) -> No
     target = ctc.torch.target
     spelt = SpeltVocabulary(target.symbols, target.specials(), target.surface)
     terms = AskedTerms(Glossary({"one": target.symbols[5]}, target.split, spelt), [{0: 1}] * len(sources()))
-    for engine in classified:
+    for engine in (classified.torch, classified.onnx):
         with pytest.raises(ValueError, match=r"^a glossary needs a model that was trained with --length-control ctc$"):
             engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
-    for engine in ctc:
+    for engine in (ctc.torch, ctc.onnx):
         with pytest.raises(ValueError, match=r"^--glossary needs --ctc-beam, .*$"):
             engine.hypotheses(sources(), 1, PARALLEL_OPTIONS, terms)
 

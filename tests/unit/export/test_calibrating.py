@@ -23,6 +23,9 @@ class FakeEngine:
     longest = 8
     batch_tokens = 100
 
+    def side_by_side(self, search: Mapping[str, Any]) -> tuple[Any, int]:
+        return self, 1
+
     def hypotheses(
         self, sources: Sequence[Sequence[int]], nbest: int, search: Mapping[str, Any], terms: None
     ) -> list[list[Hypothesis]]:
