@@ -3,10 +3,10 @@ r"""Compare whole commands on your own text: `bnb-translate FOLDER`, and a scrip
     python scripts/benchmarks/commands.py FOLDER --source text/test.en --target text/test.de --layers 3 2
 
 CTranslate2 has a Transformer of the folder's width with random weights: `--layers` are its encoder's and decoder's. It
-reads the same tokens, writes as many as the lines of `--target` have, in batches of lines of similar length, each of
-which takes a thread, and splits and joins text with the folder's vocabularies. All commands run in turns. The table has seconds of the processor and of
-the clock, median of the runs, for all lines and for one line, which is the cold start, and the largest memory. With
-`--profile` it also says where the seconds of `bnb-translate` go, measured in one process.
+reads the same tokens, writes as many as the lines of `--target` have, in batches of lines of similar length, each on a
+thread, and splits and joins text with the folder's vocabularies. All commands run in turns. The table has seconds of
+the processor and of the clock, median of the runs, for all lines and for one line, which is the cold start, and the
+largest memory. With `--profile` it also says where the seconds of `bnb-translate` go, measured on one thread.
 """
 
 import argparse
@@ -198,7 +198,7 @@ def measure(commands: dict[str, list[str]], lines: Sequence[str], runs: int) -> 
 
 
 def profile(options: Namespace, lines: Sequence[str], search: str) -> list[tuple[str, ...]]:
-    """Translate in this process; return the seconds of each stage on one thread, under a profiler, which slows Python's part."""
+    """Translate on one thread; return the seconds of each stage, under a profiler, which slows Python's part."""
     translator = Translator.load(options.folder, "onnx", threads=1)  # the profiler sees one thread
     translator.translate(lines[:10], search=search)
     profiler = cProfile.Profile(time.process_time)
