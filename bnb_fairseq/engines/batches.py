@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from .interface import AskedTerms, Engine, Hypothesis
 
-T, Result = TypeVar("T"), TypeVar("Result")
+Input = TypeVar("Input")
+Result = TypeVar("Result")
 SPECIAL_SYMBOLS = 2  # [CLS] and [SEP] of an empty source
 EMPTY = Hypothesis([], [], 0.0)
 
@@ -89,7 +90,7 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(call: Callable[[T], Result], inputs: Sequence[T], threads: int) -> Iterator[Result]:
+def in_threads(call: Callable[[Input], Result], inputs: Sequence[Input], threads: int) -> Iterator[Result]:
     """Call a function on each input, in several threads.
 
     Args:

@@ -21,7 +21,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bnb_fairseq.cli.errors import one_line_errors
 from bnb_fairseq.evaluation.markdown import table
@@ -141,7 +141,8 @@ def run_ctranslate2(options: Namespace) -> None:
     )
     tokens = [[f"w{max(i - SPECIALS, 0)}" for i in source.encode(line)[1:-1]] for line in lines]
     order = sorted(range(len(lines)), key=lambda i: len(tokens[i]))
-    texts, running = [""] * len(lines), []
+    texts = [""] * len(lines)
+    running: list[tuple[int, Any]] = []
     for begin in range(0, len(order), BATCH):
         batch = order[begin : begin + BATCH]
         length = max(1, round(sum(wanted[i] for i in batch) / len(batch)))
