@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import BNB, NARROW, NARROWEST, UNSEEN, Learn, Strings, updates
+from .conftest import BNB, NARROW, NARROWEST, SMALL_BATCHES, UNSEEN, Learn, Strings, updates, width
 
 COPY = (*NARROWEST, *updates(250))  # options that stand behind others take their place
 CTC, LENGTH = [*BNB["ctc"], *COPY], [*BNB["length"], *COPY]
@@ -21,11 +21,14 @@ MODELS = {
     "ctc, vae": [*CTC, *VAE, *CYCLIC],
     "ctc, glancing": [*CTC, "--canvas-tokens", "--glancing", "0:0.3@200"],
     "length, latent": [*LENGTH, *LATENT, "--label-smoothing", "0.1"],
-    "length, vae": [*BNB["length"], *VAE, *updates(600)],
+    "length, vae": [*BNB["length"], *VAE, *SMALL_BATCHES, *updates(600)],
     "length, axe": [*LENGTH, "--token-loss", "axe", "--axe-skip-target", "3"],
     "length, oaxe": [*LENGTH, "--token-loss", "oaxe", "--oaxe-warmup-updates", "150", "--oaxe-margin", "0.1"],
 }
-REVERSE = {"ctc": [*BNB["ctc"], *NARROW, *updates(450)], "length": [*BNB["length"], *updates(1000)]}
+REVERSE = {
+    "ctc": [*BNB["ctc"], *NARROW, *updates(450)],
+    "length": [*BNB["length"], *width(64, 2e-3), "--adam-betas", "(0.9, 0.98)", *updates(700)],
+}
 QUICK = ("ctc", "length", "bert2bert")
 RUNS = [
     *(("copy", model) for model in QUICK),
