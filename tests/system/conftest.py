@@ -24,6 +24,7 @@ def width(size: int, rate: float) -> tuple[str, ...]:
 
 # Narrow models learn digits at high rates, in a fraction of the time.
 NARROW, NARROWEST = width(64, 5e-3), width(32, 1e-2)
+SMALL_BATCHES = ("--batch-size", "32")  # half as large as usual: as many updates in half the time
 
 
 def updates(count: int) -> tuple[str, ...]:

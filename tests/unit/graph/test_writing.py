@@ -14,10 +14,12 @@ from bnb_fairseq.models.bnb_transformer import BnbTransformer
 from .test_static_network import ASKED, OPTIONS, batch
 
 Write = Callable[..., tuple[BnbTransformer, Path]]
-# torch takes seconds to trace one; each canvas, kind of latent and output layer is in one of them.
+# torch takes seconds to trace a layer: two of them are in the quick tests, and the options change none.
+ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1}
 QUICK = [OPTIONS[i] for i in (0, 5)]
-SLOW = [options for options in OPTIONS if options not in QUICK]
+SLOW = [{**ONE_LAYER, **options} for options in OPTIONS if options not in QUICK]
 TRACED = [*QUICK, *(pytest.param(options, marks=pytest.mark.slow) for options in SLOW)]
+UNTIED = {**ONE_LAYER, "untie_output": True, "ctc_blank": "pad"}
 
 
 def asked(lengths: tuple[int, ...]) -> Tensor:
@@ -101,9 +103,7 @@ def test_int8_of_a_sentence_does_not_depend_on_the_others(shortlist: bool, graph
         assert np.allclose(of_one[2][0], blank_scores[i, : canvas[i]], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, pytest.param({"untie_output": True, "ctc_blank": "pad"}, marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("options", [{}, pytest.param(UNTIED, marks=pytest.mark.slow)], ids=str)
 @torch.no_grad()
 def test_candidates(options: dict[str, Any], graph_of: Write) -> None:
     """In float32 as the model, in int8 the same rows in bytes; the whole vocabulary is a list of candidates, too."""
