@@ -20,7 +20,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs pip insta
 pytestmark = pytest.mark.slow
 
 STORE = 100 << 20  # bytes of a node's object store
-WINDOW = ("--window", 5)
+WINDOW = ("--window", 9)
 SECONDS = 600  # after which a process that makes no progress is given up
 
 

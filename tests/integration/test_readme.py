@@ -49,7 +49,7 @@ def shortened(words: Sequence[str], cuda: bool) -> list[str]:
 def test_from_text_to_a_score_and_to_python(workplace: Path, device: str) -> None:
     pytest.importorskip("kenlm")
     cuda = device == "cuda"
-    install, translate, train = blocks(README, "bash")
+    translate, install, train = blocks(README, "bash")
     assert "bootstrap.sh" in install
     printed = {}
     for i, line in enumerate(lines(train)):
@@ -62,13 +62,10 @@ def test_from_text_to_a_score_and_to_python(workplace: Path, device: str) -> Non
     assert (workplace / "output.txt").read_text(encoding="utf-8").count("\n") == PARTS["test"]
     assert re.search(r"\| bnb \| +[\d.]+ \|", printed["bnb-score"])
 
-    (workplace / "input.txt").write_text("Open the file.\nthe cell", encoding="utf-8")
-    (line,) = lines(translate)
-    forked.run(line.words, workplace, workplace / "translate.log", cuda=cuda)
-    texts = (workplace / "output.txt").read_text(encoding="utf-8").split("\n")
-    assert len(texts) == 3
-
+    (workplace / "examples").symlink_to(ROOT / "examples")
     (script,) = blocks(README, "python")
     (workplace / "translate.py").write_text(script, encoding="utf-8")
     shown = forked.run(["python", "translate.py"], workplace, workplace / "python.log", cuda=cuda)
-    assert shown.splitlines()[-1:] == [texts[0]]
+    said = re.search(r'^echo "(.+)" \| bnb-translate (\S+) +# (.+)$', translate, flags=re.MULTILINE)
+    assert said is not None and said[1] in script and said[2] in script
+    assert shown.splitlines()[-1:] == [said[3]]
