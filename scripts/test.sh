@@ -44,7 +44,5 @@ check pydoclint bnb_fairseq scripts examples
 python examples/techdoc-en-de/fetch_bert.py demo/bert || echo "no BERT could be fetched: the parity test on a real one is skipped"
 # Each process takes a run of neighbouring tests, whose fixtures it makes once; one that is done takes half of another's.
 # Trainings come before the many short commands: at the end no process waits for another one's last training.
-# One process more than there are cores, since some tests wait: for a server, a timeout, a process that they killed.
-processes=$(($(nproc) + 1))
-spread=(--numprocesses "$((processes < 4 ? processes : 4))" --dist worksteal)
+spread=(--numprocesses auto --maxprocesses 4 --dist worksteal)
 check pytest tests/unit tests/system tests/integration "${spread[@]}" --durations 10 ${arguments[@]+"${arguments[@]}"}
