@@ -126,7 +126,7 @@ export_folder() {
 
 # A model folder needs neither the checkpoint nor the data-bin folder, nor fairseq; with an int8 graph nor torch.
 stage export export_folder "$demo/model"
-# Bytes lose about 0.2 BLEU; on 630 sentences chance adds as much, so that the limit of 0.3 would sometimes end the demo.
+# int8 loses about 0.2 BLEU. On 630 sentences chance adds as much, so the limit of 0.3 would sometimes end the demo.
 stage export-int8 export_folder "$demo/int8" --onnx int8 --no-torch-weights --force
 stage translate-folder bnb-translate "$demo/model" --input "$demo/text/test.en" --output "$demo/output/folder.txt"
 stage translate-int8 bnb-translate "$demo/int8" --input "$demo/text/test.en" --output "$demo/output/int8.txt"

@@ -72,7 +72,7 @@ class Engine(Protocol):
         """Check options; a ValueError if one is out of range, or does not fit the model or another."""
 
     def side_by_side(self, search: Mapping[str, Any]) -> "tuple[Engine, int]":
-        """The engine for several batches, and how many it translates fastest at the same time, each in a thread.
+        """The engine to translate several batches with, and how many of them at the same time, each in a thread.
 
         Args:
             search: options by name.
