@@ -39,7 +39,7 @@ class SentencePredictionBnbConfig(CheckpointsConfig, SentencePredictionConfig):
         default="highest",
         metadata={
             "help": "precision of float32 matrix products: 'high' uses TF32 on GPUs, 'medium' bfloat16, also on "
-            "CPUs that support it"
+            "CPUs where that is faster"
         },
     )
     train_subset: str = field(default=II("dataset.train_subset"))

@@ -121,7 +121,7 @@ class BnbTaskConfig(CheckpointsConfig):
         default="highest",
         metadata={
             "help": "precision of float32 matrix products: 'high' uses TF32 on GPUs, 'medium' bfloat16, also on "
-            "CPUs that support it"
+            "CPUs where that is faster"
         },
     )
     train_subset: str = II("dataset.train_subset")

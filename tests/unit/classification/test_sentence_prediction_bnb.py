@@ -190,7 +190,8 @@ def test_model_and_criterion(data_bin: Path) -> None:
 
 
 @pytest.mark.skipif(not torch_compat._multiplies_bfloat16(), reason="this processor does not multiply bfloat16")
-def test_medium_precision_multiplies_in_bfloat16(data_bin: Path) -> None:
+def test_medium_precision_multiplies_in_bfloat16(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_compat, "_gains_from_bfloat16", lambda: True)
     cfg = configure(data_bin, "--float32-matmul-precision", "medium")
     task = SentencePredictionBnbTask.setup_task(cfg.task)
     model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)

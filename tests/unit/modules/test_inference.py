@@ -95,7 +95,8 @@ def test_weights_are_packed_where_the_processor_gains() -> None:
 
 
 @torch.no_grad()
-def test_medium_precision_rounds_all_but_what_must_be_exact() -> None:
+def test_medium_precision_rounds_all_but_what_must_be_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_compat, "_gains_from_bfloat16", torch_compat._multiplies_bfloat16)
     layer, x = nn.Linear(32, 8), random(5, 32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

@@ -47,7 +47,10 @@ def one_step(cfg: DictConfig) -> tuple[float, list[Tensor], set[torch.dtype]]:
 
 @needs_bfloat16
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(architecture: str, config: Config) -> None:
+def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(
+    architecture: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_compat, "_gains_from_bfloat16", lambda: True)
     options = [*ARCHITECTURES[architecture], "--dropout=0", "--attention-dropout=0"]
     exact, exact_gradients, exact_types = one_step(config(*options, PRECISION.format("highest")))
     rounded, gradients, types = one_step(config(*options, PRECISION.format("medium")))
@@ -62,11 +65,31 @@ def test_medium_precision_multiplies_in_bfloat16_and_keeps_the_rest(architecture
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
-@pytest.mark.parametrize(("precision", "supported"), [("highest", True), ("high", True), ("medium", False)])
+@pytest.mark.parametrize(("precision", "gains"), [("highest", True), ("high", True), ("medium", False)])
 def test_otherwise_the_criterion_is_called_as_it_is(
-    precision: str, supported: bool, monkeypatch: pytest.MonkeyPatch
+    precision: str, gains: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_compat, "_multiplies_bfloat16", lambda: supported)
+    monkeypatch.setattr(torch_compat, "_gains_from_bfloat16", lambda: gains)
     torch.set_float32_matmul_precision(precision)
     criterion = nn.Identity()
     assert torch_compat.multiplying_in_bfloat16(criterion) is criterion
+
+
+@pytest.mark.parametrize(
+    ("name", "has_matrix_instruction", "gains"),
+    [("Intel Xeon", False, False), ("Intel Xeon", True, True), ("AMD EPYC", False, True), ("", False, True)],
+)
+def test_bfloat16_serves_only_where_it_is_faster(
+    name: str, has_matrix_instruction: bool, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"cpu_name": name, "amx_bf16": has_matrix_instruction}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    for supported in (True, False):
+        monkeypatch.setattr(torch_compat, "_multiplies_bfloat16", lambda supported=supported: supported)
+        assert torch_compat._gains_from_bfloat16() == (supported and gains)
+
+
+def test_a_torch_that_does_not_name_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch_compat, "_multiplies_bfloat16", lambda: True)
+    assert torch_compat._gains_from_bfloat16()
