@@ -1,8 +1,12 @@
 """Parts of a long run that are kept: each is a file that is whole or not there, and says what it was made from."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +60,36 @@ def read_part(path: Path, identity: str) -> Part | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock the folder of a run against other processes of this machine, and remove what killed ones left half done.
+
+    Processes of other machines that work for this one need no lock: what they write is whole or not there.
+
+    Args:
+        folder: made if it is missing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: if nothing can be written there.
+        ValueError: if another process has locked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
+        for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"*/{PARTIAL}*")]:
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(lock)
 
 
 def claim(folder: Path, options: Options) -> str:

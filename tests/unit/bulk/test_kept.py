@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.bulk.kept import Part, claim, digest, read_part, write_part
+from bnb_fairseq.bulk.kept import Part, alone, claim, digest, read_part, write_part
 
-from ...facts import named
+from ...facts import named, names
 
 PART = Part({"lines": 2}, b"a\n\x00\xff\n")
 
@@ -51,3 +51,20 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"thesis\.txt"):
         claim(tmp_path, {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """What a killed one left half done is removed; what belongs to others stays."""
+    for left in ("run/.partial-1/part", "run/shards/.partial-2/part", "run/shards/part", ".partial-3/part"):
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).touch()
+    with alone(tmp_path / "run"):
+        left_over = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        assert left_over == [".partial-3/part", "run/shards/part"]
+        with (
+            pytest.raises(ValueError, match=names("--output", "one process", tmp_path / "run")),
+            alone(tmp_path / "run"),
+        ):
+            pass
+    with alone(tmp_path / "run"), alone(tmp_path / "new" / "run"):
+        pass
