@@ -93,9 +93,7 @@ class Machines:
         cuda: bool,
         threads: int,
     ) -> Iterator[Result]:
-        """Do shards in actors.
-
-        A shard may be done again: if a machine is lost, its results are, too.
+        """Do shards in actors; those of a lost machine are done again.
 
         Args:
             inputs: what shards are made of.
@@ -123,7 +121,7 @@ class Machines:
         )
 
     def map(self, inputs: Sequence[Input], call: Callable[[Input], Result]) -> list[Result]:
-        """Call a function on each input, some machine or other.
+        """Call a function on each input, each time on some machine.
 
         Args:
             inputs: all different.
@@ -135,7 +133,11 @@ class Machines:
         Raises:
             ValueError: with the first error that a user can mend.
         """
-        found = dict(_values(_rows(inputs).map(_calling(lambda each: (each, call(each))))))
+
+        def call_on(each: Input) -> tuple[Input, Result]:
+            return each, call(each)
+
+        found = dict(_values(_rows(inputs).map(_calling(call_on))))
         return [found[each] for each in inputs]
 
 

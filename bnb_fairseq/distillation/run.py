@@ -107,7 +107,7 @@ class Assignment(NamedTuple):
 
 
 def fill(
-    output: Output, teacher: Teacher, corpus: Corpus, report: Callable[[Sequence[int]], object], shard: Shard
+    output: Output, teacher: Teacher, corpus: Corpus, report: Callable[[Sequence[int]], None], shard: Shard
 ) -> Shard:
     """Translate a shard, unless it is kept; see ``translate``."""
     if not output.has(shard):

@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("ray.data", reason="needs pip install 'bnb_fairseq[ray]'")
 
+import ray
+
 from bnb_fairseq.bulk import cluster
 from bnb_fairseq.bulk.cluster import Row
 
@@ -66,7 +68,7 @@ def test_an_error_that_nobody_expects_is_raised() -> None:
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": True, "Resources": {"CPU": 5.0}}, {"Alive": False, "Resources": {"CPU": 8.0, "GPU": 1.0}}]
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert cluster._count_places("CPU", 1) == 5
     assert cluster._count_places("CPU", 2) == 2
     assert not cluster.Machines(None).has_gpus()

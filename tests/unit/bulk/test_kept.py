@@ -54,17 +54,34 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    """What a killed one left half done is removed; what belongs to others stays."""
-    for left in ("run/.partial-1/part", "run/shards/.partial-2/part", "run/shards/part", ".partial-3/part"):
-        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / left).touch()
-    with alone(tmp_path / "run"):
-        left_over = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-        assert left_over == [".partial-3/part", "run/shards/part"]
-        with (
-            pytest.raises(ValueError, match=names("--output", "one process", tmp_path / "run")),
-            alone(tmp_path / "run"),
-        ):
-            pass
-    with alone(tmp_path / "run"), alone(tmp_path / "new" / "run"):
+    folder = tmp_path / "new" / "run"
+    with alone(folder), pytest.raises(ValueError, match=names("--output", "one process", folder)), alone(folder):
         pass
+    with alone(folder), alone(tmp_path / "other"):
+        assert list(folder.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_from_an_own_run_only(tmp_path: Path) -> None:
+    left = ["run/.partial-1/part", "run/shards/.partial-2/part", "run/shards/part", ".partial-3/part"]
+
+    def place() -> None:
+        for name in left:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    def found() -> set[str]:
+        return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+
+    place()
+    with pytest.raises(ValueError, match=names("--output", tmp_path / "run", "shards")):
+        claim(tmp_path / "run", {"beam": 2})
+    assert found() == set(left)
+    (tmp_path / "run").rename(tmp_path / "strange")
+    claim(tmp_path / "run", {"beam": 2})
+    place()
+    with pytest.raises(ValueError, match=names("--output", "beam", 3, 2)):
+        claim(tmp_path / "run", {"beam": 3})
+    assert set(left) <= found()
+    claim(tmp_path / "run", {"beam": 2})
+    kept = {name for name in found() if not name.startswith("strange")}
+    assert kept == {"run/run.json", "run/shards/part", ".partial-3/part"}
