@@ -6,6 +6,7 @@ The actor that does a shard keeps the result itself: results need no order, and 
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,7 +18,8 @@ import ray
 import ray.data
 import ray.exceptions
 
-LOCAL = "local"
+AUTO, LOCAL = "auto", "local"
+PATIENCE = 10.0  # seconds that a cluster has to answer; Ray itself tries for many minutes
 EXPECTED = (ImportError, OSError, ValueError)  # errors that a user can mend; they come back as values, in one line
 Row = dict[str, Any]  # a pickled value, and the error in its place, empty if there is none
 Input = TypeVar("Input")
@@ -155,6 +157,8 @@ def connected(address: str, actors: int | None) -> Iterator[Machines]:
     Raises:
         ConnectionError: if there is no cluster.
     """
+    if address not in (AUTO, LOCAL):
+        _reach(address)
     local = {"include_dashboard": False} if address == LOCAL else {}
     ray.init(address, logging_level="error", log_to_driver=False, **local)
     try:
@@ -165,6 +169,16 @@ def connected(address: str, actors: int | None) -> Iterator[Machines]:
         yield Machines(actors)
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConnectionError(
+            f"--address must be auto, local, or HOST:PORT of a cluster that runs, but is {address}: {error}"
+        ) from error
 
 
 def _rows(inputs: Sequence[object]) -> ray.data.Dataset:

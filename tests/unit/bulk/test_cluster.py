@@ -1,6 +1,7 @@
 """How values, and errors that a user can mend, travel through Ray Data; the integration test has a cluster."""
 
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,3 +79,14 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
         cluster._count_places("GPU", 1)
     nodes[1]["Alive"] = True
     assert cluster.Machines(None).has_gpus()
+
+
+def test_an_address_where_nothing_is() -> None:
+    with socket.socket() as taken:  # bound, but not listening
+        taken.bind(("127.0.0.1", 0))
+        nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
+        for address in (nowhere, "127.0.0.1:99999999", "here", "127.0.0.1:"):
+            message = names("--address", "HOST:PORT", address) if address[-1] != ":" else "--address .* HOST:PORT"
+            with pytest.raises(ConnectionError, match=message), cluster.connected(address, None):
+                pass
+    assert not ray.is_initialized()
