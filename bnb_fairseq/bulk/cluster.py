@@ -1,16 +1,15 @@
-"""Files translated on many machines: Ray Data reads shards, hands them to actors, and repeats what a lost machine did.
+"""Work on many machines: Ray Data hands shards to actors, and repeats what a lost machine did.
 
-The actor that translates a shard writes its file: results need no order, and a shard that is repeated is found there.
+The actor that does a shard keeps the result itself: results need no order, and a shard that is repeated is found there.
 """
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send statistics to its makers
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process; those of the nodes are in their files
@@ -19,77 +18,147 @@ import ray
 import ray.data
 import ray.exceptions
 
-from ..translator import Translator
-from .files import Files, Shard, counts_of
-from .run import Counts
-
-LOCAL = "local"
+AUTO, LOCAL = "auto", "local"
+PATIENCE = 10.0  # seconds that a cluster has to answer; Ray itself tries for many minutes
 EXPECTED = (ImportError, OSError, ValueError)  # errors that a user can mend; they come back as values, in one line
-Row = dict[str, Any]
+Row = dict[str, Any]  # a pickled value, and the error in its place, empty if there is none
+Input = TypeVar("Input")
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
 
 
-class Cluster(NamedTuple):
-    """A Ray cluster, and the processes on it.
-
-    Attributes:
-        address: ``auto``, the cluster of this machine; HOST:PORT; or ``LOCAL``, a new one on this machine.
-        actors: most processes that translate; None: as many as there are processors, or GPUs.
-    """
-
-    address: str
-    actors: int | None
+def _pack(value: object) -> Row:
+    return {"value": pickle.dumps(value), "fault": ""}
 
 
-class _Reader:
-    """Turns the path of an input file into its shards, or none if its translation is there.
+def _fail(fault: str) -> Row:
+    return {"value": b"", "fault": fault}
 
-    Actors see whether a shard is kept: if Ray loses rows, it reads the file again, and relies on the same rows.
-    """
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
+def _splitting(split: Callable[[Input], Iterable[Shard]]) -> Callable[[Row], Iterator[Row]]:
+    """Wrap a function for ``flat_map`` of Ray Data."""
 
-    def read(self, row: Row) -> Iterator[Row]:
-        source = Path(row["item"])
+    def read(row: Row) -> Iterator[Row]:
         try:
-            if self._files.find_whole(source) is None:
-                yield from ({**shard._asdict(), "fault": ""} for shard in self._files.shards(source))
+            yield from map(_pack, split(pickle.loads(row["value"])))
         except EXPECTED as error:
-            yield {**Shard(str(source), 0, b"")._asdict(), "fault": str(error)}
+            yield _fail(str(error))
 
-    def join(self, row: Row) -> Row:
-        source = Path(row["item"])
+    return read
+
+
+def _calling(call: Callable[[Input], Result]) -> Callable[[Row], Row]:
+    """Wrap a function for ``map`` of Ray Data."""
+
+    def do(row: Row) -> Row:
         try:
-            counts = self._files.find_whole(source) or self._files.join(source)
-            return {"source": row["item"], "counts": json.dumps(asdict(counts)), "fault": ""}
+            return row if row["fault"] else _pack(call(pickle.loads(row["value"])))
         except EXPECTED as error:
-            return {"source": row["item"], "counts": "", "fault": str(error)}
+            return _fail(str(error))
+
+    return do
 
 
 class _Actor:
-    """Loads the model once and translates shards."""
+    """A process that loads once what it works with."""
 
-    def __init__(self, files: Files, loading: Mapping[str, Any]) -> None:
-        self._files, self._fault = files, ""
+    def __init__(self, load: Callable[[], Callable[[Any], object]]) -> None:
         try:
-            self._translator = Translator.load(**loading)
-        except EXPECTED as error:
-            self._fault = str(error)
-
-    def __call__(self, row: Row) -> Row:
-        """Translate a shard."""
-        fault, lines = row.pop("fault") or self._fault, 0
-        try:
-            if not fault:
-                lines = self._files.translate(self._translator, Shard(**row))
+            self._do = _calling(load())
         except EXPECTED as error:
             fault = str(error)
-        return {"lines": lines, "fault": fault}
+            self._do = lambda row: row if row["fault"] else _fail(fault)
+
+    def __call__(self, row: Row) -> Row:
+        return self._do(row)
+
+
+class Machines:
+    """A Ray cluster that this process is connected to. Its machines see the same files, and have this package.
+
+    Args:
+        actors: most processes that work; None: as many as there are processors, or GPUs.
+    """
+
+    def __init__(self, actors: int | None) -> None:
+        self._actors = actors
+
+    def has_gpus(self) -> bool:
+        """Return whether a machine has a GPU now."""
+        return any(node["Alive"] and node["Resources"].get("GPU", 0) >= 1 for node in ray.nodes())
+
+    def work(
+        self,
+        inputs: Sequence[Input],
+        split: Callable[[Input], Iterable[Shard]],
+        load: Callable[[], Callable[[Shard], Result]],
+        cuda: bool,
+        threads: int,
+    ) -> Iterator[Result]:
+        """Do shards in actors; those of a lost machine are done again.
+
+        Args:
+            inputs: what shards are made of.
+            split: returns the shards of an input, always the same.
+            load: called once in each actor; returns what does a shard.
+            cuda: each actor has a GPU.
+            threads: without a GPU, processors of each actor.
+
+        Yields:
+            Result: Of each shard, as they come.
+
+        Raises:
+            ValueError: if no machine has that much, or with the first error that a user can mend.
+        """
+        unit, needed = ("GPU", 1) if cuda else ("CPU", threads)
+        actors = self._actors or _count_places(unit, needed)
+        shards = _rows(inputs).flat_map(_splitting(split), num_cpus=0, concurrency=min(actors, len(inputs)))
+        yield from _values(
+            shards.map(
+                _Actor,
+                fn_constructor_args=(load,),
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
+                **{f"num_{unit.lower()}s": needed},
+            )
+        )
+
+    def map(self, inputs: Sequence[Input], call: Callable[[Input], Result]) -> list[Result]:
+        """Call a function on each input, each time on some machine.
+
+        Args:
+            inputs: all different.
+            call: the function.
+
+        Returns:
+            The results, in order.
+
+        Raises:
+            ValueError: with the first error that a user can mend.
+        """
+
+        def call_on(each: Input) -> tuple[Input, Result]:
+            return each, call(each)
+
+        found = dict(_values(_rows(inputs).map(_calling(call_on))))
+        return [found[each] for each in inputs]
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Use a cluster; a ConnectionError if there is none."""
+def connected(address: str, actors: int | None) -> Iterator[Machines]:
+    """Use a cluster.
+
+    Args:
+        address: ``auto``, the cluster of this machine; HOST:PORT; or ``LOCAL``, a new one on this machine.
+        actors: see ``Machines``.
+
+    Yields:
+        The machines.
+
+    Raises:
+        ConnectionError: if there is no cluster.
+    """
+    if address not in (AUTO, LOCAL):
+        _reach(address)
     local = {"include_dashboard": False} if address == LOCAL else {}
     ray.init(address, logging_level="error", log_to_driver=False, **local)
     try:
@@ -97,17 +166,31 @@ def _connected(address: str) -> Iterator[None]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.target_max_block_size = 1  # bytes: each shard is a block, which any actor may take
-        yield
+        yield Machines(actors)
     finally:
         ray.shutdown()
 
 
-def _rows(found: ray.data.Dataset) -> Iterator[Row]:
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConnectionError(
+            f"--address must be auto, local, or HOST:PORT of a cluster that runs, but is {address}: {error}"
+        ) from error
+
+
+def _rows(inputs: Sequence[object]) -> ray.data.Dataset:
+    return ray.data.from_items(list(map(_pack, inputs)), override_num_blocks=len(inputs))
+
+
+def _values(found: ray.data.Dataset) -> Iterator[Any]:
     try:
         for row in found.iter_rows():
             if row["fault"]:
                 raise ValueError(row["fault"])
-            yield row
+            yield pickle.loads(row["value"])
     except ray.exceptions.RayError as error:
         *_, last = str(error).split("\n")
         if not last.startswith("ModuleNotFoundError"):
@@ -119,51 +202,9 @@ def _count_places(unit: str, needed: int) -> int:
     """Return how many actors the machines can run now."""
     places = sum(int(node["Resources"].get(unit, 0) // needed) for node in ray.nodes() if node["Alive"])
     if not places:
+        option = "--threads" if unit == "CPU" else "--device"
         raise ValueError(
-            f"--device and --threads must fit a machine of the cluster, but none has {needed} {unit}; pass --actors if "
-            "machines are to be added"
+            f"{option} must fit a machine of the cluster, but none has {needed} {unit}; pass --actors if machines are "
+            "to be added"
         )
     return places
-
-
-def translate_on_cluster(
-    files: Files,
-    sources: Sequence[Path],
-    loading: Mapping[str, Any],
-    cluster: Cluster,
-    advance: Callable[[int], object],
-) -> Counts:
-    """Translate files in actors; the cluster's machines see the same files, and have this package.
-
-    Args:
-        files: the run.
-        sources: the input files.
-        loading: arguments of ``Translator.load``.
-        cluster: where.
-        advance: receives the number of lines of each shard, once it is kept.
-
-    Returns:
-        The numbers of lines of all files.
-
-    Raises:
-        ConnectionError: if there is no cluster.
-        ValueError: if a file cannot be read or written, or the model does not load.
-    """
-    unit, needed = ("GPU", 1) if loading["device"] == "cuda" else ("CPU", loading["threads"])
-    with _connected(cluster.address):
-        actors = cluster.actors or _count_places(unit, needed)
-        paths = ray.data.from_items([str(source) for source in sources], override_num_blocks=len(sources))
-        reader, total = _Reader(files), Counts()
-        shards = paths.flat_map(reader.read, num_cpus=0, concurrency=min(actors, len(sources)))
-        translated = shards.map(
-            _Actor,
-            fn_constructor_args=(files, loading),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
-            **{f"num_{unit.lower()}s": needed},
-        )
-        for row in _rows(translated):
-            advance(row["lines"])
-        joined = {row["source"]: row["counts"] for row in _rows(paths.map(reader.join))}
-        for source in sources:
-            total.add(counts_of(json.loads(joined[str(source)])))
-        return total

@@ -13,14 +13,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..folder.manifest import sha256
 from .kept import Options, Part, claim, digest, read_part, write_part
 from .lines import Decoder, windows
 from .run import Counts, Settings, Translates, Window, translate_window
 from .streams import open_input, open_output
+
+if TYPE_CHECKING:
+    from .cluster import Machines
 
 SHARDS = ".shards"
 
@@ -128,6 +132,18 @@ class Files:
             return None
         return counts_of(whole.about)
 
+    def missing(self, source: Path) -> Iterator[Shard]:
+        """Read an input file, unless its translation is there; see ``shards``.
+
+        Whether a shard is kept, ``translate`` sees: read once more, the file has the same shards.
+        """
+        if self.find_whole(source) is None:
+            yield from self.shards(source)
+
+    def finish(self, source: Path) -> Counts:
+        """Write the translation of an input file from its shards, unless it is there; see ``join``."""
+        return self.find_whole(source) or self.join(source)
+
     def join(self, source: Path) -> Counts:
         """Write the translation of an input file from its shards, which are then deleted.
 
@@ -189,10 +205,44 @@ def translate_files(
     """
     total = Counts()
     for source in sources:
-        counts = files.find_whole(source)
-        if counts is None:
-            for shard in files.shards(source):
-                advance(files.translate(translator, shard))
-            counts = files.join(source)
+        for shard in files.missing(source):
+            advance(files.translate(translator, shard))
+        total.add(files.finish(source))
+    return total
+
+
+def translate_files_on(
+    machines: "Machines",
+    files: Files,
+    sources: Sequence[Path],
+    loading: Mapping[str, Any],
+    advance: Callable[[int], object],
+) -> Counts:
+    """Translate files on a cluster.
+
+    Args:
+        machines: the cluster.
+        files: the run.
+        sources: the input files.
+        loading: arguments of ``Translator.load``.
+        advance: receives the number of lines of each shard, once it is kept.
+
+    Returns:
+        The numbers of lines of all files.
+
+    Raises:
+        ValueError: if a file cannot be read or written, or the model does not load.
+    """
+    total, cuda = Counts(), loading["device"] == "cuda"
+    for lines in machines.work(sources, files.missing, partial(_load, files, loading), cuda, loading["threads"]):
+        advance(lines)
+    for counts in machines.map(sources, files.finish):
         total.add(counts)
     return total
+
+
+def _load(files: Files, loading: Mapping[str, Any]) -> Callable[[Shard], int]:
+    """Return what translates shards."""
+    from ..translator import Translator
+
+    return partial(files.translate, Translator.load(**loading))

@@ -1,8 +1,12 @@
 """Parts of a long run that are kept: each is a file that is whole or not there, and says what it was made from."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,11 +62,39 @@ def read_part(path: Path, identity: str) -> Part | None:
     return None
 
 
-def claim(folder: Path, options: Options) -> str:
-    """Make the folder of a run, or go on with one.
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock the folder of a run against other commands of this machine.
+
+    Processes that work for this one need no lock: what they write is whole or not there.
 
     Args:
         folder: made if it is missing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: if nothing can be written there.
+        ValueError: if another process has locked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def claim(folder: Path, options: Options) -> str:
+    """Make the folder of a run, or go on with one; what killed processes left half done is removed.
+
+    Args:
+        folder: made if it is missing; see ``alone``.
         options: what must stay the same for a run to go on, by name.
 
     Returns:
@@ -81,13 +113,14 @@ def claim(folder: Path, options: Options) -> str:
         if names:
             changes = ", ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
             raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
-        return digest(text.encode())
-    strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
-    if strange:
+    elif strange := sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)):
         raise ValueError(
             f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
             f"{RUN}"
         )
-    with staging(folder) as lent:
-        (lent / RUN).write_text(text, encoding="utf-8")
+    else:
+        with staging(folder) as lent:
+            (lent / RUN).write_text(text, encoding="utf-8")
+    for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"*/{PARTIAL}*")]:
+        shutil.rmtree(left, ignore_errors=True)  # a process of a run that was killed may still be at it
     return digest(text.encode())

@@ -4,12 +4,17 @@ import logging
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .errors import one_line_errors
+
+if TYPE_CHECKING:
+    from ..bulk.cluster import Machines
 
 INTERRUPTED, CLOSED_PIPE = 130, 141  # 128 and the signal's number, as a shell has them
 Value = TypeVar("Value")
@@ -107,6 +112,19 @@ def reading(read: Callable[[str], Value]) -> Callable[[str], Value]:
     return checked
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a number from a lowest one on, for argparse."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise ArgumentTypeError(f"must be at least {least}, but is {number}")
+        return number
+
+    read.__name__ = "int"  # argparse names it where a text is no number
+    return read
+
+
 def add_data_bin(parser: ArgumentParser) -> None:
     """Add DATA_BIN."""
     parser.add_argument("data_bin", type=Path, metavar="DATA_BIN", help="folder made by fairseq-preprocess")
@@ -132,6 +150,63 @@ def add_batch_size(parser: ArgumentParser, default: int | None = 64) -> None:
 def add_cpu(parser: ArgumentParser) -> None:
     """Add ``--cpu``."""
     parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+
+
+def add_threads(add: Callable[..., object]) -> None:
+    """Add ``--threads`` by a method ``add_argument``."""
+    text = "threads on the CPU (default: all cores; on a cluster 1 for each process)"
+    add("--threads", type=at_least(1), metavar="N", help=text)
+
+
+def add_cluster(add: Callable[..., object], about: str) -> None:
+    """Add the options of a cluster.
+
+    Args:
+        add: a method ``add_argument``.
+        about: what the cluster does.
+    """
+    text = f"{about} on the machines of a Ray cluster (default: on this machine alone)"
+    add("--engine-cluster", choices=["ray"], help=text)
+    text = "of the cluster: auto (the one of this machine), HOST:PORT, or local (a new one here; default: local)"
+    add("--address", metavar="A", help=text)
+    text = "most processes of the cluster that translate (default: one for each --threads processors, or GPU)"
+    add("--actors", type=at_least(1), metavar="N", help=text)
+
+
+def find_cluster_faults(arguments: Namespace) -> list[str]:
+    """Check the options of ``add_cluster``."""
+    if arguments.engine_cluster is None:
+        given = {name: getattr(arguments, name) for name in ("address", "actors")}
+        return [
+            f"--{name} needs --engine-cluster ray, but is {value} without it"
+            for name, value in given.items()
+            if value is not None
+        ]
+    if find_spec("ray") is None:
+        return ["--engine-cluster ray needs the package ray (pip install 'bnb_fairseq[ray]'), but it is missing"]
+    return []
+
+
+@contextmanager
+def machines_of(arguments: Namespace) -> Iterator["Machines | None"]:
+    """Connect to the cluster that the options of ``add_cluster`` name.
+
+    Args:
+        arguments: the command line.
+
+    Yields:
+        The machines; None without a cluster.
+
+    Raises:
+        ConnectionError: if there is no such cluster.
+    """
+    if arguments.engine_cluster is None:
+        yield None
+        return
+    from ..bulk.cluster import LOCAL, connected
+
+    with connected(arguments.address or LOCAL, arguments.actors) as machines:
+        yield machines
 
 
 def find_small(arguments: Namespace, least: Mapping[str, float]) -> list[str]:

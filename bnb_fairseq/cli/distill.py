@@ -10,6 +10,10 @@ holds the ids that the teacher wrote, because a tokenizer may split their text d
 fairseq-generate, special symbols are left out; as in every data-bin folder, [SEP] ends each target. OUTPUT/train.LANG
 has the translations as text, for students with another dictionary.
 
+    bnb-distill data-bin --teacher checkpoint_best.pt --output distilled --engine-cluster ray --address auto
+
+The machines of a Ray cluster share the work; all of them see the same files.
+
 If the command is interrupted, run it again: it goes on where it was, and on the same machine ends with the same files.
 """
 
@@ -22,17 +26,22 @@ from typing import TYPE_CHECKING
 from .command import (
     Command,
     add_batch_size,
+    add_cluster,
     add_cpu,
     add_data_bin,
     add_part,
+    add_threads,
+    find_cluster_faults,
     find_data_bin_faults,
     find_part_faults,
     find_small,
+    machines_of,
 )
 
 if TYPE_CHECKING:
     from ..bulk.kept import Options
 
+NO_MATTER = ("data_bin", "output", "threads", "engine_cluster", "address", "actors")  # options that change no result
 AT_LEAST = {
     "shard_size": 1,
     "beam": 1,
@@ -67,6 +76,8 @@ def add_options(parser: ArgumentParser) -> None:
     text = "high: TF32 on GPUs; medium: bfloat16 (default: highest)"
     add("--float32-matmul-precision", default="highest", choices=PRECISIONS, help=text)
     add_cpu(parser)
+    add_threads(add)
+    add_cluster(add, "translate")
 
 
 def find_faults(arguments: Namespace) -> list[str]:
@@ -76,7 +87,7 @@ def find_faults(arguments: Namespace) -> list[str]:
         faults = find_part_faults(arguments.data_bin, {"--subset": arguments.subset})
     gone = [path for path in arguments.teacher.split(os.pathsep) if not Path(path).is_file()]
     faults += [f"--teacher must name checkpoints, but there is no file {path!r}" for path in gone]
-    faults += find_small(arguments, AT_LEAST)
+    faults += find_small(arguments, AT_LEAST) + find_cluster_faults(arguments)
     if arguments.output.exists() and not arguments.output.is_dir():
         faults.append(f"--output must be a folder, but {arguments.output} is none")
     return faults
@@ -94,8 +105,8 @@ def run_options(arguments: Namespace, cuda: bool) -> "Options":
     """
     from ..distillation.output import digest, file_digest
 
-    options = {f"--{name.replace('_', '-')}": value for name, value in vars(arguments).items()}
-    del options["--data-bin"], options["--output"]
+    given = {name: value for name, value in vars(arguments).items() if name not in NO_MATTER}
+    options = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
     data = digest(path for path in arguments.data_bin.iterdir() if path.is_file())
     teachers = ":".join(file_digest(Path(path)) for path in arguments.teacher.split(os.pathsep))
     return {"DATA_BIN": data, **options, "--teacher": teachers, "--cpu": not cuda}
@@ -106,27 +117,31 @@ def run(arguments: Namespace) -> None:
     import torch
 
     from ..distillation.output import open_output
-    from ..distillation.run import distil
-    from ..distillation.teacher import load_teacher, open_corpus
+    from ..distillation.run import Assignment, distil
 
     if arguments.max_tokens is None and arguments.batch_size is None:
         arguments.max_tokens = DEFAULT_MAX_TOKENS
-    cuda = torch.cuda.is_available() and not arguments.cpu
-    with open_output(arguments.output, run_options(arguments, cuda)) as output:
-        if output.data_bin.is_dir():
-            print(f"{output.data_bin} is complete, nothing is left to do")
-            return
-        teacher = load_teacher(
-            [Path(path) for path in arguments.teacher.split(os.pathsep)],
-            arguments.data_bin,
-            {name: getattr(arguments, name) for name in GENERATION},
-            arguments.float32_matmul_precision,
-            arguments.max_source_positions,
-            cuda,
-        )
-        limits = (arguments.max_tokens, arguments.batch_size)
-        corpus = open_corpus(teacher, arguments.data_bin, arguments.subset, *limits)
-        distil(teacher, corpus, output, arguments.shard_size)
+    with machines_of(arguments) as machines:
+        has_gpu = torch.cuda.is_available() if machines is None else machines.has_gpus()
+        cuda = has_gpu and not arguments.cpu
+        with open_output(arguments.output, run_options(arguments, cuda)) as output:
+            if output.data_bin.is_dir():
+                print(f"{output.data_bin} is complete, nothing is left to do")
+                return
+            teachers = [Path(path) for path in arguments.teacher.split(os.pathsep)]
+            assignment = Assignment(
+                teachers,
+                arguments.data_bin,
+                arguments.subset,
+                {name: getattr(arguments, name) for name in GENERATION},
+                arguments.float32_matmul_precision,
+                arguments.max_source_positions,
+                arguments.max_tokens,
+                arguments.batch_size,
+                cuda,
+                arguments.threads,
+            )
+            distil(assignment, output, arguments.shard_size, machines)
 
 
 COMMAND = Command("bnb-distill", __doc__, add_options, run, find_faults)

@@ -15,7 +15,6 @@ import glob
 import sys
 from collections import Counter
 from collections.abc import Callable
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,23 +23,10 @@ from ..bulk import forms
 from ..bulk.files import SHARDS
 from ..bulk.run import COPY, EMPTY, ERROR, WINDOW, Counts, Settings, translate_lines
 from ..bulk.streams import Input, Output, missing_package, open_input, open_output
-from .command import Command
+from .command import Command, add_cluster, add_threads, at_least, find_cluster_faults, machines_of
 
 PROG = "bnb-translate"
 SEARCH = ("ctc_beam", "ctc_lm_weight", "ctc_token_bonus", "ctc_blank_penalty", "iter_decode_max_iter")
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a number from a lowest one on, for argparse."""
-
-    def read(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, but is {number}")
-        return number
-
-    read.__name__ = "int"  # argparse names it where a text is no number
-    return read
 
 
 def finite(text: str) -> float:
@@ -88,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the model runs (default: cpu)")
     add("--engine", choices=["auto", "torch", "onnx"], default="auto", help="what runs it (default: auto)")
     add("--no-shortlist", action="store_true", help="score all target symbols, without the folder's shortlist")
-    add("--threads", type=at_least(1), metavar="N", help="threads on the CPU (default: all cores)")
+    add_threads(add)
     add(
         "--batch-tokens", type=at_least(1), metavar="N", help="tokens of a batch, padding included (default: automatic)"
     )
@@ -102,12 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "the lines that are lost at most on a kill (default: %(default)s)",
     )
     windows("--flush", action="store_true", help="translate and write line by line")
-    text = "translate on the machines of a Ray cluster; --output is a folder (default: on this machine alone)"
-    add("--engine-cluster", choices=["ray"], help=text)
-    text = "of the cluster: auto (the one of this machine), HOST:PORT, or local (a new one here; default: local)"
-    add("--address", metavar="A", help=text)
-    text = "most processes of the cluster that translate (default: one for each --threads processors, or GPU)"
-    add("--actors", type=at_least(1), metavar="N", help=text)
+    add_cluster(add, "translate files into the folder --output")
     add("--progress", action=argparse.BooleanOptionalAction, help="show lines per second (default: at a terminal)")
 
 
@@ -126,12 +107,7 @@ def find_faults(arguments: argparse.Namespace) -> list[str]:
     given = [f"--{name.replace('_', '-')}" for name in SEARCH if getattr(arguments, name) is not None]
     if arguments.search == "none" and given:
         faults.append(f"--search none must stand without {', '.join(given)}")
-    cluster = arguments.engine_cluster
-    for name in ("address", "actors") if cluster is None else ():
-        if (value := getattr(arguments, name)) is not None:
-            faults.append(f"--{name} needs --engine-cluster ray, but is {value} without it")
-    if cluster == "ray" and find_spec("ray") is None:
-        faults.append("--engine-cluster ray needs the package ray (pip install 'bnb_fairseq[ray]'), but it is missing")
+    faults += find_cluster_faults(arguments)
     return faults + (_find_files_faults(arguments) if _has_files(arguments) else _find_stream_faults(arguments))
 
 
@@ -237,7 +213,8 @@ def _run_files(arguments: argparse.Namespace, settings: Settings) -> Counts:
     """Translate files into a folder; see ``run``."""
     from tqdm import tqdm
 
-    from ..bulk.files import Files, translate_files
+    from ..bulk.files import Files, translate_files, translate_files_on
+    from ..bulk.kept import alone
     from ..folder.manifest import CONFIG, sha256
 
     config = arguments.folder / CONFIG
@@ -246,20 +223,19 @@ def _run_files(arguments: argparse.Namespace, settings: Settings) -> Counts:
     sources, folder = list_sources(arguments.input), arguments.output.absolute()
     options = {"FOLDER": sha256(config), **_loading(arguments)}
     del options["threads"]  # which change no text
-    files = Files.open(folder, settings, options)
     shown = sys.stderr.isatty() if arguments.progress is None else arguments.progress
-    with tqdm(unit=" lines", disable=not shown) as bar:
-        if arguments.engine_cluster is None:
-            from ..translator import Translator
+    with alone(folder / SHARDS), tqdm(unit=" lines", disable=not shown) as bar:
+        files = Files.open(folder, settings, options)
+        with machines_of(arguments) as machines:
+            if machines is not None:
+                loading = {**_loading(arguments), "model": arguments.folder.absolute()}
+                loading["threads"] = arguments.threads or 1
+                paths = [source.absolute() for source in sources]
+                return translate_files_on(machines, files, paths, loading, bar.update)
+        from ..translator import Translator
 
-            translator = Translator.load(arguments.folder, **_loading(arguments))
-            return translate_files(files, sources, translator, bar.update)
-        from ..bulk.cluster import LOCAL, Cluster, translate_on_cluster
-
-        loading = {**_loading(arguments), "model": arguments.folder.absolute(), "threads": arguments.threads or 1}
-        cluster = Cluster(arguments.address or LOCAL, arguments.actors)
-        paths = [source.absolute() for source in sources]
-        return translate_on_cluster(files, paths, loading, cluster, bar.update)
+        translator = Translator.load(arguments.folder, **_loading(arguments))
+        return translate_files(files, sources, translator, bar.update)
 
 
 def wants_progress(arguments: argparse.Namespace, source: Input, output: Output) -> bool:

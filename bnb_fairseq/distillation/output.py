@@ -10,7 +10,6 @@ Files and folders in it are complete or not there, so that the process may be ki
 ==========================  ========================================================================================
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,9 +23,9 @@ import torch
 from fairseq.data import indexed_dataset
 from torch import Tensor
 
-from ..bulk.kept import Options, Part, claim, read_part, write_part
+from ..bulk.kept import Options, Part, alone, claim, read_part, write_part
 from ..bulk.kept import digest as digest_bytes
-from ..checkpoints.writing import PARTIAL, staging
+from ..checkpoints.writing import staging
 
 
 class Shard(NamedTuple):
@@ -108,23 +107,12 @@ def open_output(folder: Path, options: Options) -> Iterator["Output"]:
     Raises:
         ValueError: if it holds something else, a run with other options, or one of another process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"--output must be filled by one process, but another one is at {folder}") from None
-        run = claim(folder, options)
-        for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"shards/{PARTIAL}*")]:  # by a process that was killed
-            shutil.rmtree(left)
-        yield Output(folder, run)
-    finally:
-        os.close(lock)
+    with alone(folder):
+        yield Output(folder, claim(folder, options))
 
 
 class Output:
-    """The folder of a run.
+    """The folder of a run, which several processes may fill.
 
     Args:
         folder: has ``run.json``.
@@ -137,6 +125,10 @@ class Output:
     def __init__(self, folder: Path, run: str) -> None:
         self._folder, self._run = folder, run
         self.data_bin = folder / "data-bin"
+
+    def absolute(self) -> "Output":
+        """Return the same for processes with another working folder."""
+        return Output(self._folder.absolute(), self._run)
 
     def _place(self, shard: Shard) -> tuple[Path, str]:
         """Return the file of a shard, and its identity."""

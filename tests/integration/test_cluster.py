@@ -1,4 +1,4 @@
-"""bnb-translate on a Ray cluster of several nodes on this machine, one of which is killed, and so is the command."""
+"""Commands on a Ray cluster of several nodes on this machine: a node is killed, and so is the command."""
 
 import json
 import signal
@@ -25,13 +25,23 @@ SECONDS = 600  # after which a process that makes no progress is given up
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head that computes nothing, and two nodes of one processor each, of which the last test kills one."""
+def head() -> Iterator[Any]:
+    """A head that computes nothing."""
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=STORE)
     yield made
     made.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Any) -> Any:
+    """The head, and two nodes of one processor each, of which a test may kill one."""
+    while len(head.worker_nodes) < 2:
+        head.add_node(num_cpus=1, object_store_memory=STORE)
+    return head
+
+
+def kill_node(cluster: Any) -> None:
+    cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +137,43 @@ def test_a_node_is_killed(folder: Path, texts: tuple[Path, Path], cluster: Any, 
     process = forked.start(words(folder, texts[0], output, cluster), tmp_path, log)
     wait_for(lambda: len(shards(output)) > 9, process.is_alive, log)
     assert files(output) == {}
-    cluster.remove_node(sorted(cluster.worker_nodes, key=id)[0], allow_graceful=False)
+    kill_node(cluster)
     process.join(SECONDS)
     assert process.exitcode == 0, log.read_text(encoding="utf-8")[-5000:]
     assert files(output) == files(texts[1])
     assert shards(output) == []
+
+
+def test_a_distillation_is_killed_and_then_a_node(
+    setting: Setting, checkpoint: Path, cluster: Any, tmp_path: Path
+) -> None:
+    def written(name: str) -> dict[str, bytes]:
+        folder = tmp_path / name
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def shards() -> list[Path]:
+        return list((tmp_path / "out" / "shards").glob("0*"))
+
+    given = ["bnb-distill", setting.data_bin, "--teacher", checkpoint, "--subset", "test", "--shard-size", 5, "--cpu"]
+    run(*given, "--output", tmp_path / "plain")
+    line = [*given, "--output", tmp_path / "out", "--engine-cluster", "ray", "--address", cluster.address]
+    words, logs = list(map(str, line)), (tmp_path / "first.log", tmp_path / "second.log")
+    process = forked.start(words, tmp_path, logs[0])
+    wait_for(lambda: len(shards()) > 5, process.is_alive, logs[0])
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "out" / "data-bin").exists()
+    kept = {path: path.stat().st_mtime_ns for path in shards()}
+    assert len(kept) < 50
+    process = forked.start(words, tmp_path, logs[1])
+    wait_for(lambda: len(shards()) > len(kept) + 5, process.is_alive, logs[1])
+    assert not (tmp_path / "out" / "data-bin").exists()
+    kill_node(cluster)
+    process.join(SECONDS)
+    said = logs[1].read_text(encoding="utf-8")
+    assert process.exitcode == 0, said[-5000:]
+    assert "of 60 shards were done before" in said
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert written("out") == written("plain")
+    assert {"data-bin/test.en-de.de.bin", "test.de"} <= written("out").keys()

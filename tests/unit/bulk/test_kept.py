@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bnb_fairseq.bulk.kept import Part, claim, digest, read_part, write_part
+from bnb_fairseq.bulk.kept import Part, alone, claim, digest, read_part, write_part
 
-from ...facts import named
+from ...facts import named, names
 
 PART = Part({"lines": 2}, b"a\n\x00\xff\n")
 
@@ -51,3 +51,37 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"thesis\.txt"):
         claim(tmp_path, {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    with alone(folder), pytest.raises(ValueError, match=names("--output", "one process", folder)), alone(folder):
+        pass
+    with alone(folder), alone(tmp_path / "other"):
+        assert list(folder.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_from_an_own_run_only(tmp_path: Path) -> None:
+    left = ["run/.partial-1/part", "run/shards/.partial-2/part", "run/shards/part", ".partial-3/part"]
+
+    def place() -> None:
+        for name in left:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    def found() -> set[str]:
+        return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+
+    place()
+    with pytest.raises(ValueError, match=names("--output", tmp_path / "run", "shards")):
+        claim(tmp_path / "run", {"beam": 2})
+    assert found() == set(left)
+    (tmp_path / "run").rename(tmp_path / "strange")
+    claim(tmp_path / "run", {"beam": 2})
+    place()
+    with pytest.raises(ValueError, match=names("--output", "beam", 3, 2)):
+        claim(tmp_path / "run", {"beam": 3})
+    assert set(left) <= found()
+    claim(tmp_path / "run", {"beam": 2})
+    kept = {name for name in found() if not name.startswith("strange")}
+    assert kept == {"run/run.json", "run/shards/part", ".partial-3/part"}

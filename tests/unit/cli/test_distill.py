@@ -1,12 +1,14 @@
 """The command line of the distillation: options, refusals, progress, going on."""
 
 import json
+import pickle
 import re
 import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +18,14 @@ import pytest
 import torch
 from fairseq.data import indexed_dataset
 
-from bnb_fairseq.cli import distill
+from bnb_fairseq.cli import command, distill
 from bnb_fairseq.distillation import run as run_module
-from bnb_fairseq.distillation import teacher as teacher_module
 from bnb_fairseq.distillation.output import DataBin, Shard, Translations
 from bnb_fairseq.distillation.run import Progress
 
-from ...facts import says
+from ...facts import named, says
 
+CLUSTER = ("--engine-cluster", "ray")
 SENTENCES = [[5, 2], [6, 6, 2], [2], [7, 2], [8, 8, 2]]
 
 
@@ -72,6 +74,10 @@ def test_defaults_are_those_of_fairseq_generate(parse: Callable[..., Namespace])
         "max_source_positions": None,
         "float32_matmul_precision": "highest",
         "cpu": False,
+        "threads": None,
+        "engine_cluster": None,
+        "address": None,
+        "actors": None,
     }
 
 
@@ -133,6 +139,13 @@ def test_all_problems_at_once(parse: Callable[..., Namespace]) -> None:
     assert re.findall(r"(?:^|; )(--[\w-]+)", found) == ["--subset", "--teacher", "--shard-size", "--beam"]
 
 
+def test_refusals_of_a_cluster(parse: Callable[..., Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named(message(parse("--address", "auto")), "--address", "--engine-cluster ray", "auto")
+    assert named(message(parse("--actors", 2)), "--actors", "--engine-cluster ray", 2)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert named(message(parse("--engine-cluster", "ray")), "--engine-cluster", "bnb_fairseq[ray]")
+
+
 def test_what_identifies_a_run(parse: Callable[..., Namespace], data_bin: Path) -> None:
     options = distill.run_options(parse("--cpu"), cuda=False)
     assert options == json.loads(json.dumps(options))
@@ -155,7 +168,8 @@ def test_what_identifies_a_run(parse: Callable[..., Namespace], data_bin: Path) 
         assert changed.keys() == options.keys()
     assert distill.run_options(parse(), cuda=False) == options, "without a GPU --cpu makes no difference"
     assert distill.run_options(parse(), cuda=True) == {**options, "--cpu": False}
-    assert distill.run_options(parse("--output", "elsewhere"), cuda=False) == options
+    elsewhere = ("--output", "elsewhere", "--threads", 2, "--engine-cluster", "ray", "--address", "auto", "--actors", 2)
+    assert distill.run_options(parse(*elsewhere), cuda=False) == options
 
 
 def test_data_and_teacher_are_known_by_their_contents(
@@ -235,8 +249,8 @@ def run(data_bin: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[t
         return translated
 
     (data_bin.parent / "teacher.pt").write_text("weights")
-    monkeypatch.setattr(teacher_module, "load_teacher", load)
-    monkeypatch.setattr(teacher_module, "open_corpus", open_corpus)
+    monkeypatch.setattr(run_module, "load_teacher", load)
+    monkeypatch.setattr(run_module, "open_corpus", open_corpus)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return command
 
@@ -272,6 +286,92 @@ def test_main_goes_on_where_it_was(
     assert capsys.readouterr().out == f"{out / 'data-bin'} is complete, nothing is left to do\n"
 
 
+class Machines:
+    """Two processes that take turns; shards travel, and each arrives twice.
+
+    Attributes:
+        gpus: whether there are some.
+        asked: GPUs and threads that each process is to have.
+        threads: that each process sets.
+    """
+
+    def __init__(self) -> None:
+        self.gpus = False
+        self.asked: list[tuple[bool, int]] = []
+        self.threads: list[int] = []
+
+    def has_gpus(self) -> bool:
+        return self.gpus
+
+    def work(
+        self, inputs: Sequence[Any], split: Callable[..., Any], load: Callable[..., Any], cuda: bool, threads: int
+    ) -> Iterator[Any]:
+        self.asked.append((cuda, threads))
+        actors = [load(), load()]
+        shards = [pickle.loads(pickle.dumps(shard)) for each in inputs for shard in split(each)]
+        for i, shard in reversed(list(enumerate(shards))):
+            for actor in (actors[i % 2], actors[(i + 1) % 2]):
+                found = actor(shard)
+            yield found
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
+    """What ``--engine-cluster ray`` connects to."""
+    made = Machines()
+    monkeypatch.setattr(
+        distill, "machines_of", lambda arguments: nullcontext(made if arguments.engine_cluster else None)
+    )
+    monkeypatch.setattr(torch, "set_num_threads", made.threads.append)
+    return made
+
+
+def test_machines_go_on_where_a_process_was(
+    run: Callable[..., list[tuple[int, int]]],
+    data_bin: Path,
+    machines: Machines,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(killed_after=1) == [(0, 2)]
+    monkeypatch.chdir(data_bin.parent)
+    assert run("--output", "out", "--teacher", "teacher.pt", *CLUSTER) == [(4, 5), (2, 4)]
+    assert machines.asked == [(False, 1)]
+    assert machines.threads == [1, 1]
+    first, last, result = capsys.readouterr().out.splitlines()
+    assert first == "1 of 3 shards were done before"
+    assert re.fullmatch(r"5 of 5 sentences, [\d.,]+ sentences/s, 0:00:00 left", last)
+    assert result.startswith("out/data-bin: 5 sentences; 3 sources of more than 3 tokens")
+    assert Path("out/train.de").read_text() == "".join(f"line {i}\n" for i in range(5))
+    assert run() == []
+
+
+def test_machines_have_nothing_to_do_where_all_shards_are_kept(
+    run: Callable[..., list[tuple[int, int]]], data_bin: Path, machines: Machines
+) -> None:
+    run()
+    shutil.rmtree(data_bin.parent / "out" / "data-bin")
+    assert run(*CLUSTER) == []
+    assert machines.asked == []
+    assert (data_bin.parent / "out" / "data-bin").is_dir()
+
+
+def test_the_machines_decide_whether_a_gpu_translates(
+    run: Callable[..., object], data_bin: Path, machines: Machines
+) -> None:
+    def is_on_cpu(output: str) -> object:
+        return json.loads((data_bin.parent / output / "run.json").read_text())["--cpu"]
+
+    machines.gpus = True
+    with pytest.raises(SystemExit, match=r"^bnb-distill: --cpu .* no GPU"):
+        run("--threads", 3, *CLUSTER)
+    assert machines.asked == [(True, 3)]
+    assert is_on_cpu("out") is False
+    run("--cpu", "--output", data_bin.parent / "other", *CLUSTER)
+    assert machines.asked == [(True, 3), (False, 1)]
+    assert is_on_cpu("other") is True
+
+
 def test_main_refuses_before_it_loads(run: Callable[..., list[tuple[int, int]]], data_bin: Path) -> None:
     out = data_bin.parent / "out"
     with pytest.raises(SystemExit, match=r"^bnb-distill: --shard-size.*at least 1.*0$"):
@@ -291,7 +391,7 @@ def test_main_shows_what_the_teacher_refuses(
     def refuse(*_: object) -> None:
         raise ValueError("--iter-decode-max-iter must be 0")
 
-    monkeypatch.setattr(teacher_module, "load_teacher", refuse)
+    monkeypatch.setattr(run_module, "load_teacher", refuse)
     with pytest.raises(SystemExit, match=r"^bnb-distill: --iter-decode-max-iter.*0$"):
         run()
 
@@ -303,7 +403,7 @@ def test_options_reach_the_teacher(run: Callable[..., object], data_bin: Path, m
         seen.extend(arguments)
         raise ValueError("seen")
 
-    monkeypatch.setattr(teacher_module, "load_teacher", refuse)
+    monkeypatch.setattr(run_module, "load_teacher", refuse)
     generation = {"beam": 3, "max_len_a": 1.5, "max_len_b": 16, "lenpen": 0.8, "iter_decode_max_iter": 2}
     options = [word for name, value in generation.items() for word in (f"--{name.replace('_', '-')}", value)]
     checkpoints = [data_bin / "dict.en.txt", data_bin / "dict.de.txt"]

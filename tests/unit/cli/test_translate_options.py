@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from bnb_fairseq.bulk.kept import alone
 from bnb_fairseq.bulk.run import Settings
-from bnb_fairseq.cli import translate
+from bnb_fairseq.cli import command, translate
 
-from ...facts import named
+from ...facts import named, names
 from ..bulk import fake_translator
 from ..bulk.fake_translator import FakeTranslator
 
@@ -108,7 +109,7 @@ def test_zstandard_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_refusals_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     for name in ("in/a.txt", "in/b.txt", "in/deep/a.txt", "in/c.zst"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
@@ -131,6 +132,17 @@ def test_refusals_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert named(refused("--input", inside / "*.txt", *output, "--address", "auto"), "--address", "auto")
     monkeypatch.setitem(sys.modules, "zstandard", None)
     assert named(refused("--input", inside / "*", *output), "--input", "zstandard")
+
+
+def test_one_process_at_a_time_fills_a_folder(tmp_path: Path) -> None:
+    for name in ("in/a.txt", "in/b.txt", "config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    given = parse(tmp_path, "--input", tmp_path / "in" / "*.txt", "--output", tmp_path / "out")
+    folder = tmp_path / "out" / ".shards"
+    with alone(folder), pytest.raises(ValueError, match=names("--output", "one process", folder)):
+        translate.run(given)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
