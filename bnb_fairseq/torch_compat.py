@@ -115,6 +115,6 @@ def _gains_from_bfloat16() -> bool:
     Intel's vector instruction for bfloat16 (AVX-512) needs twice the time of that for float32; its matrix instruction
     (AMX) is fast, and so is AMD's vector instruction.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # of new releases
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of new releases
     slow = str(capabilities.get("cpu_name", "")).startswith("Intel") and not capabilities.get("amx_bf16")
     return _multiplies_bfloat16() and not slow
