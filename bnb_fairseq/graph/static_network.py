@@ -52,6 +52,10 @@ class StaticNetwork(nn.Module):
         self.register_buffer("output_bias", weights["decoder.head.bias"])
         self.output_bias: Tensor
         self.output_weight = weights["decoder.head.weight"] if options.untie_output else self.decoder.tokens
+        # A graph of a tied output layer holds the table once, turned: the decoder reads its columns.
+        turned = self.output_weight.T.contiguous() if self.reads_tokens and not options.untie_output else None
+        self.register_buffer("turned", turned)
+        self.turned: Tensor | None
         self.canvas: FixedCanvas | SpreadCanvas | EvenCanvas | ClassifiedCanvas
         if not self.uses_ctc:
             self.canvas = ClassifiedCanvas(options, weights)
@@ -64,11 +68,12 @@ class StaticNetwork(nn.Module):
         self, src_tokens: Tensor, src_lengths: Tensor, asked: Tensor, candidates: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Encode, and decode without tokens: arguments of both; outputs of ``decode``, canvas lengths the fourth."""
-        *encoded, lengths = self.encode(src_tokens, src_lengths)
+        states, padding, content, canvas_padding, lengths = self.encode(src_tokens, src_lengths)
+        encoded = states, padding, content, canvas_padding
         symbols, scores, blank_scores, asked_scores = self.decode(*encoded, None, asked, candidates)
         return symbols, scores, blank_scores, lengths, asked_scores
 
-    def encode(self, src_tokens: Tensor, src_lengths: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, src_tokens: Tensor, src_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the encoder and lay out the canvas: all that passes have in common.
 
         Args:
@@ -140,13 +145,9 @@ class StaticNetwork(nn.Module):
         return content
 
     def _embedded(self, canvas_tokens: Tensor, scores_all: bool) -> Tensor:
-        """Rows of the decoder's token table: B x A -> B x A x D.
-
-        If the output layer shares the table, they are columns of its matrix, so that a graph holds the table once.
-        """
-        if scores_all and not self.options.untie_output:
-            columns = self.output_weight.T.index_select(1, canvas_tokens.flatten())
-            return columns.T.unflatten(0, canvas_tokens.shape)
+        """Rows of the decoder's token table, B x A -> B x A x D; columns of the output layer, if it is at hand."""
+        if scores_all and self.turned is not None:
+            return self.turned.index_select(1, canvas_tokens.flatten()).T.reshape(*canvas_tokens.shape, -1)
         return F.embedding(canvas_tokens, self.decoder.tokens)
 
     def _log_probabilities(self, states: Tensor, candidates: Tensor | None) -> Tensor:
@@ -155,7 +156,8 @@ class StaticNetwork(nn.Module):
         weight, bias = self.output_weight, self.output_bias
         if candidates is not None:
             weight, bias = F.embedding(candidates, weight), bias[candidates]
-        return (states @ weight.T + bias).log_softmax(dim=-1)
+        turned = weight.T if candidates is not None or self.turned is None else self.turned
+        return (states @ turned + bias).log_softmax(dim=-1)
 
 
 class Encoding(nn.Module):

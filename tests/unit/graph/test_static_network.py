@@ -94,10 +94,10 @@ def test_against_the_model(
     static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4).eval()
     tokens, lengths = batch()
     if static.reads_tokens:
-        *encoded, canvas_lengths = static.encode(tokens, lengths)
-        shown = some_symbols(tuple(encoded[-1].shape), len(static.output_bias))
+        states, padding, content, beyond, canvas_lengths = static.encode(tokens, lengths)
+        shown = some_symbols(tuple(beyond.shape), len(static.output_bias))
         log_probs = log_probabilities(model, tokens, lengths, canvas_lengths, shown)
-        symbols, scores, blank_scores, asked_scores = static.decode(*encoded, shown, ASKED)
+        symbols, scores, blank_scores, asked_scores = static.decode(states, padding, content, beyond, shown, ASKED)
     else:
         symbols, scores, blank_scores, canvas_lengths, asked_scores = static(tokens, lengths, ASKED)
         log_probs = model(tokens, lengths).logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V
