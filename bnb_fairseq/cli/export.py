@@ -38,8 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--onnx",
         choices=["int8", "float32"],
-        help="add a graph for ONNX Runtime, and compare it with torch on up to 1,000 validation sentences of DATA_BIN "
-        "(default: none)",
+        help="add a graph for ONNX Runtime, or two for a model that refines, and compare with torch on up to 1,000 "
+        "validation sentences of DATA_BIN (default: none)",
     )
     add(
         "--shortlist",

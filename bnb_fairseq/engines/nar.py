@@ -17,13 +17,13 @@ from ..generation.generator import NarGenerator, ScoresTexts
 from ..generation.glossary_scorer import GlossaryScorer
 from ..generation.hypotheses import words_and_ends
 from ..generation.options import GeneratorOptions, generator_options
-from ..generation.passes import canvas_states
 from ..generation.scorer import build_scorer
 from ..network.loading import DTYPES, load_network
 from ..network.nar_network import NarNetwork
 from ..network.options import NetworkOptions, SymbolTable
 from ..recent import Recent
 from ..torch_compat import matmul_precision
+from .canvases import canvas_passes
 from .interface import AskedTerms, CanvasPass, Engine, Hypothesis
 
 GENERATORS = 4  # kept for later calls with the same options
@@ -126,13 +126,9 @@ class NarEngine:
         options = self._options(1, {name: value for name, value in search.items() if name in OF_CANVAS})
         options = options._replace(retain_history=True, rerank=False)
         generator: NarGenerator = self._generators.get(options, lambda: self._build(options))
-        blank = self.network.control.blank
         with torch.inference_mode(), matmul_precision(self._precision):
-            found = canvas_states(generator, self._batch(sources))
-        return [
-            [CanvasPass([None if i == blank else i for i in one.tokens], *one[1:]) for one in of_source]
-            for of_source in found
-        ]
+            states = generator.passes({"net_input": self._batch(sources)})
+        return canvas_passes(states, options.max_iter, self.network.control.blank, generator.kept)
 
     def _options(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
         options = generator_options(SimpleNamespace(nbest=nbest, **search))

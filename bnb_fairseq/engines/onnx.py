@@ -1,9 +1,10 @@
 """The engine of a non-autoregressive model's ONNX graph: ONNX Runtime and numpy, without torch."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,28 +15,32 @@ from ..folder.manifest import GRAPHS, SHORTLIST, SOURCE, TARGET, Manifest
 from ..folder.search import OF_CANVAS, PARALLEL_OPTIONS
 from ..folder.shortlist import Shortlist
 from ..folder.vocabulary import Vocabulary, load_vocabulary
+from ..generation.collapse import text_of
 from ..generation.ctc_beam import IMPOSSIBLE, Array, CanvasSymbols, CtcHypotheses, PrefixScorer, ctc_beam_search
 from ..generation.glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, NO_SYMBOL, Combined, GlossaryScorer
 from ..generation.options import GeneratorOptions, generator_options
 from ..generation.scorer import build_scorer
+from ..generation.state import DecodingState, first_state, refinements
 from ..generation.texts import best_distinct, printed
 from ..generation.token_scores import score_best
-from ..graph.facts import CANDIDATES, Facts
+from ..graph.facts import CANDIDATES
 from ..recent import Recent
 from .batches import count_cores
+from .canvases import canvas_passes
+from .graphs import Graphs, Predicted, in_cache, join
 from .interface import AskedTerms, CanvasPass, Engine, Hypothesis
 
 SCORERS = 4  # kept for later calls with the same options
-GRAPH_TOKENS = 128  # of a run of the graph, padding included: what it computes stays in a processor's cache
 MOST_SEARCHES = 4  # at the same time; Python runs one at a time while the graph runs for the others
-SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # their kernels are slower than the two that they replace
+# Runs a pass on some sources, with the ids that the decoder reads on the canvas; None: all [MASK].
+RunPass = Callable[[Array | None], Predicted]
 
 
 class OnnxEngine:
-    """A graph of ``bnb_transformer``: one pass, the best alignment or a prefix beam search.
+    """Graphs of a ``bnb_transformer``: one pass, perhaps refined, the best alignment or a prefix beam search.
 
     Args:
-        graph: the ONNX file.
+        graph: the ONNX file; of a model that refines the encoder, which has the decoder beside it.
         source: the source vocabulary.
         target: the target vocabulary.
         threads: on the CPU; None: as many as there are cores.
@@ -58,14 +63,14 @@ class OnnxEngine:
         shortlist: Shortlist | None = None,
     ) -> None:
         self.source, self.target, self._shortlist = source, target, shortlist
-        self._session = _session(graph, threads)
+        self._graphs = Graphs(graph, threads)
         self._graph, self._threads = graph, threads or count_cores()
         self._running: AbstractContextManager[object] = nullcontext()
         self._single: OnnxEngine | None = None
         self._loading = threading.Lock()
-        self._facts = Facts.read(self._session.get_modelmeta().custom_metadata_map, str(graph))
+        self._facts = self._graphs.facts
+        self._kept = text_of(self._facts.blank, self._facts.has_alignments)
         self.longest = self._facts.longest
-        self._takes_candidates = CANDIDATES in {each.name for each in self._session.get_inputs()}
         self._scorers = Recent(SCORERS)
         self._silent = (target.bos(), target.pad(), target.eos())
 
@@ -91,7 +96,7 @@ class OnnxEngine:
             raise ValueError(f"{folder} has no ONNX graph; `bnb-export --onnx int8` adds one")
         source, target = (load_vocabulary(folder / side) for side in (SOURCE, TARGET))
         engine = cls(graph, source, target, threads)
-        if shortlist and engine._takes_candidates and SHORTLIST in manifest.files:
+        if shortlist and engine._graphs.takes_candidates and SHORTLIST in manifest.files:
             engine._shortlist = Shortlist.load(folder / SHORTLIST, len(source), engine._facts.symbols)
         return engine
 
@@ -105,7 +110,7 @@ class OnnxEngine:
         with self._loading:
             if self._single is None:
                 self._single = copy(self)
-                self._single._session = _session(self._graph, 1)
+                self._single._graphs = Graphs(self._graph, 1)
                 self._single._running = threading.Semaphore(self._threads)
         return self._single, min(self._threads + 1, MOST_SEARCHES) if search.get("ctc_beam") else self._threads
 
@@ -125,7 +130,7 @@ class OnnxEngine:
                 raise ValueError("--glossary needs --ctc-beam, whose search applies it")
             glossary = GlossaryScorer(terms.glossary, terms.rows, search["glossary_bonus"])
         if options.ctc_beam == 0:
-            return [[one] for one in self._fill(sources, options.ctc_blank_penalty)]
+            return [[one] for states in self._states(sources, options) for one in self._written(states[-1])]
         scorer = self._scorers.get(options, lambda: build_scorer(options, self.target))
         return self._search(sources, options, scorer, glossary)
 
@@ -135,29 +140,23 @@ class OnnxEngine:
 
     def canvases(self, sources: Sequence[Sequence[int]], search: Mapping[str, Any]) -> list[list[CanvasPass]] | None:  # noqa: D102
         options = self._fitting(1, {name: value for name, value in search.items() if name in OF_CANVAS})
-        tokens, scores, kept, lengths = self._filled(sources, options.ctc_blank_penalty)
-        blank = self._facts.blank
-        return [
-            [
-                CanvasPass(
-                    [None if i == blank else i for i in tokens[row, :length].tolist()],
-                    scores[row, :length].tolist(),
-                    [False] * length,
-                    kept[row, :length].tolist(),
-                )
-            ]
-            for row, length in enumerate(lengths.tolist())
-        ]
+        blank, kept = self._facts.blank, self._kept
+        parts = (canvas_passes(each, options.max_iter, blank, kept) for each in self._states(sources, options))
+        return [one for part in parts for one in part]
 
     def _fitting(self, nbest: int, search: Mapping[str, Any]) -> GeneratorOptions:
         """The options; a ValueError names one that does not fit."""
         options = generator_options(SimpleNamespace(nbest=nbest, **search))
-        for name, value, only in (
-            ("iter-decode-max-iter", options.max_iter, 0),
-            ("iter-decode-with-beam", options.canvases, 1),
-        ):
-            if value != only:
-                raise ValueError(f"--{name} must be {only} for the ONNX graph, but is {value}; the torch engine has it")
+        if options.max_iter > 0 and not self._graphs.refines:
+            raise ValueError(
+                f"--iter-decode-max-iter must be 0 for an ONNX graph of one pass, but is {options.max_iter}; "
+                "bnb-export writes graphs that refine for a model trained with --canvas-tokens"
+            )
+        if options.canvases > 1:
+            raise ValueError(
+                f"--iter-decode-with-beam must be 1 for the ONNX graph, but is {options.canvases}; the torch engine "
+                "has it"
+            )
         if options.ctc_beam > 0 and not self._facts.has_alignments:
             raise ValueError(
                 f"--ctc-beam must be 0 for a model trained with --length-control length, but is {options.ctc_beam}"
@@ -167,34 +166,38 @@ class OnnxEngine:
                 f"--ctc-blank-penalty must be 0 for a model trained with --length-control length, but is "
                 f"{options.ctc_blank_penalty}"
             )
-        if nbest > 1 and options.ctc_beam == 0 and self._facts.has_alignments:
+        if nbest > 1 and options.max_iter == options.ctc_beam == 0 and self._facts.has_alignments:
             options = options._replace(ctc_beam=nbest)  # as the generator does
         if nbest > max(options.ctc_beam, 1):
             raise ValueError(f"--nbest must be at most --ctc-beam, {options.ctc_beam}, but is {nbest}")
         return options
 
-    def _run(
-        self, sources: Sequence[Sequence[int]], symbols: int, asked: Array | None = None
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """Run the graph; see ``StaticNetwork``. Without asked symbols, the first one replaces them."""
-        asked = np.zeros((len(sources), 1), np.int64) if asked is None else asked
+    def _passes(self, sources: Sequence[Sequence[int]], symbols: int, asked: Array) -> Iterator[RunPass]:
+        """Encode sources; yields for neighbours that fit into the cache what runs a pass."""
         given = {"k": np.array([symbols])}
-        if self._takes_candidates:
+        if self._graphs.takes_candidates:
             candidates = self._candidates(sources, asked)
             given = {CANDIDATES: candidates, "k": np.minimum(given["k"], len(candidates))}
             asked = np.searchsorted(candidates, asked)
         lengths = np.array([len(source) for source in sources])
-        found = []
         for part in in_cache(lengths):
             tokens = np.full((len(lengths[part]), int(lengths[part].max())), self.source.pad())
             for row, source in zip(tokens, sources[part], strict=True):
                 row[: len(source)] = source
-            inputs = {"src_tokens": tokens, "src_lengths": lengths[part], "asked": asked[part], **given}
             with self._running:
-                found.append(self._session.run(None, inputs))
+                encoded = self._graphs.encode(tokens, lengths[part])
+            yield partial(self._pass, encoded, {"asked": asked[part], **given})
+
+    def _pass(self, encoded: Mapping[str, Array], more: Mapping[str, Array], shown: Array | None) -> Predicted:
+        with self._running:
+            return self._graphs.decode(encoded, more, self.target.mask(), shown)
+
+    def _run(self, sources: Sequence[Sequence[int]], symbols: int, asked: Array) -> Predicted:
+        """Run one pass."""
+        found = [run(None) for run in self._passes(sources, symbols, asked)]
         best, scores, blank_scores, canvas_lengths, asked_scores = zip(*found, strict=True)
         joined = np.concatenate(canvas_lengths)
-        return join(best), join(scores), join(blank_scores), joined, join(asked_scores)
+        return Predicted(join(best), join(scores), join(blank_scores), joined, join(asked_scores))
 
     def _candidates(self, sources: Sequence[Sequence[int]], asked: Array) -> Array:
         """Choose the symbols that are scored, in order."""
@@ -203,24 +206,32 @@ class OnnxEngine:
             return np.arange(total)
         return self._shortlist.candidates(sources, total, [self._facts.blank, *self._silent, *asked.ravel().tolist()])
 
-    def _filled(self, sources: Sequence[Sequence[int]], penalty: float) -> tuple[Array, Array, Array, Array]:
-        """Choose the most probable symbol of each position: B x A ids, scores, what is part of the text; B lengths."""
-        symbols, scores, blank_scores, lengths, _ = self._run(sources, 1 if penalty == 0 else 2)
+    def _states(self, sources: Sequence[Sequence[int]], options: GeneratorOptions) -> Iterator[list[DecodingState]]:
+        """Fill and refine canvases; yields for some of the sources after others their states after each pass."""
+        penalty = options.ctc_blank_penalty
+        kept = None if options.force_max_iter else self._kept
+        for run in self._passes(sources, 1 if penalty == 0 else 2, nothing_asked(len(sources))):
+
+            def predict(_: Array, shown: Array, run: RunPass = run) -> tuple[Array, Array]:
+                return self._chosen(run(shown), penalty)
+
+            first = run(None)
+            state = first_state(*self._chosen(first, penalty), first.lengths)
+            yield [state, *refinements(state, options.max_iter, self.target.mask(), kept, predict)]
+
+    def _chosen(self, found: Predicted, penalty: float) -> tuple[Array, Array]:
+        """Choose the most probable symbol of each position: B x A ids, and their scores."""
+        symbols, scores, blank_scores, *_ = found
         if penalty != 0:
             best = with_blank_penalty(self._without_blank(symbols, scores, blank_scores), penalty)
             wins = best.blank_scores[:, :, None] > best.scores
             symbols = np.where(wins, self._facts.blank, best.tokens)
             scores = np.where(wins, best.blank_scores[:, :, None], best.scores)
-        tokens, scores = symbols[:, :, 0], scores[:, :, 0]
-        kept = (tokens != self._facts.blank) & (np.arange(tokens.shape[1]) < lengths[:, None])
-        if self._facts.has_alignments:
-            kept[:, 1:] &= tokens[:, 1:] != tokens[:, :-1]
-        return tokens, scores, kept, lengths
+        return symbols[:, :, 0], scores[:, :, 0]
 
-    def _fill(self, sources: Sequence[Sequence[int]], penalty: float) -> list[Hypothesis]:
-        """Translate by the most probable symbol of each position."""
-        tokens, scores, kept, _ = self._filled(sources, penalty)
-        rows = zip(tokens, scores, kept, strict=True)
+    def _written(self, state: DecodingState) -> list[Hypothesis]:
+        """The texts of canvases."""
+        rows = zip(state.tokens, state.scores, self._kept(state.tokens, state.lengths), strict=True)
         return [self._hypothesis(row[keep], of_row[keep], None) for row, of_row, keep in rows]
 
     def _hypothesis(self, tokens: Array, scores: Array, score: float | None) -> Hypothesis:
@@ -241,7 +252,7 @@ class OnnxEngine:
         terms: GlossaryScorer | None,
     ) -> list[list[Hypothesis]]:
         most = min(options.ctc_beam_symbols + 1, self._facts.symbols)
-        asked = None if terms is None else np.maximum(terms.symbols, 0)
+        asked = nothing_asked(len(sources)) if terms is None else np.maximum(terms.symbols, 0)
         symbols, scores, blank_scores, lengths, asked_scores = self._run(sources, most, asked)
         best = self._without_blank(symbols, scores, blank_scores)
         canvas = with_blank_penalty(best, options.ctc_blank_penalty)
@@ -268,24 +279,9 @@ class OnnxEngine:
         return [self._hypothesis(texts[i], scores[i, : lengths[i]], means[i]) for i in chosen]
 
 
-def in_cache(lengths: Array) -> list[slice]:
-    """Divide sources, whose lengths are given, into neighbours that the graph runs on at once."""
-    parts, first = [], 0
-    for last in range(1, len(lengths) + 1):
-        if last == len(lengths) or (last + 1 - first) * lengths[first : last + 1].max() > GRAPH_TOKENS:
-            parts.append(slice(first, last))
-            first = last
-    return parts
-
-
-def join(parts: Sequence[Array]) -> Array:
-    """Join outputs of neighbours, each B x A x ...; zeros stand behind shorter canvases."""
-    shape = sum(map(len, parts)), max(part.shape[1] for part in parts), *parts[0].shape[2:]
-    joined, first = np.zeros(shape, parts[0].dtype), 0
-    for part in parts:
-        joined[first : first + len(part), : part.shape[1]] = part
-        first += len(part)
-    return joined
+def nothing_asked(sentences: int) -> Array:
+    """One symbol to ask for in each sentence, whose score is not read: B x 1."""
+    return np.zeros((sentences, 1), np.int64)
 
 
 def with_blank_penalty(best: CanvasSymbols, penalty: float) -> CanvasSymbols:
@@ -329,25 +325,3 @@ def with_asked(best: CanvasSymbols, asked: Array, scores: Array) -> CanvasSymbol
     tokens = np.where(scores == IMPOSSIBLE, 0, tokens)
     all_scores, ids = np.concatenate([best.scores, scores], axis=2), np.concatenate([best.tokens, tokens], axis=2)
     return CanvasSymbols(all_scores, ids, best.blank_scores)
-
-
-def _session(graph: Path, threads: int | None) -> Any:
-    """Load a graph into ONNX Runtime."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError("the ONNX engine needs ONNX Runtime: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    # Threads wait for work in a loop while the graph runs, but not behind it, where they would hinder the search.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Blocks that are kept for shapes seen before grow with every longer text; malloc takes 3% more time.
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
-        )
-    except Exception as error:  # some of the library's exceptions derive from Exception directly
-        raise ValueError(f"{graph}: cannot be read ({' '.join(str(error).split())})") from error

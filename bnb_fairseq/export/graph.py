@@ -1,4 +1,4 @@
-"""The ONNX graph of a model folder: written, and compared with torch on validation sentences."""
+"""The ONNX graphs of a model folder: written, and compared with torch on validation sentences."""
 
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
@@ -70,7 +70,7 @@ class Compared(NamedTuple):
 def add_graph(
     folder: Path, manifest: Manifest, task: TextToTextTask, longest: int, search: Mapping[str, Any], graph: Graph
 ) -> None:
-    """Write a graph into a folder whose other files are there, compare it with torch, and print the comparison.
+    """Write graphs into a folder whose other files are there, compare them with torch, and print the comparison.
 
     Args:
         folder: the model folder.
@@ -85,13 +85,14 @@ def add_graph(
         ValueError: if the graph loses too much, or there are no validation sentences.
     """
     engine = NarEngine.load(folder, manifest, "cpu", "highest")
-    path, options = folder / f"model.{graph.kind}.onnx", NetworkOptions.from_json(manifest.network)
-    pairs = _read_pairs(task, longest)
+    options, pairs = NetworkOptions.from_json(manifest.network), _read_pairs(task, longest)
     weights, has_shortlist = read_weights(folder), graph.shortlist is not None
-    write_graph(path, options, engine.source, engine.target, weights, longest, graph.kind, has_shortlist)
+    path = write_graph(folder, options, engine.source, engine.target, weights, longest, graph.kind, has_shortlist)
     other = OnnxEngine(path, engine.source, engine.target, shortlist=_add_shortlist(folder, task, graph.shortlist))
-    searches = {"one pass": PARALLEL_OPTIONS}
-    if search != PARALLEL_OPTIONS:
+    searches: dict[str, Mapping[str, Any]] = {"one pass": PARALLEL_OPTIONS}
+    if options.canvas_tokens:
+        searches["1 refinement"] = {**PARALLEL_OPTIONS, "iter_decode_max_iter": 1}
+    if search not in searches.values():
         lm = str(folder / LANGUAGE_MODEL) if (folder / LANGUAGE_MODEL).is_file() else None
         searches["the folder's search"] = {**search, "ctc_lm_path": lm}
     rows = {name: compare(engine, other, pairs, values) for name, values in searches.items()}

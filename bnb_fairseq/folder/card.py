@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from .manifest import AUTOREGRESSIVE, CARD, GRAPHS, WEIGHTS, Manifest
+from .manifest import AUTOREGRESSIVE, CARD, DECODERS, GRAPHS, WEIGHTS, Manifest
 
 SCORES = "## Scores"
 NO_SCORES = "None yet."
@@ -26,7 +26,7 @@ def write_card(
     """
     languages = [language for language in (manifest.source_lang, manifest.target_lang) if language]
     name = manifest.name or folder.name
-    models = [folder / file for file in (WEIGHTS, *GRAPHS) if (folder / file).is_file()]
+    models = [folder / file for file in (WEIGHTS, *GRAPHS, *DECODERS.values()) if (folder / file).is_file()]
     sizes_of_models = ", ".join(f"`{path.name}` {path.stat().st_size / 1e6:.1f} MB" for path in models)
     extra = "" if (folder / WEIGHTS).is_file() else "[onnx]"
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

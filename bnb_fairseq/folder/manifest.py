@@ -13,12 +13,14 @@ FORMAT = 1  # of the folder; a reader refuses another
 CONFIG, WEIGHTS, SEARCH, CARD = "config.json", "model.safetensors", "search.json", "README.md"
 SOURCE, TARGET = "source", "target"
 LANGUAGE_MODEL = "lm.arpa.gz"  # KenLM checks the text form but trusts its binary form
-GRAPHS = ("model.int8.onnx", "model.float32.onnx")  # the first existing one is run
+# The first existing one is run. A model that refines has two graphs: encoder and decoder.
+GRAPHS = ("model.int8.onnx", "encoder.int8.onnx", "model.float32.onnx", "encoder.float32.onnx")
+DECODERS = {"encoder.int8.onnx": "decoder.int8.onnx", "encoder.float32.onnx": "decoder.float32.onnx"}
 SHORTLIST = "shortlist.npz"
 NAR, AUTOREGRESSIVE = "bnb_transformer", "bert2bert"
 TASKS = ("translation_bnb", "question_generation_bnb")
 UNCHECKED = frozenset({CONFIG, CARD})  # people may edit the card
-READ = (WEIGHTS, *GRAPHS, SHORTLIST, SEARCH, LANGUAGE_MODEL)  # and the files in SOURCE and TARGET
+READ = (WEIGHTS, *GRAPHS, *DECODERS.values(), SHORTLIST, SEARCH, LANGUAGE_MODEL)  # and the files in SOURCE and TARGET
 MOST_NAMED = 5  # files in a message
 LARGEST_CONFIG = 1 << 20  # bytes
 BLOCK = 1 << 20

@@ -3,21 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..modules.canvas import Canvas
-from ..modules.collapse import compact
 from ..network.encoded import Encoded
 from ..network.nar_network import NarNetwork
 from ..network.options import SymbolTable
 from .best_symbols import AskedSymbols, best_symbols
-from .ctc_beam import PrefixScorer, ctc_beam_search
+from .collapse import compact, text_of
+from .ctc_beam import Array, PrefixScorer, ctc_beam_search
 from .glossary_scorer import DEFAULT_FLOOR, MOST_ADDED, Combined, GlossaryScorer
 from .hypotheses import Hypothesis, best_distinct, hypotheses_of
 from .options import GeneratorOptions
 from .prediction import predict, with_blank_penalty
-from .state import DecodingState, first_state, least_confident, refined, tokens_to_mask
+from .state import DecodingState, first_state, refinements
 from .token_scores import score_best
 
 
@@ -30,13 +31,13 @@ class Texts(NamedTuple):
     """
 
     state: DecodingState
-    scores: Tensor
+    scores: Array
 
 
 class ScoresTexts(Protocol):
     """Scores texts in place of the model."""
 
-    def scores(self, source: Mapping[str, Tensor], tokens: Tensor, lengths: Tensor) -> Tensor:
+    def scores(self, source: Mapping[str, Tensor], tokens: Array, lengths: Array) -> Array:
         """N scores of texts (N x L ids, N lengths), those of one of the B sources after another."""
 
 
@@ -55,6 +56,7 @@ class NarGenerator:
 
     Attributes:
         eos: id of [SEP], which fairseq's commands do not print.
+        kept: the rule by which a canvas says its text.
 
     Raises:
         ValueError: for several models, or options that the model does not support.
@@ -102,6 +104,7 @@ class NarGenerator:
                 f"from --iter-decode-with-beam or --ctc-beam, but there are {candidates}"
             )
         self.bos, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
+        self.kept = text_of(self.model.control.blank, self.model.control.has_alignments)
         self.options = options
         self.reranker = reranker
         self.scorer = scorer
@@ -157,55 +160,52 @@ class NarGenerator:
         return self._refine(self.model, *self.model.canvases(encoded, self.options.canvases))
 
     def _predict(
-        self, model: NarNetwork, encoded: Encoded, canvas: Canvas, positions: Tensor, tokens: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, model: NarNetwork, encoded: Encoded, canvas: Canvas, positions: Array, tokens: Array | None = None
+    ) -> tuple[Array, Array]:
         """Run the decoder and choose a token at each wanted position (B x A, bool): tokens and scores, B x A."""
-        states = model.decode(encoded, canvas, tokens).transpose(0, 1)[positions]  # A x B x D -> N x D
+        device = canvas.lengths.device
+        read = None if tokens is None else torch.from_numpy(tokens).to(device)
+        states = model.decode(encoded, canvas, read).transpose(0, 1)  # A x B x D -> B x A x D
+        states = states[torch.from_numpy(positions).to(device)]  # N x D
         symbols = model.decoder.embeddings.tokens.num_embeddings
         # Blanks need scores only to choose positions for refinement or the best canvas, or in the history.
         written_alone = self.options.max_iter == 0 and self.options.canvases == 1 and not self.options.retain_history
         unscored = model.control.blank if model.control.has_alignments and written_alone else None
         prediction = predict(self._output_layer(model), states, symbols, unscored)
-        filled = prediction.tokens.new_full(positions.shape, self.pad)
-        filled[positions] = prediction.tokens
-        scores = prediction.scores.new_zeros(positions.shape)
-        scores[positions] = prediction.scores
+        filled, scores = np.full(positions.shape, self.pad), np.zeros(positions.shape, np.float32)
+        filled[positions], scores[positions] = (part.cpu().numpy() for part in prediction)
         return filled, scores
 
     def _output_layer(self, model: NarNetwork) -> Callable[[Tensor], Tensor]:
         """Return what turns states into the logits that decoding reads."""
         return with_blank_penalty(model.decoder.output_layer, model.control.blank, self.options.ctc_blank_penalty)
 
-    def _written(self, model: NarNetwork, state: DecodingState) -> DecodingState:
+    def _written(self, state: DecodingState) -> DecodingState:
         """Reduce a canvas to the tokens of its text."""
-        kept = model.control.kept(state.tokens, state.lengths)
+        kept = self.kept(state.tokens, state.lengths)
         tokens, scores = compact(state.tokens, kept, self.pad), compact(state.scores, kept, 0.0)
-        return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(dim=1))
+        return state._replace(tokens=tokens, scores=scores, lengths=kept.sum(axis=1))
 
     def _refine(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[DecodingState]:
         """States after each pass; only the last one without the history option."""
-        state = first_state(*self._predict(model, encoded, canvas, ~canvas.padding), canvas.lengths)
-        states = [state]
-        kept = None if self.options.force_max_iter else model.control.kept
-        for refinement in range(1, self.options.max_iter + 1):
-            if bool(state.done.all()):
-                break
-            counts = tokens_to_mask(state.lengths, refinement, self.options.max_iter)
-            hidden = least_confident(state.scores, state.lengths, counts)
-            revealed = state.tokens.masked_fill(hidden, model.mask)
-            predicted = self._predict(model, encoded, canvas, hidden, revealed)
-            state = refined(state, hidden, *predicted, kept)
-            states = [*states, state] if self.options.retain_history else [state]
-        return states
+        first = self._predict(model, encoded, canvas, ~canvas.padding.cpu().numpy())
+        state = first_state(*first, canvas.lengths.cpu().numpy())
+        kept = None if self.options.force_max_iter else self.kept
+
+        def predict(hidden: Array, revealed: Array) -> tuple[Array, Array]:
+            return self._predict(model, encoded, canvas, hidden, revealed)
+
+        states = [state, *refinements(state, self.options.max_iter, model.mask, kept, predict)]
+        return states if self.options.retain_history else states[-1:]
 
     def _fill(self, model: NarNetwork, encoded: Encoded, canvas: Canvas) -> list[Texts]:
         """Texts after each pass, one of each canvas; only the last ones without the history option."""
         with_blanks = model.control.has_alignments and self.options.canvases > 1
         texts = []
         for state in self._refine(model, encoded, canvas):
-            written = self._written(model, state)
-            totals = (state if with_blanks else written).scores.sum(dim=1)
-            texts.append(Texts(written, totals / written.lengths.clamp(min=1)))
+            written = self._written(state)
+            totals = (state if with_blanks else written).scores.sum(axis=1)
+            texts.append(Texts(written, totals / np.maximum(written.lengths, 1)))
         return texts
 
     def _search(self, model: NarNetwork, encoded: Encoded, canvas: Canvas, terms: GlossaryScorer | None) -> list[Texts]:
@@ -226,7 +226,7 @@ class NarGenerator:
         scored = 1 if self.options.nbest == 1 and self.reranker is None else self.options.ctc_beam
         scores = score_best(best, canvas_lengths, found, scored)
         parts = found.tokens, scores, found.lengths, found.means
-        tokens, positional, lengths, means = (torch.from_numpy(part).to(states.device).flatten(0, 1) for part in parts)
+        tokens, positional, lengths, means = (part.reshape(-1, *part.shape[2:]) for part in parts)
         return [Texts(first_state(tokens, positional, lengths), means)]
 
     def _hypotheses(self, source: Mapping[str, Tensor], texts: Sequence[Texts]) -> list[list[Hypothesis]]:
@@ -234,7 +234,7 @@ class NarGenerator:
         if self.reranker is not None:
             last, own = texts[-1]
             scores = self.reranker.scores(source, last.tokens, last.lengths)
-            texts = [*texts[:-1], Texts(last, scores.masked_fill(own == float("-inf"), float("-inf")))]
+            texts = [*texts[:-1], Texts(last, np.where(own == -np.inf, own, scores))]
         cut = [hypotheses_of(text.state, text.scores.tolist()) for text in texts]
         passes = texts[-1].state.passes.tolist()
         history = cut if self.options.retain_history else []

@@ -18,7 +18,7 @@ def hypotheses_of(state: DecodingState, scores: list[float]) -> list[Hypothesis]
     ``alignment``.
     """
     lengths = state.lengths.tolist()
-    tokens, positional = state.tokens.cpu(), state.scores.cpu()
+    tokens, positional = torch.from_numpy(state.tokens), torch.from_numpy(state.scores)
     return [
         {
             "tokens": tokens[i, :length],

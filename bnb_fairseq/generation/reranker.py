@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..data.dictionary import BnbDictionary
 from ..modules.canvas import padding_mask
-from ..modules.collapse import compact
+from .collapse import compact, inside
+from .ctc_beam import Array
 from .prediction import score_tokens
 
 
@@ -26,7 +27,7 @@ class Reranker:
         self.bos, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
 
     @torch.no_grad()
-    def scores(self, source: Mapping[str, Tensor], tokens: Tensor, lengths: Tensor) -> Tensor:
+    def scores(self, source: Mapping[str, Tensor], tokens: Array, lengths: Array) -> Array:
         """Mean log-probability of a token, including the end; of too long a text, of its beginning.
 
         Args:
@@ -39,10 +40,11 @@ class Reranker:
         """
         self.model.eval()
         decoder: Any = self.model.decoder
-        kept = ~padding_mask(lengths, tokens.size(1))
+        kept = inside(lengths, tokens.shape[1])
         for silent in (self.bos, self.pad, self.eos):
-            kept &= tokens.ne(silent)
-        words, counts = compact(tokens, kept, self.pad), kept.sum(dim=1)
+            kept &= tokens != silent
+        parts = compact(tokens, kept, self.pad), kept.sum(axis=1)
+        words, counts = (torch.from_numpy(part).to(source["src_tokens"].device) for part in parts)
         read = torch.cat([words.new_full((len(words), 1), self.bos), words], dim=1)
         target = torch.cat([words, words.new_full((len(words), 1), self.pad)], dim=1)
         target.scatter_(1, counts.unsqueeze(1), self.eos)
@@ -52,7 +54,8 @@ class Reranker:
         states = self._states(source, read)[scored]
         values = score_tokens(decoder.output_layer, states, target[scored], len(decoder.dictionary))
         sums = torch.zeros(target.shape, device=values.device).masked_scatter(scored, values).sum(dim=1)
-        return sums / counts
+        means: Array = (sums / counts).cpu().numpy()
+        return means
 
     def _states(self, source: Mapping[str, Tensor], read: Tensor) -> Tensor:
         """Run the model: B K x L ids -> B K x L x D."""

@@ -1,1 +1,1 @@
-"""The network as one ONNX graph: from ids of sources to the best symbols of every canvas position."""
+"""The network as ONNX graphs: from ids of sources to the best symbols of every canvas position."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 FORMAT = "2"  # of inputs, outputs, facts and int8 matrices; a reader refuses another
 PREFIX = "bnb_fairseq."
 CANDIDATES = "candidates"  # input of a graph with a shortlist
+CANVAS_TOKENS = "canvas_tokens"  # input of a decoder
 
 
 class Facts(NamedTuple):

@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = NDArray[Any]
 LARGEST = 127
+PARTS = ("int8", "scales")  # of a matrix: ends of names
 RUNTIME = "com.microsoft"  # ONNX Runtime's own operators
 ONE, STEP, ZERO, LEAST, LAST = "rows.one", "rows.step", "rows.zero", "rows.least", "rows.last"
 CONSTANTS: dict[str, Array] = {
@@ -74,10 +75,10 @@ def quantise_tables(graph: ModelProto) -> None:
     nodes: list[NodeProto] = []
     added: dict[str, Array] = {}
     for node in graph.graph.node:
-        if node.op_type != "Gather" or node.input[0] not in tables:
+        if node.op_type != "Gather" or node.input[0] not in tables or _axis(node) != 0:
             nodes.append(node)
             continue
-        names = [f"{node.input[0]}.{part}" for part in ("int8", "scales")]
+        names = [f"{node.input[0]}.{part}" for part in PARTS]
         if names[0] not in added:
             added |= zip(names, quantised(numpy_helper.to_array(tables[node.input[0]]), axis=1), strict=True)
         nodes += _looked_up(names, node)
@@ -85,7 +86,10 @@ def quantise_tables(graph: ModelProto) -> None:
 
 
 def quantise_products(graph: ModelProto) -> None:
-    """Multiply in int8, in place: by constant matrices, and by turned rows of a quantised table that are looked up."""
+    """Multiply in int8, in place: by constant matrices, and by turned rows of a quantised table that are looked up.
+
+    A constant matrix may be looked up, too, by columns: the output layer is the table of tokens, turned.
+    """
     constants = _float_matrices(graph)
     widths = {tensor.name: tensor.dims[1] for tensor in graph.graph.initializer if len(tensor.dims) == 2}
     made = {name: node for node in graph.graph.node for name in node.output}
@@ -100,6 +104,9 @@ def quantise_products(graph: ModelProto) -> None:
             added |= {matrix.values: values, matrix.scales: scales[0]}
         elif node.op_type == "MatMul":
             matrix = _turned(node, made, widths)
+        elif node.op_type == "Gather" and _axis(node) == 1 and node.input[0] in constants:
+            nodes += _looked_up([f"{node.input[0]}.{part}" for part in PARTS], node)
+            continue
         if matrix is None:
             nodes.append(node)
             continue
@@ -159,12 +166,18 @@ def _product(rows: str, matrix: Matrix, node: NodeProto) -> list[NodeProto]:
     ]
 
 
+def _axis(gather: NodeProto) -> int:
+    """Along which axis a Gather looks up."""
+    return next((each.i for each in gather.attribute if each.name == "axis"), 0)
+
+
 def _looked_up(table: list[str], node: NodeProto) -> list[NodeProto]:
-    """Nodes that replace a Gather of a table: its rows times their scales."""
+    """Nodes that replace a Gather of a table: its rows, or columns, times their scales."""
     (output,), rows = node.output, node.input[1]
     names = [f"{output}.{part}" for part in ("int8", "float", "scales")]
+    by_columns = {"axis": 1} if _axis(node) else {}
     return [
-        helper.make_node("Gather", [table[0], rows], [names[0]], f"{output}.rows"),
+        helper.make_node("Gather", [table[0], rows], [names[0]], f"{output}.rows", **by_columns),
         helper.make_node("Cast", [names[0]], [names[1]], f"{output}.cast", to=TensorProto.FLOAT),
         helper.make_node("Gather", [table[1], rows], [names[2]], f"{output}.scale"),
         helper.make_node("Mul", [names[1], names[2]], [output], f"{output}.scaled"),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..modules.canvas import Canvas, lengths_around, padding_mask, upsample_latent, upsampled_lengths
-from ..modules.collapse import kept_by_ctc, kept_on_canvas
 from ..modules.length import GaussianLengthConverter, LengthHead
 from .encoded import Encoded
 
@@ -42,10 +41,6 @@ class LengthControl(ABC):
     @abstractmethod
     def lay_out(self, latent: Tensor, source_lengths: Tensor, lengths: Tensor) -> Canvas:
         """Canvases of given lengths (B) for the latent, B x S x Z."""
-
-    @abstractmethod
-    def kept(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """B x A, bool: True at the text of filled canvases (tokens B x A, lengths B)."""
 
     @abstractmethod
     def max_canvases(self) -> int:
@@ -89,9 +84,6 @@ class Ctc(LengthControl):
 
     def lay_out(self, latent: Tensor, source_lengths: Tensor, lengths: Tensor) -> Canvas:  # noqa: D102
         return upsample_latent(latent, source_lengths, lengths / source_lengths.double(), self.mask_added)
-
-    def kept(self, tokens: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
-        return kept_by_ctc(tokens, lengths, self.blank)
 
     def max_canvases(self) -> int:  # noqa: D102
         return self._longest
@@ -150,9 +142,6 @@ class PredictedLength(LengthControl):
         longest = int(lengths.max())
         resampled = self._converter(latent, source_lengths, lengths, longest)
         return Canvas(resampled, lengths, padding_mask(lengths, longest), added=None)
-
-    def kept(self, tokens: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
-        return kept_on_canvas(tokens, lengths, self.blank)
 
     def max_canvases(self) -> int:  # noqa: D102
         return 2 * self._head.length_range + 1

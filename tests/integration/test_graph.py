@@ -131,6 +131,45 @@ def test_a_graph_in_float32_says_the_same(
     assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
 
 
+@pytest.fixture(scope="module")
+def refining(setting: Setting, fairseq: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A folder of a model that refines, with both graphs and torch's weights."""
+    folder = tmp_path_factory.mktemp("refining")
+    options = ["--bert-encoder", setting.bert, "--encoder-layers", 1, "--decoder-layers", 1, "--canvas-tokens"]
+    fairseq("train", setting.data_bin, *TRAIN, *options, "--max-update", 3, "--save-dir", folder)
+    checkpoint = with_noise(folder / "checkpoint_last.pt", "embeddings", 1.0)
+    command = ["python", "-m", "bnb_fairseq.cli.export", "--checkpoint", checkpoint, "--data", setting.data_bin]
+    done = forked.capture(*command, "--output", folder / "model", "--onnx", "float32")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Exported(folder / "model", done.stdout)
+
+
+def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
+    """Two graphs, compared with torch after a refinement, too; what the page shows is the same."""
+    title, _, one_pass, refinement, *_ = refining.printed.splitlines()
+    assert title == "encoder.float32.onnx on 100 sentences of valid"
+    for row, name in ((one_pass, "one pass"), (refinement, "1 refinement")):
+        found, equal, *_ = re.split(r"\s{2,}", row.strip())
+        assert (found, equal) == (name, "100.0%")
+    names = {path.name for path in refining.folder.glob("*.onnx")}
+    assert names == {"encoder.float32.onnx", "decoder.float32.onnx"}
+    assert "`decoder.float32.onnx`" in (refining.folder / "README.md").read_text(encoding="utf-8")
+    lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:30]
+    by_torch = Translator.load(refining.folder, engine="torch")
+    by_graph = Translator.load(refining.folder, engine="onnx", threads=1)
+    texts = []
+    for passes in (0, 3):
+        texts.append([one.text for one in by_torch.translate(lines, iter_decode_max_iter=passes)])
+        assert translate_without_torch(refining.folder, lines, "--iter-decode-max-iter", str(passes)) == texts[-1]
+    assert texts[0] != texts[1]
+    written = (each.canvases(lines, iter_decode_max_iter=3) for each in (by_graph, by_torch))
+    for (found,), (expected,) in zip(*written, strict=True):
+        assert [made.text for made in found.passes] == [made.text for made in expected.passes]
+        assert [[slot[0::2] for slot in made.slots] for made in found.passes] == [
+            [slot[0::2] for slot in made.slots] for made in expected.passes
+        ]
+
+
 def test_a_shortlist(setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few symbols change the texts; all of them are the graph without a shortlist, on the command line, too."""
     monkeypatch.setattr("bnb_fairseq.export.counting.FREQUENT", 20)

@@ -36,8 +36,8 @@ def onnx_systems(
     model = bnb_model(workload, task, "ctc", refines=False, decoder_layers=decoder_layers)
     source, target = vocabulary_of(task.src_dict), vocabulary_of(task.tgt_dict)
     with tempfile.TemporaryDirectory() as name:
-        path, longest = Path(name) / f"model.{kind}.onnx", model.max_positions()[0]
-        write_graph(path, model.options, source, target, model.state_dict(), longest, kind, shortlist)
+        longest = model.max_positions()[0]
+        path = write_graph(Path(name), model.options, source, target, model.state_dict(), longest, kind, shortlist)
         listed = _listed(len(source), len(target)) if shortlist else None
         engine, size = OnnxEngine(path, source, target, workload.threads, listed), path.stat().st_size / 1e6
     del model

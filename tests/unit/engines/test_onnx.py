@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnb_fairseq.engines import onnx
+from bnb_fairseq.engines import graphs, onnx
 from bnb_fairseq.engines.batches import translate_ids
 from bnb_fairseq.engines.interface import AskedTerms, Hypothesis
 from bnb_fairseq.folder.search import PARALLEL_OPTIONS
@@ -61,8 +61,8 @@ def test_ctc_as_torch(nbest: int, search: dict[str, Any], ctc: Engines) -> None:
 def test_runs_of_the_graph_are_joined(search: dict[str, Any], ctc: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {**PARALLEL_OPTIONS, **search}
     expected = ctc.onnx.hypotheses(sources(), 1, options)
-    monkeypatch.setattr(onnx, "GRAPH_TOKENS", 24)
-    assert len(onnx.in_cache(np.array([len(one) for one in sources()]))) > 3
+    monkeypatch.setattr(graphs, "GRAPH_TOKENS", 24)
+    assert len(graphs.in_cache(np.array([len(one) for one in sources()]))) > 3
     assert_same(ctc.onnx.hypotheses(sources(), 1, options), expected)
 
 
@@ -77,8 +77,8 @@ def test_batches_side_by_side(search: dict[str, Any], ctc: Engines) -> None:
 
 
 def test_a_run_has_at_least_one_source_and_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx, "GRAPH_TOKENS", 10)
-    parts = onnx.in_cache(np.array([3, 3, 3, 4, 5, 30, 2]))
+    monkeypatch.setattr(graphs, "GRAPH_TOKENS", 10)
+    parts = graphs.in_cache(np.array([3, 3, 3, 4, 5, 30, 2]))
     assert parts == [slice(0, 3), slice(3, 5), slice(5, 6), slice(6, 7)]
 
 
@@ -133,7 +133,7 @@ def test_canvases_as_torch(kind: str, search: dict[str, Any], request: pytest.Fi
             kept = [token for token, keep in zip(one.tokens, one.kept, strict=True) if keep]
             assert [token for token in kept if token not in unseen] == [i for i in text.tokens if i not in unseen]
         assert found != engines.onnx.canvases(sources(), {})
-    with pytest.raises(ValueError, match="iter-decode-max-iter must be 0 for the ONNX graph, but is 1"):
+    with pytest.raises(ValueError, match="iter-decode-max-iter must be 0 for an ONNX graph of one pass, but is 1"):
         engines.onnx.canvases(sources(), {"iter_decode_max_iter": 1})
 
 
@@ -207,7 +207,7 @@ def test_the_longest_source(ctc: Engines, classified: Engines) -> None:
 @pytest.mark.parametrize(
     ("nbest", "search", "message"),
     [
-        (1, {"iter_decode_max_iter": 2}, "--iter-decode-max-iter must be 0 for the ONNX graph, but is 2"),
+        (1, {"iter_decode_max_iter": 2}, "--iter-decode-max-iter must be 0 for an ONNX graph of one pass, but is 2"),
         (1, {"iter_decode_with_beam": 3}, "--iter-decode-with-beam must be 1 for the ONNX graph, but is 3"),
         (4, {"ctc_beam": 3}, "--nbest must be at most --ctc-beam, 3, but is 4"),
         (1, {"ctc_token_bonus": 1.0}, "--ctc-token-bonus must stand beside --ctc-beam"),

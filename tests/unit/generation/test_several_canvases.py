@@ -7,12 +7,14 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bnb_fairseq.data.dictionary import BnbDictionary
 from bnb_fairseq.generation.build import build_nar_generator
+from bnb_fairseq.generation.ctc_beam import Array
 from bnb_fairseq.generation.generator import NarGenerator
 from bnb_fairseq.generation.hypotheses import best_distinct
 from bnb_fairseq.generation.options import GeneratorOptions
@@ -91,7 +93,7 @@ def wanted_lengths(model: BnbTransformer, sentence: list[int], count: int) -> li
 
 def alone(
     model: BnbTransformer, sentence: list[int], length: int, options: GeneratorOptions
-) -> tuple[dict[str, Any], Tensor]:
+) -> tuple[dict[str, Any], Array]:
     """Fill one canvas of the given length and nothing else: the hypothesis, and the scores of its canvas."""
     kept = model.canvas
     states: list[Any] = []
@@ -113,7 +115,7 @@ def alone(
         # Blanks need scores too, which a generator of one canvas and one pass leaves out.
         patch.setattr(generator, "_predict", _scoring_all(generator))
         ((hypothesis,),) = generator.generate([model], batch((sentence,)))
-    assert int(states[-1].lengths) == length
+    assert states[-1].lengths.tolist() == [length]
     return hypothesis, states[-1].scores[0, :length]
 
 
@@ -221,11 +223,11 @@ def test_a_text_beyond_the_rerankers_positions(bert2bert: Bert2Bert) -> None:
     reranker = Reranker(bert2bert, BnbDictionary())
     words = torch.randint(4, 15, (1, 60), generator=torch.Generator().manual_seed(1))
     source = batch((SENTENCES[0],))["net_input"]
-    whole = reranker.scores(source, words, torch.tensor([60]))
+    (whole,) = reranker.scores(source, words.numpy(), np.array([60]))
     with torch.no_grad():
         read = torch.cat([torch.tensor([[0]]), words[:, :39]], dim=1)
         log_probs = bert2bert(**source, prev_output_tokens=read)[0].log_softmax(-1)
-    assert float(whole) == pytest.approx(float(log_probs[0, range(40), words[0, :40]].mean()), abs=1e-5)
+    assert whole == pytest.approx(float(log_probs[0, range(40), words[0, :40]].mean()), abs=1e-5)
 
 
 def test_too_many_canvases_are_refused(make_model: MakeModel) -> None:

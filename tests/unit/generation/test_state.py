@@ -1,34 +1,40 @@
 """The functions that make one decoding state from another, with numbers worked out by hand."""
 
-from functools import partial
-
+import numpy as np
 import pytest
-import torch
 
-from bnb_fairseq.generation.state import DecodingState, first_state, least_confident, refined, tokens_to_mask
-from bnb_fairseq.modules.collapse import kept_by_ctc, kept_on_canvas
+from bnb_fairseq.generation.collapse import text_of
+from bnb_fairseq.generation.ctc_beam import Array
+from bnb_fairseq.generation.state import (
+    DecodingState,
+    first_state,
+    least_confident,
+    refined,
+    refinements,
+    tokens_to_mask,
+)
 
-KEPT = partial(kept_on_canvas, blank=1)
+KEPT = text_of(1, merges=False)
 
 
 def make_state(done: list[bool]) -> DecodingState:
     return DecodingState(
-        tokens=torch.tensor([[5, 6, 7], [8, 9, 1], [4, 4, 4]]),
-        scores=torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, 0.0], [-6.0, -7.0, -8.0]]),
-        lengths=torch.tensor([3, 2, 3]),
-        passes=torch.tensor([2, 3, 2]),
-        done=torch.tensor(done),
+        tokens=np.array([[5, 6, 7], [8, 9, 1], [4, 4, 4]]),
+        scores=np.array([[-1.0, -2.0, -3.0], [-4.0, -5.0, 0.0], [-6.0, -7.0, -8.0]]),
+        lengths=np.array([3, 2, 3]),
+        passes=np.array([2, 3, 2]),
+        done=np.array(done),
     )
 
 
-HIDDEN = torch.tensor([[False, True, True], [True, False, False], [True, False, False]])
+HIDDEN = np.array([[False, True, True], [True, False, False], [True, False, False]])
 # The first sentence changes, the second and the third predict what was there; elsewhere values that must not be read.
-TOKENS = torch.tensor([[99, 6, 2], [8, 99, 99], [4, 99, 99]])
-SCORES = torch.tensor([[9.0, -0.25, -0.5], [-0.75, 9.0, 9.0], [-0.125, 9.0, 9.0]])
+TOKENS = np.array([[99, 6, 2], [8, 99, 99], [4, 99, 99]])
+SCORES = np.array([[9.0, -0.25, -0.5], [-0.75, 9.0, 9.0], [-0.125, 9.0, 9.0]])
 
 
 def test_first_state() -> None:
-    tokens, scores, lengths = torch.tensor([[5, 6], [7, 1]]), torch.zeros(2, 2), torch.tensor([2, 1])
+    tokens, scores, lengths = np.array([[5, 6], [7, 1]]), np.zeros((2, 2)), np.array([2, 1])
     state = first_state(tokens, scores, lengths)
     assert state.tokens is tokens and state.scores is scores and state.lengths is lengths
     assert state.passes.tolist() == [1, 1]
@@ -36,32 +42,32 @@ def test_first_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refinements", "expected"),
+    ("passes", "expected"),
     [
         (1, [[6, 5, 1, 0]]),
         (3, [[9, 7, 1, 0], [6, 5, 1, 0], [3, 2, 0, 0]]),
         (4, [[9, 8, 1, 0], [7, 6, 1, 0], [4, 4, 0, 0], [2, 2, 0, 0]]),
     ],
 )
-def test_schedule_by_hand(refinements: int, expected: list[list[int]]) -> None:
+def test_schedule_by_hand(passes: int, expected: list[list[int]]) -> None:
     """T (P - t) / P, rounded down, for T = 12, 10, 2 and 0."""
-    lengths = torch.tensor([12, 10, 2, 0])
-    found = [tokens_to_mask(lengths, t, refinements).tolist() for t in range(1, refinements + 1)]
+    lengths = np.array([12, 10, 2, 0])
+    found = [tokens_to_mask(lengths, t, passes).tolist() for t in range(1, passes + 1)]
     assert found == expected
 
 
 def test_least_confident_by_hand() -> None:
-    scores = torch.tensor([[-1.0, -3.0, -2.0, -4.0], [-1.0, -3.0, -2.0, -4.0], [-1.0, -3.0, -2.0, -4.0]])
-    chosen = least_confident(scores, torch.tensor([4, 3, 2]), torch.tensor([2, 2, 0]))
-    assert chosen.long().tolist() == [[0, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
+    scores = np.array([[-1.0, -3.0, -2.0, -4.0], [-1.0, -3.0, -2.0, -4.0], [-1.0, -3.0, -2.0, -4.0]])
+    chosen = least_confident(scores, np.array([4, 3, 2]), np.array([2, 2, 0]))
+    assert chosen.astype(int).tolist() == [[0, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
 
 
 def test_ties_go_to_the_left() -> None:
-    scores = torch.tensor([[-2.0, -1.0, -2.0, -2.0, -1.0, 0.0]])
+    scores = np.array([[-2.0, -1.0, -2.0, -2.0, -1.0, 0.0]])
     for count, expected in enumerate([[], [0], [0, 2], [0, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3, 4]]):
-        chosen = least_confident(scores, torch.tensor([5]), torch.tensor([count]))
-        assert chosen[0].nonzero().flatten().tolist() == expected
-    wide = least_confident(torch.zeros(1, 300), torch.tensor([300]), torch.tensor([120]))  # beyond short sorts
+        chosen = least_confident(scores, np.array([5]), np.array([count]))
+        assert np.flatnonzero(chosen[0]).tolist() == expected
+    wide = least_confident(np.zeros((1, 300)), np.array([300]), np.array([120]))  # beyond short sorts
     assert wide[0].tolist() == [True] * 120 + [False] * 180
 
 
@@ -92,20 +98,43 @@ def test_force_never_stops() -> None:
 def test_nothing_is_changed_in_place() -> None:
     for kept in (None, KEPT):
         state, before = make_state([True, False, False]), make_state([True, False, False])
-        hidden, tokens, scores = HIDDEN.clone(), TOKENS.clone(), SCORES.clone()
+        hidden, tokens, scores = HIDDEN.copy(), TOKENS.copy(), SCORES.copy()
         refined(state, hidden, tokens, scores, kept)
         least_confident(state.scores, state.lengths, tokens_to_mask(state.lengths, 1, 2))
         for ours, original in zip((*state, hidden, tokens, scores), (*before, HIDDEN, TOKENS, SCORES), strict=True):
-            assert torch.equal(ours, original)
+            assert np.array_equal(ours, original)
 
 
 def test_a_sentence_is_done_once_its_text_stays() -> None:
     """Blank 0: 5 0 6 6 says what 5 5 0 6 says; 5 0 5 does not say what 0 5 5 says; all blank stays empty."""
-    tokens = torch.tensor([[5, 0, 6, 6], [5, 0, 5, 0], [0, 0, 0, 0], [7, 7, 7, 1]])
-    lengths = torch.tensor([4, 4, 4, 3])
-    state = first_state(tokens, torch.zeros(4, 4), lengths)
-    new = torch.tensor([[5, 5, 0, 6], [0, 5, 5, 0], [0, 0, 0, 0], [0, 7, 0, 9]])
-    everywhere = torch.arange(4) < lengths.unsqueeze(1)
-    after = refined(state, everywhere, new, torch.ones(4, 4), partial(kept_by_ctc, blank=0))
+    tokens = np.array([[5, 0, 6, 6], [5, 0, 5, 0], [0, 0, 0, 0], [7, 7, 7, 1]])
+    lengths = np.array([4, 4, 4, 3])
+    state = first_state(tokens, np.zeros((4, 4)), lengths)
+    new = np.array([[5, 5, 0, 6], [0, 5, 5, 0], [0, 0, 0, 0], [0, 7, 0, 9]])
+    everywhere = np.arange(4) < lengths[:, None]
+    after = refined(state, everywhere, new, np.ones((4, 4)), text_of(0, merges=True))
     assert after.done.tolist() == [True, False, True, True]
     assert after.tokens.tolist() == [[5, 5, 0, 6], [0, 5, 5, 0], [0, 0, 0, 0], [0, 7, 0, 1]]
+
+
+def test_refinements_by_hand() -> None:
+    """Each pass reads [MASK], 16, at the worst tokens; a sentence that is done is not changed, nor counted."""
+    tokens, scores = np.array([[5, 6, 7, 8], [4, 9, 0, 0]]), np.array([[-1.0, -3, -2, -4], [-1, -2, 0, 0]])
+    state = first_state(tokens, scores, np.array([4, 2]))
+    read: list[Array] = []
+
+    def predict(hidden: Array, shown: Array) -> tuple[Array, Array]:
+        assert np.array_equal(hidden, shown == 16)
+        read.append(shown)
+        word = 10 if len(read) < 3 else 11
+        return np.array([[word] * 4, [4, 9, 9, 9]]), np.full((2, 4), -0.5)
+
+    states = list(refinements(state, 3, 16, KEPT, predict))
+    assert [shown[0].tolist() for shown in read] == [[5, 16, 16, 16], [16, 16, 10, 10], [16, 10, 10, 10]]
+    assert [shown[1].tolist() for shown in read] == [[4, 16, 0, 0], [16, 9, 0, 0], [4, 9, 0, 0]]
+    assert [each.tokens[0].tolist() for each in states] == [[5, 10, 10, 10], [10, 10, 10, 10], [11, 10, 10, 10]]
+    assert [each.tokens[1].tolist() for each in states] == [[4, 9, 0, 0]] * 3
+    assert [each.passes.tolist() for each in states] == [[2, 2], [3, 2], [4, 2]]
+    assert [each.done.tolist() for each in states] == [[False, True]] * 3
+    assert list(refinements(state._replace(done=np.array([True, True])), 3, 16, KEPT, predict)) == []
+    assert list(refinements(state, 0, 16, KEPT, predict)) == []

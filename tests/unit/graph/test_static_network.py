@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnb_fairseq.graph.static_network import StaticNetwork
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
+from bnb_fairseq.modules.canvas import Canvas, Revealed
 
 LENGTHS = (7, 3, 12, 1)
 ASKED = torch.tensor([[5, 9, 6], [4, 13, 7], [8, 5, 10], [6, 4, 12]])
@@ -38,7 +39,28 @@ def batch(lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
     return tokens, torch.tensor(lengths)
 
 
-@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2], OPTIONS[4], OPTIONS[-2]], ids=str)
+def some_symbols(shape: tuple[int, ...], symbols: int) -> Tensor:
+    """B x A random ids, which a decoder reads on the canvas."""
+    return torch.randint(0, symbols, shape, generator=torch.Generator().manual_seed(1))
+
+
+def log_probabilities(
+    model: BnbTransformer, tokens: Tensor, lengths: Tensor, canvas_lengths: Tensor, shown: Tensor
+) -> Tensor:
+    """B x A x V of the model that is shown tokens; zeros beyond the canvases."""
+
+    def reveal(canvas: Canvas, _: object) -> Revealed:
+        return Revealed(shown, ~canvas.padding)
+
+    gold = None if model.control.has_alignments else canvas_lengths
+    inside = torch.arange(shown.size(1)) < canvas_lengths.unsqueeze(1)
+    logits = model(tokens, lengths, gold, reveal).logits  # N x V
+    log_probs = logits.new_zeros(*shown.shape, logits.size(1))
+    log_probs[inside] = logits.log_softmax(dim=-1)
+    return log_probs
+
+
+@pytest.mark.parametrize("options", [OPTIONS[i] for i in (0, 2, 4, -2)], ids=str)
 @torch.no_grad()
 def test_candidates_alone(
     options: dict[str, Any], make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
@@ -66,13 +88,20 @@ def test_candidates_alone(
 def test_against_the_model(
     options: dict[str, Any], make_model: Callable[..., BnbTransformer], small_task: SimpleNamespace
 ) -> None:
+    """A decoder that reads tokens is shown any: they count in torch as in the graph."""
     model = make_model(**options)
     dictionaries = small_task.source_dictionary, small_task.target_dictionary
-    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4)
+    static = StaticNetwork(model.options, *dictionaries, model.state_dict(), symbols=4).eval()
     tokens, lengths = batch()
+    if static.reads_tokens:
+        states, padding, content, beyond, canvas_lengths = static.encode(tokens, lengths)
+        shown = some_symbols(tuple(beyond.shape), len(static.output_bias))
+        log_probs = log_probabilities(model, tokens, lengths, canvas_lengths, shown)
+        symbols, scores, blank_scores, asked_scores = static.decode(states, padding, content, beyond, shown, ASKED)
+    else:
+        symbols, scores, blank_scores, canvas_lengths, asked_scores = static(tokens, lengths, ASKED)
+        log_probs = model(tokens, lengths).logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V
     expected = model(tokens, lengths)
-    log_probs = expected.logits.log_softmax(dim=-1).transpose(0, 1)  # A x B x V -> B x A x V
-    symbols, scores, blank_scores, canvas_lengths, asked_scores = static.eval()(tokens, lengths, ASKED)
     assert static.blank == model.control.blank
     assert canvas_lengths.tolist() == expected.canvas_lengths.tolist()
     assert len(set(canvas_lengths.tolist())) > 1 or "ctc_canvas_length" in options

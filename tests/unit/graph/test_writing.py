@@ -11,13 +11,14 @@ from torch import Tensor
 
 from bnb_fairseq.models.bnb_transformer import BnbTransformer
 
-from .test_static_network import ASKED, OPTIONS, batch
+from .test_static_network import ASKED, OPTIONS, batch, log_probabilities, some_symbols
 
 Write = Callable[..., tuple[BnbTransformer, Path]]
 # torch takes seconds to trace a layer: two of them are in the quick tests, and the options change none.
 ONE_LAYER = {"encoder_layers": 1, "decoder_layers": 1}
 QUICK = [OPTIONS[i] for i in (0, 5)]
-SLOW = [{**ONE_LAYER, **options} for options in OPTIONS if options not in QUICK]
+REFINING = {**ONE_LAYER, "latent_size": 0, "canvas_tokens": True}
+SLOW = [{**ONE_LAYER, **options} for options in OPTIONS if options not in QUICK and "canvas_tokens" not in options]
 TRACED = [*QUICK, *(pytest.param(options, marks=pytest.mark.slow) for options in SLOW)]
 UNTIED = {**ONE_LAYER, "untie_output": True, "ctc_blank": "pad"}
 
@@ -27,10 +28,14 @@ def asked(lengths: tuple[int, ...]) -> Tensor:
     return ASKED[: len(lengths), : len(lengths)]
 
 
-def run(path: Path, lengths: tuple[int, ...], symbols: int, **more: Any) -> list[Any]:
+def session_of(path: Path) -> Any:
     onnxruntime = pytest.importorskip("onnxruntime")
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, lengths: tuple[int, ...], symbols: int, **more: Any) -> list[Any]:
     tokens, true = batch(lengths)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = session_of(path)
     given = {
         "src_tokens": tokens.numpy(),
         "src_lengths": true.numpy(),
@@ -60,6 +65,70 @@ def test_against_the_model(options: dict[str, Any], graph_of: Write) -> None:
             assert np.allclose(blank_scores[i, :length], blank, rtol=0, atol=1e-4)
             of_asked = log_probs[i, :length, asked(lengths)[i]]
             assert np.allclose(asked_scores[i, :length], of_asked, rtol=0, atol=1e-4)
+
+
+def encode(path: Path, tokens: Tensor, lengths: Tensor) -> dict[str, Any]:
+    """Outputs of an encoder by name."""
+    session = session_of(path)
+    found = session.run(None, {"src_tokens": tokens.numpy(), "src_lengths": lengths.numpy()})
+    return dict(zip([each.name for each in session.get_outputs()], found, strict=True))
+
+
+READING = [
+    {},
+    pytest.param({"untie_output": True}, marks=pytest.mark.slow),
+    *(pytest.param(options, marks=pytest.mark.slow) for options in OPTIONS if "canvas_tokens" in options),
+    pytest.param({"ctc_upsample": 1.0}, marks=pytest.mark.slow),  # a canvas as long as the source
+    pytest.param({"ctc_canvas_length": 15, "ctc_blank": "pad"}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("options", READING, ids=str)
+@pytest.mark.parametrize("shortlist", [False, True])
+@torch.no_grad()
+def test_an_encoder_and_a_decoder_against_the_model(options: dict[str, Any], shortlist: bool, graph_of: Write) -> None:
+    """The decoder is shown any symbols, the blank among them."""
+    model, path = graph_of("float32", shortlist, **{**REFINING, **options})
+    assert path.name == "encoder.float32.onnx"
+    decoder = session_of(path.with_name("decoder.float32.onnx"))
+    every = len(model.decoder.head.bias)
+    for lengths, count in (((7, 3, 12, 1), 1), ((2,), 3), ((15, 15), 8)):
+        tokens, true = batch(lengths)
+        encoded = encode(path, tokens, true)
+        canvas_lengths = torch.from_numpy(encoded.pop("lengths"))
+        assert canvas_lengths.tolist() == model(tokens, true).canvas_lengths.tolist()
+        shown = some_symbols(encoded["canvas_padding"].shape, every)
+        more = {"canvas_tokens": shown.numpy(), "asked": asked(lengths).numpy(), "k": np.array([count])}
+        more |= {"candidates": np.arange(every)} if shortlist else {}
+        symbols, scores, blank_scores, asked_scores = decoder.run(None, {**encoded, **more})
+        log_probs = log_probabilities(model, tokens, true, canvas_lengths, shown)
+        for i, length in enumerate(canvas_lengths.tolist()):
+            wanted = log_probs[i, :length].topk(count)
+            assert symbols[i, :length].tolist() == wanted.indices.tolist()
+            assert np.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
+            blank = log_probs[i, :length, model.control.blank]
+            assert np.allclose(blank_scores[i, :length], blank, rtol=0, atol=1e-4)
+            of_asked = log_probs[i, :length, asked(lengths)[i]]
+            assert np.allclose(asked_scores[i, :length], of_asked, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param({"untie_output": True}, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("shortlist", [False, True])
+@torch.no_grad()
+def test_int8_of_an_encoder_and_a_decoder(options: dict[str, Any], shortlist: bool, graph_of: Write) -> None:
+    """Every matrix is in one of the files, once, in bytes; the output layer is the table of tokens unless untied."""
+    onnx = pytest.importorskip("onnx")
+    model, path = graph_of("int8", shortlist, **{**REFINING, **options})
+    sizes = []
+    for each in (path, path.with_name("decoder.int8.onnx")):
+        tensors = [one for one in onnx.load(each).graph.initializer if len(one.dims) == 2 and min(one.dims) > 1]
+        assert {one.data_type for one in tensors} == {onnx.TensorProto.INT8}
+        sizes.append(sum(int(np.prod(one.dims)) for one in tensors))
+    square, feed_forward, decoder = 16 * 16, 2 * 16 * 24, model.decoder
+    tables = [len(model.encoder.dictionary) + model.encoder.max_positions()]
+    rows = len(decoder.dictionary) + 1
+    tables.append(rows * (1 + ("untie_output" in options)) + decoder.max_positions())
+    assert sizes == [4 * square + feed_forward + 16 * tables[0], 9 * square + feed_forward + 16 * tables[1]]
 
 
 @torch.no_grad()

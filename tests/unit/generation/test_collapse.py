@@ -2,10 +2,10 @@
 
 import itertools
 
+import numpy as np
 import pytest
-import torch
 
-from bnb_fairseq.modules.collapse import compact, kept_by_ctc, kept_on_canvas
+from bnb_fairseq.generation.collapse import compact, text_of
 
 B = 9  # the blank
 
@@ -28,9 +28,9 @@ B = 9  # the blank
     ],
 )
 def test_kept_by_hand(tokens: list[int], length: int, kept: list[int]) -> None:
-    mask = kept_by_ctc(torch.tensor([tokens]), torch.tensor([length]), B)
-    assert mask.dtype == torch.bool
-    assert mask[0].nonzero().flatten().tolist() == kept
+    mask = text_of(B, merges=True)(np.array([tokens]), np.array([length]))
+    assert mask.dtype == np.bool_
+    assert np.flatnonzero(mask[0]).tolist() == kept
 
 
 @pytest.mark.parametrize("blank", [0, 1, 2])
@@ -38,35 +38,36 @@ def test_every_canvas_of_four_positions(blank: int) -> None:
     """All of them in one batch, cut at every length."""
     canvases = list(itertools.product(range(3), repeat=4))
     for length in range(5):
-        tokens = torch.tensor(canvases)
-        kept = kept_by_ctc(tokens, torch.full((len(canvases),), length), blank)
-        assert torch.equal(tokens, torch.tensor(canvases))
+        tokens = np.array(canvases)
+        kept = text_of(blank, merges=True)(tokens, np.full(len(canvases), length))
+        assert np.array_equal(tokens, np.array(canvases))
         for canvas, row in zip(canvases, kept, strict=True):
             merged = [symbol for symbol, _ in itertools.groupby(canvas[:length]) if symbol != blank]
-            assert [canvas[a] for a in row.nonzero().flatten().tolist()] == merged
+            assert [canvas[a] for a in np.flatnonzero(row)] == merged
 
 
 def test_compact_by_hand() -> None:
-    values = torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]])
-    kept = torch.tensor([[False, True, False, True], [True, False, True, True], [False] * 4])
+    values = np.array([[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]])
+    kept = np.array([[False, True, False, True], [True, False, True, True], [False] * 4])
     assert compact(values, kept, 0).tolist() == [[6, 8, 0], [1, 3, 4], [0, 0, 0]]
     assert compact(values, kept, 7).tolist() == [[6, 8, 7], [1, 3, 4], [7, 7, 7]]
     assert values.tolist() == [[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]]
 
 
 def test_compact_keeps_the_type() -> None:
-    scores = compact(torch.tensor([[-0.5, -1.5], [-2.5, -3.5]]), torch.tensor([[False, True], [False, False]]), 0.0)
-    assert scores.dtype == torch.float32
+    values = np.array([[-0.5, -1.5], [-2.5, -3.5]], np.float32)
+    scores = compact(values, np.array([[False, True], [False, False]]), 0.0)
+    assert scores.dtype == np.float32
     assert scores.tolist() == [[-1.5], [0.0]]
 
 
 @pytest.mark.parametrize("sentences", [0, 2])
 def test_compact_of_nothing(sentences: int) -> None:
-    empty = torch.zeros(sentences, 3, dtype=torch.long)
-    assert compact(empty, empty.bool(), 1).shape == (sentences, 0)
+    empty = np.zeros((sentences, 3), np.int64)
+    assert compact(empty, empty.astype(np.bool_), 1).shape == (sentences, 0)
 
 
 def test_kept_on_a_canvas_by_hand() -> None:
-    tokens = torch.tensor([[5, B, 5, 5], [B, 5, 6, 7], [B, B, B, B], [5, 6, 7, 8]])
-    kept = kept_on_canvas(tokens, torch.tensor([4, 2, 3, 4]), B)
-    assert kept.int().tolist() == [[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
+    tokens = np.array([[5, B, 5, 5], [B, 5, 6, 7], [B, B, B, B], [5, 6, 7, 8]])
+    kept = text_of(B, merges=False)(tokens, np.array([4, 2, 3, 4]))
+    assert kept.astype(int).tolist() == [[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
