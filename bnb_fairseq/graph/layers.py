@@ -13,29 +13,29 @@ HIDDEN = -1e9  # added to the attention scores of padding; a row of only -inf wo
 
 
 class Affine(nn.Module):
-    """A linear layer with its weight as the graph multiplies it, I x O; layers with the same input are joined.
+    """A linear layer with its weight as the graph multiplies it, I x O.
 
     Args:
         weights: of the model.
-        *names: of the layers.
-        factors: of each layer's output; None: 1.
+        name: of the layer.
+        factor: of its output.
     """
 
-    def __init__(self, weights: Weights, *names: str, factors: tuple[float, ...] | None = None) -> None:
+    def __init__(self, weights: Weights, name: str, factor: float = 1.0) -> None:
         super().__init__()
-        scales = factors or (1.0,) * len(names)
-        parts = [
-            (weights[f"{name}.weight"] * by, weights[f"{name}.bias"] * by)
-            for name, by in zip(names, scales, strict=True)
-        ]
-        self.register_buffer("weight", torch.cat([weight for weight, _ in parts]).T.contiguous())
-        self.register_buffer("bias", torch.cat([bias for _, bias in parts]))
+        self.register_buffer("weight", turned(weights, name) * factor)
+        self.register_buffer("bias", weights[f"{name}.bias"] * factor)
         self.weight: Tensor
         self.bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """... x I -> ... x O."""
         return x @ self.weight + self.bias
+
+
+def turned(weights: Weights, name: str) -> Tensor:
+    """The weight of a linear layer, I x O."""
+    return weights[f"{name}.weight"].T.contiguous()
 
 
 class Norm(nn.Module):
@@ -55,42 +55,42 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention.
+    """Multi-head attention, with the biases of keys and values where they cost nothing.
+
+    The bias of keys adds the same to all scores of a query, which softmax drops. That of values comes through the
+    weighted mean as it is, and so into the output's bias.
 
     Args:
         weights: of the model.
         name: of the attention.
         heads: H.
-        to_source: queries come from one sequence, keys and values from another.
     """
 
-    def __init__(self, weights: Weights, name: str, heads: int, to_source: bool) -> None:
+    def __init__(self, weights: Weights, name: str, heads: int) -> None:
         super().__init__()
-        query, key, value = (f"{name}.{part}_proj" for part in ("q", "k", "v"))
-        scale = (weights[f"{query}.bias"].numel() // heads) ** -0.5
-        self.heads, self.to_source = heads, to_source
-        if to_source:
-            self.queries = Affine(weights, query, factors=(scale,))
-            self.memory = Affine(weights, key, value)
-        else:
-            self.projections = Affine(weights, query, key, value, factors=(scale, 1.0, 1.0))
+        values = f"{name}.v_proj"
+        bias = weights[f"{values}.bias"]
+        self.heads = heads
+        self.queries = Affine(weights, f"{name}.q_proj", (len(bias) // heads) ** -0.5)
+        self.register_buffer("keys", turned(weights, f"{name}.k_proj"))
+        self.register_buffer("values", turned(weights, values))
+        self.keys: Tensor
+        self.values: Tensor
         self.out = Affine(weights, f"{name}.out_proj")
+        self.out.bias += bias @ self.out.weight
 
-    def forward(self, x: Tensor, hidden: Tensor, source: Tensor | None = None) -> Tensor:
-        """B x L x D -> B x L x D; ``hidden``, B x 1 x 1 x S, is added to scores; no ``source`` (B x S x D): ``x``."""
-        if source is not None:
-            (queries,) = self._split(self.queries(x), 1)
-            keys, values = self._split(self.memory(source), 2)
-        else:
-            queries, keys, values = self._split(self.projections(x), 3)
+    def forward(self, x: Tensor, source: Tensor, hidden: Tensor) -> Tensor:
+        """Attend from x (B x L x D) to a source (B x S x D); ``hidden``, B x 1 x 1 x S, is added to scores."""
+        queries, keys, values = (
+            self._by_heads(part) for part in (self.queries(x), source @ self.keys, source @ self.values)
+        )
         scores = queries @ keys.transpose(2, 3) + hidden  # B x H x L x S
         attended: Tensor = self.out((scores.softmax(dim=-1) @ values).transpose(1, 2).flatten(2))
         return attended
 
-    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Split projections: B x L x (parts D) -> parts times B x H x L x D/H."""
-        batch, length = x.shape[:2]
-        return tuple(part.reshape(batch, length, self.heads, -1).transpose(1, 2) for part in x.chunk(parts, dim=2))
+    def _by_heads(self, x: Tensor) -> Tensor:
+        """B x L x D -> B x H x L x D/H."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -105,11 +105,11 @@ class Layer(nn.Module):
 
     def __init__(self, weights: Weights, name: str, heads: int, eps: float) -> None:
         super().__init__()
-        self.attention = Attention(weights, f"{name}.self_attn", heads, to_source=False)
+        self.attention = Attention(weights, f"{name}.self_attn", heads)
         self.attention_norm = Norm(weights, f"{name}.self_attn_layer_norm", eps)
         self.source_attention: Attention | None = None
         if f"{name}.encoder_attn.q_proj.weight" in weights:
-            self.source_attention = Attention(weights, f"{name}.encoder_attn", heads, to_source=True)
+            self.source_attention = Attention(weights, f"{name}.encoder_attn", heads)
             self.source_norm = Norm(weights, f"{name}.encoder_attn_layer_norm", eps)
         self.inner = Affine(weights, f"{name}.fc1")
         self.outer = Affine(weights, f"{name}.fc2")
@@ -119,9 +119,9 @@ class Layer(nn.Module):
         self, x: Tensor, hidden: Tensor, source: Tensor | None = None, source_hidden: Tensor | None = None
     ) -> Tensor:
         """B x L x D -> B x L x D; ``source`` is B x S x D, the ``hidden`` are B x 1 x 1 x L and B x 1 x 1 x S."""
-        x = self.attention_norm(x + self.attention(x, hidden))
+        x = self.attention_norm(x + self.attention(x, x, hidden))
         if self.source_attention is not None:
-            x = self.source_norm(x + self.source_attention(x, source_hidden, source))
+            x = self.source_norm(x + self.source_attention(x, source, source_hidden))
         normed: Tensor = self.norm(x + self.outer(F.gelu(self.inner(x))))
         return normed
 
