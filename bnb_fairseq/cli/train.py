@@ -7,6 +7,8 @@ import logging
 from argparse import ArgumentParser
 from pathlib import Path
 
+from torch import distributed
+
 from .. import plugin  # noqa: F401  (fairseq reads the architectures before it knows --user-dir)
 from ..processes import check_command_line, join_torchrun
 
@@ -24,6 +26,8 @@ def main() -> None:
     from fairseq_cli.train import cli_main
 
     cli_main(_set_defaults)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()  # else its threads may abort the process as Python ends
 
 
 def _set_defaults(parser: ArgumentParser) -> None:

@@ -138,6 +138,7 @@ def refining(setting: Setting, fairseq: Callable[..., str], tmp_path_factory: py
     options = ["--bert-encoder", setting.bert, "--encoder-layers", 1, "--decoder-layers", 1, "--canvas-tokens"]
     fairseq("train", setting.data_bin, *TRAIN, *options, "--max-update", 3, "--save-dir", folder)
     checkpoint = with_noise(folder / "checkpoint_last.pt", "embeddings", 1.0)
+    checkpoint = with_noise(checkpoint, "decoder.layers", 0.3)  # so that what the decoder reads at a position counts
     command = ["python", "-m", "bnb_fairseq.cli.export", "--checkpoint", checkpoint, "--data", setting.data_bin]
     done = forked.capture(*command, "--output", folder / "model", "--onnx", "float32")
     assert done.returncode == 0, done.stderr[-3000:]
