@@ -1,6 +1,8 @@
 """bnb-export --onnx as a user runs it, and translating with the folder where torch is not installed."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -169,6 +171,16 @@ def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
         assert [[slot[0::2] for slot in made.slots] for made in found.passes] == [
             [slot[0::2] for slot in made.slots] for made in expected.passes
         ]
+
+
+def test_a_decoder_that_nobody_checked(refining: Exported, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(refining.folder, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["files"]["decoder.float32.onnx"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"decoder\.float32\.onnx: it is not in config\.json"):
+        Translator.load(folder, engine="onnx")
 
 
 def test_a_shortlist(setting: Setting, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,13 +58,17 @@ def test_against_the_model(options: dict[str, Any], graph_of: Write) -> None:
         assert canvas_lengths.tolist() == expected.canvas_lengths.tolist()
         assert symbols.shape == (*log_probs.shape[:2], count)
         for i, length in enumerate(canvas_lengths.tolist()):
-            wanted = log_probs[i, :length].topk(count)
-            assert symbols[i, :length].tolist() == wanted.indices.tolist()
-            assert np.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
-            blank = log_probs[i, :length, model.control.blank]
-            assert np.allclose(blank_scores[i, :length], blank, rtol=0, atol=1e-4)
-            of_asked = log_probs[i, :length, asked(lengths)[i]]
-            assert np.allclose(asked_scores[i, :length], of_asked, rtol=0, atol=1e-4)
+            found = [part[i, :length] for part in (symbols, scores, blank_scores, asked_scores)]
+            check_position_scores(found, log_probs[i, :length], count, model.control.blank, asked(lengths)[i])
+
+
+def check_position_scores(found: list[Any], log_probs: Tensor, count: int, blank: int, asked: Tensor) -> None:
+    """Check the best symbols of a canvas, their scores, the blank's and those of asked symbols: log_probs are A x V."""
+    symbols, *scores = found
+    wanted = log_probs.topk(count)
+    assert symbols.tolist() == wanted.indices.tolist()
+    for part, expected in zip(scores, (wanted.values, log_probs[:, blank], log_probs[:, asked]), strict=True):
+        assert np.allclose(part, expected, rtol=0, atol=1e-4)
 
 
 def encode(path: Path, tokens: Tensor, lengths: Tensor) -> dict[str, Any]:
@@ -103,13 +107,8 @@ def test_an_encoder_and_a_decoder_against_the_model(options: dict[str, Any], sho
         symbols, scores, blank_scores, asked_scores = decoder.run(None, {**encoded, **more})
         log_probs = log_probabilities(model, tokens, true, canvas_lengths, shown)
         for i, length in enumerate(canvas_lengths.tolist()):
-            wanted = log_probs[i, :length].topk(count)
-            assert symbols[i, :length].tolist() == wanted.indices.tolist()
-            assert np.allclose(scores[i, :length], wanted.values, rtol=0, atol=1e-4)
-            blank = log_probs[i, :length, model.control.blank]
-            assert np.allclose(blank_scores[i, :length], blank, rtol=0, atol=1e-4)
-            of_asked = log_probs[i, :length, asked(lengths)[i]]
-            assert np.allclose(asked_scores[i, :length], of_asked, rtol=0, atol=1e-4)
+            found = [part[i, :length] for part in (symbols, scores, blank_scores, asked_scores)]
+            check_position_scores(found, log_probs[i, :length], count, model.control.blank, asked(lengths)[i])
 
 
 @pytest.mark.parametrize("options", [{}, pytest.param({"untie_output": True}, marks=pytest.mark.slow)], ids=str)
