@@ -76,7 +76,9 @@ def write_graph(
         return path
     path = folder / f"encoder.{kind}.onnx"
     _write(_trace(Encoding(network), read, (*ENCODED, LENGTHS)), path, facts, kind)
-    encoded = dict(zip(ENCODED, network.encode(*read.values())[:-1], strict=True))
+    states, padding, *canvas, _ = network.encode(*read.values())
+    # A canvas of two positions: torch would take the size of a single one, as of a small ratio, for fixed.
+    encoded = dict(zip(ENCODED, (states, padding, *(each[:, [0, 0]] for each in canvas)), strict=True))
     shown = {CANVAS_TOKENS: torch.full(encoded["canvas_padding"].shape, target.mask())}
     decoder = _trace(Decoding(network), {**encoded, **shown, **more}, DECODED)
     _write(_with_count(decoder), folder / DECODERS[path.name], facts, kind)

@@ -83,6 +83,7 @@ READING = [
     pytest.param({"untie_output": True}, marks=pytest.mark.slow),
     *(pytest.param(options, marks=pytest.mark.slow) for options in OPTIONS if "canvas_tokens" in options),
     pytest.param({"ctc_upsample": 1.0}, marks=pytest.mark.slow),  # a canvas as long as the source
+    pytest.param({"ctc_upsample": 0.2}, marks=pytest.mark.slow),  # one position for the tokens that torch traces
     pytest.param({"ctc_canvas_length": 15, "ctc_blank": "pad"}, marks=pytest.mark.slow),
 ]
 
