@@ -101,6 +101,7 @@ class Engine(Protocol):
 
         Raises:
             ValueError: if options do not fit the model or each other, or the model has no search for a glossary.
+            OSError: if a graph of the model fails, as a damaged one may.
         """
 
     def source_weights(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> list[Any] | None:

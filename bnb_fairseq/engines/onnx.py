@@ -63,7 +63,7 @@ class OnnxEngine:
         shortlist: Shortlist | None = None,
     ) -> None:
         self.source, self.target, self._shortlist = source, target, shortlist
-        self._graphs = Graphs(graph, threads)
+        self._graphs = Graphs(graph, threads, len(target))
         self._graph, self._threads = graph, threads or count_cores()
         self._running: AbstractContextManager[object] = nullcontext()
         self._single: OnnxEngine | None = None
@@ -110,7 +110,7 @@ class OnnxEngine:
         with self._loading:
             if self._single is None:
                 self._single = copy(self)
-                self._single._graphs = Graphs(self._graph, 1)
+                self._single._graphs = Graphs(self._graph, 1, len(self.target))
                 self._single._running = threading.Semaphore(self._threads)
         return self._single, min(self._threads + 1, MOST_SEARCHES) if search.get("ctc_beam") else self._threads
 

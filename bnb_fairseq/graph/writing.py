@@ -13,15 +13,10 @@ from torch import Tensor, nn
 
 from ..folder.manifest import DECODERS
 from ..network.options import NetworkOptions, SymbolTable
-from .facts import CANDIDATES, CANVAS_TOKENS, Facts
+from .facts import ASKED, CANDIDATES, CANVAS_TOKENS, DECODED, ENCODED, LENGTHS, OUTPUTS, SOURCE, SYMBOLS, Facts
 from .static_network import Decoding, Encoding, StaticNetwork
 
 FLOAT32, INT8 = "float32", "int8"
-SOURCE, ASKED, SYMBOLS = ("src_tokens", "src_lengths"), "asked", "k"
-LENGTHS = "lengths"  # of the canvases
-ENCODED = ("states", "padding", "content", "canvas_padding")
-DECODED = ("symbols", "scores", "blank_scores", "asked_scores")
-OUTPUTS = (*DECODED[:3], LENGTHS, DECODED[3])
 # Sentences, tokens and asked symbols of the batch that torch traces; any other batch runs the same graph.
 TRACED = (3, 5, 2)
 OPSET = 21  # the first whose QuantizeLinear has a scale for each row
