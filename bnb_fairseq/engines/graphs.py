@@ -127,13 +127,14 @@ class _Graph:
 
 
 def _fits(found: Predicted, asked: tuple[int, ...], symbols: int, total: int) -> bool:
-    """Whether outputs are of the sizes that are wanted, of asked symbols B x n and of k, and ids below V."""
+    """Whether outputs are finite, of the sizes that asked symbols, B x n, and k give them, and ids below V."""
     canvas = (asked[0], found.blank_scores.size // asked[0])
     best = (*canvas, symbols)
     return (
         [part.shape for part in found] == [best, best, canvas, asked[:1], (*canvas, asked[1])]
         and bool(((found.lengths >= 1) & (found.lengths <= canvas[1])).all())
         and bool(((found.symbols >= 0) & (found.symbols < total)).all())
+        and all(np.isfinite(part).all() for part in found)
     )
 
 

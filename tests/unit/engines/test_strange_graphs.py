@@ -133,6 +133,7 @@ def test_numbers_in_another_file(location: str, refining_ctc: Engines, tmp_path:
         (DECODER, replaced("symbols", "Add", 18), "must give symbols and scores of a canvas"),
         (DECODER, replaced("symbols", "Neg"), "must give symbols and scores of a canvas"),
         (DECODER, replaced("symbols", "Tile", [1, 1, 2]), "must give symbols and scores of a canvas"),
+        (DECODER, replaced("scores", "Sqrt"), "must give symbols and scores of a canvas"),  # NaN
         (DECODER, replaced("scores", "Unsqueeze", [0]), "must give symbols and scores of a canvas"),
         (DECODER, replaced("blank_scores", "Tile", [2, 1]), "must give symbols and scores of a canvas"),
     ],

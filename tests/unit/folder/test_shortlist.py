@@ -1,5 +1,6 @@
 """Shortlists of a folder: what a batch may need, and files that others have made."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,4 +68,39 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         Shortlist.load(path, 3, 9)
     np.savez(path, allow_pickle=False, offsets=np.zeros(1, np.int32))
     with pytest.raises(ValueError, match=names(str(path), "cannot be read", "symbols")):
+        Shortlist.load(path, 3, 9)
+
+
+def test_any_damage(tmp_path: Path) -> None:
+    """zipfile, zlib and numpy have errors of their own."""
+    path = tmp_path / "shortlist.npz"
+    of(GOOD).save(path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            Shortlist.load(path, 3, 9)
+        except ValueError as error:
+            assert str(error).startswith(str(path))
+            refused += 1
+    assert refused > len(whole) // 2
+
+
+@pytest.mark.parametrize("size", [10**12, 10**30])
+def test_absurd_sizes(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "shortlist.npz"
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': ({size},)}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in NAMES:
+            content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+            archive.writestr(f"{name}.npy", content)
+    with pytest.raises(ValueError, match=names(str(path), "cannot be read")):
+        Shortlist.load(path, 3, 9)
+
+
+def test_an_array_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shortlist.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match=names(str(path), "cannot be read")):
         Shortlist.load(path, 3, 9)
