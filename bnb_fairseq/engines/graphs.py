@@ -58,7 +58,8 @@ class Graphs:
     def __init__(self, path: Path, threads: int | None, words: int) -> None:
         self.refines = path.name in DECODERS
         self._encoder: _Graph | None = None
-        inputs, outputs = SOURCE, OUTPUTS
+        inputs: Sequence[str] = SOURCE
+        outputs: Sequence[str] = OUTPUTS
         if self.refines:
             self._encoder = _Graph(path, threads, SOURCE, (*ENCODED, LENGTHS))
             path = path.with_name(DECODERS[path.name])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .collapse import Kept, same_text
+from .collapse import Kept, inside, same_text
 from .ctc_beam import Array
 
 # From the positions to predict, B x A, and what the decoder reads on the canvas, B x A ids, to B x A ids and scores.
@@ -54,7 +54,7 @@ def tokens_to_mask(lengths: Array, refinement: int, refinements: int) -> Array:
 
 def least_confident(scores: Array, lengths: Array, counts: Array) -> Array:
     """B x A, True at the ``counts`` (B) tokens with the lowest scores (B x A); ties go to the left."""
-    within = np.where(np.arange(scores.shape[1]) < lengths[:, None], scores, np.inf)
+    within = np.where(inside(lengths, scores.shape[1]), scores, np.inf)
     rank = np.argsort(np.argsort(within, axis=1, kind="stable"), axis=1, kind="stable")
     chosen: Array = rank < counts[:, None]
     return chosen

@@ -1,4 +1,4 @@
-"""Length controls: how many positions the decoder fills, and which of them are text."""
+"""Length controls: how many positions the decoder fills, and which symbol stands for no text."""
 
 from abc import ABC, abstractmethod
 
