@@ -116,7 +116,10 @@ def test_an_encoder_and_a_decoder_against_the_model(options: dict[str, Any], sho
 @pytest.mark.parametrize("shortlist", [False, True])
 @torch.no_grad()
 def test_int8_of_an_encoder_and_a_decoder(options: dict[str, Any], shortlist: bool, graph_of: Write) -> None:
-    """Every matrix is in one of the files, once, in bytes; the output layer is the table of tokens unless untied."""
+    """Every matrix is in one of the files, once, in bytes, and the probabilities are nearly the same.
+
+    The output layer is the table of tokens unless untied.
+    """
     onnx = pytest.importorskip("onnx")
     model, path = graph_of("int8", shortlist, **{**REFINING, **options})
     sizes = []
@@ -129,6 +132,17 @@ def test_int8_of_an_encoder_and_a_decoder(options: dict[str, Any], shortlist: bo
     rows = len(decoder.dictionary) + 1
     tables.append(rows * (1 + ("untie_output" in options)) + decoder.max_positions())
     assert sizes == [4 * square + feed_forward + 16 * tables[0], 9 * square + feed_forward + 16 * tables[1]]
+    every = len(decoder.head.bias)
+    encoded = encode(path, *batch())
+    canvas_lengths = torch.from_numpy(encoded.pop("lengths"))
+    shown = some_symbols(encoded["canvas_padding"].shape, every)
+    more = {"canvas_tokens": shown.numpy(), "asked": np.tile(np.arange(every), (4, 1)), "k": np.array([1])}
+    more |= {"candidates": np.arange(every)} if shortlist else {}
+    found = session_of(path.with_name("decoder.int8.onnx")).run(["asked_scores"], {**encoded, **more})[0]
+    expected = log_probabilities(model, *batch(), canvas_lengths, shown).numpy()
+    inside = np.arange(shown.size(1)) < canvas_lengths.numpy()[:, None]
+    error = np.abs(found - expected)[inside]
+    assert 1e-5 < error.mean() < 0.1 * expected[inside].std()
 
 
 @torch.no_grad()
