@@ -35,7 +35,7 @@ def matmul_precision(precision: str) -> Iterator[None]:
         yield
     finally:
         with _precision_lock:
-            _precisions.pop()
+            del _precisions[-1 - _precisions[::-1].index(precision)]  # another may have begun later
             torch.set_float32_matmul_precision(_precisions[-1])
             if len(_precisions) == 1:
                 _precisions.clear()

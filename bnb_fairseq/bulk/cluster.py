@@ -157,10 +157,7 @@ def connected(address: str, actors: int | None) -> Iterator[Machines]:
     Raises:
         ConnectionError: if there is no cluster.
     """
-    if address not in (AUTO, LOCAL):
-        _reach(address)
-    local = {"include_dashboard": False} if address == LOCAL else {}
-    ray.init(address, logging_level="error", log_to_driver=False, **local)
+    _connect(address)
     try:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
@@ -171,11 +168,14 @@ def connected(address: str, actors: int | None) -> Iterator[Machines]:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    host, _, port = address.rpartition(":")
+def _connect(address: str) -> None:
+    local = {"include_dashboard": False} if address == LOCAL else {}
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
-    except (OSError, ValueError, OverflowError) as error:
+        if address not in (AUTO, LOCAL):
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+        ray.init(address, logging_level="error", log_to_driver=False, **local)
+    except (OSError, ValueError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConnectionError(
             f"--address must be auto, local, or HOST:PORT of a cluster that runs, but is {address}: {error}"
         ) from error

@@ -1,11 +1,12 @@
 """Files translated into a folder, shard by shard: what is finished is kept, and a run that was killed goes on.
 
-==============================  ====================================================================================
-``NAME``                        translation of the input file NAME, whole or not there
-``.shards/run.json``            the options, which must stay the same
-``.shards/NAME/000000004000``   translation of its lines from this number on, until NAME is there
-``.shards/NAME.whole``          digests of the input and of its translation, once this is there
-==============================  ====================================================================================
+====================================  ==============================================================================
+``NAME``                              translation of the input file NAME, whole or not there
+``.shards/run.json``                  the options, which must stay the same
+``.shards/NAME.lines/000000004000``   translation of its lines from this number on, until NAME is there
+``.shards/NAME.lines/NAME``           NAME before it is moved to its place
+``.shards/NAME.whole``                digests of the input and of its translation, once this is there
+====================================  ==============================================================================
 """
 
 import hashlib
@@ -93,9 +94,13 @@ class Files:
                 yield Shard(str(source), first, b"\n".join(lines))
                 first += len(lines)
 
+    def _lines(self, name: str) -> Path:
+        """Return the folder for the shards of an input file."""
+        return self.folder / SHARDS / f"{name}.lines"
+
     def _place(self, shard: Shard) -> tuple[Path, str]:
         """Return the file of a shard and its identity."""
-        path = self.folder / SHARDS / Path(shard.source).name / f"{shard.first:012d}"
+        path = self._lines(Path(shard.source).name) / f"{shard.first:012d}"
         return path, digest(self.run.encode(), str(shard.first).encode(), shard.text)
 
     def translate(self, translator: Translates, shard: Shard) -> int:
@@ -158,7 +163,8 @@ class Files:
             ValueError: if a shard is missing.
         """
         identity, total = hashlib.sha256(), Counts()
-        with open_output(self.folder / source.name) as output:
+        goal, lines = self.folder / source.name, self._lines(source.name)
+        with open_output(lines / source.name) as output:
             for shard in self.shards(source):
                 place = self._place(shard)
                 part = read_part(*place)
@@ -170,13 +176,14 @@ class Files:
                 output.write(part.body.decode().split("\n"))
                 total.add(counts_of(part.about))
                 identity.update(place[1].encode())
-        with (self.folder / source.name).open("rb") as written:
+        with (lines / source.name).open("rb") as written:
             os.fsync(written.fileno())  # or, if the machine crashes, neither file nor shards could be on the disk
+        (lines / source.name).replace(goal)
         if total.first:
             total.first = f"{source.name}, {total.first}"
-        about = Part(asdict(total), sha256(self.folder / source.name).encode())
+        about = Part(asdict(total), sha256(goal).encode())
         write_part(self.folder / SHARDS / f"{source.name}.whole", identity.hexdigest(), about)
-        shutil.rmtree(self.folder / SHARDS / source.name, ignore_errors=True)
+        shutil.rmtree(lines, ignore_errors=True)
         return total
 
 

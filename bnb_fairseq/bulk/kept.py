@@ -102,25 +102,33 @@ def claim(folder: Path, options: Options) -> str:
 
     Raises:
         OSError: if nothing can be written there.
-        ValueError: if it holds something else, or a run with other options.
+        ValueError: if it holds something else, or what a run with other options has kept.
     """
-    record = folder / RUN
     text = json.dumps(options, indent=2, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    if record.is_file():
-        here, there = json.loads(text), json.loads(record.read_text(encoding="utf-8"))
-        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        if names:
-            changes = ", ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
-            raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")
-    elif strange := sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)):
-        raise ValueError(
-            f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {strange[0]} and no "
-            f"{RUN}"
-        )
-    else:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+    if held := [name for name in names if name != RUN]:
+        if RUN not in names:
+            raise ValueError(
+                f"--output must be a new or empty folder, or one of an earlier run, but {folder} holds {held[0]} and "
+                f"no {RUN}"
+            )
+        _compare(json.loads(text), folder)
+    else:  # a run that kept nothing, as one that an option was wrong for, binds nobody
         with staging(folder) as lent:
             (lent / RUN).write_text(text, encoding="utf-8")
     for left in [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"*/{PARTIAL}*")]:
         shutil.rmtree(left, ignore_errors=True)  # a process of a run that was killed may still be at it
     return digest(text.encode())
+
+
+def _compare(here: Options, folder: Path) -> None:
+    """Raise a ValueError if a run has other options than these, or its record of them is damaged."""
+    try:
+        there = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--output must be another folder: {folder / RUN} is damaged: {error}") from error
+    names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+    if names:
+        changes = ", ".join(f"{name} is {here.get(name)} here, {there.get(name)} there" for name in names)
+        raise ValueError(f"--output must be another folder for a run with other options; {folder}: {changes}")

@@ -205,7 +205,7 @@ def machines_of(arguments: Namespace) -> Iterator["Machines | None"]:
         return
     from ..bulk.cluster import LOCAL, connected
 
-    with connected(arguments.address or LOCAL, arguments.actors) as machines:
+    with connected(LOCAL if arguments.address is None else arguments.address, arguments.actors) as machines:
         yield machines
 
 

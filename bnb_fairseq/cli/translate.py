@@ -118,15 +118,26 @@ def _has_files(arguments: argparse.Namespace) -> bool:
     return pattern or arguments.engine_cluster is not None
 
 
-def list_sources(pattern: Path) -> list[Path]:
-    """List the input files: one, or those of a pattern, in which ``**`` stands for folders of any depth."""
+def list_sources(pattern: Path, output: Path | None) -> list[Path]:
+    """List the input files.
+
+    Args:
+        pattern: one file, or a pattern, in which ``**`` stands for folders of any depth.
+        output: folder of translations; those of an earlier run, which ``**`` may find, are no input.
+
+    Returns:
+        Their paths, sorted.
+    """
     found = [str(pattern)] if pattern.exists() else glob.glob(str(pattern), recursive=True)
-    return sorted(path for path in map(Path, found) if path.is_file())
+    files = sorted(path for path in map(Path, found) if path.is_file())
+    if output is None or not (output / SHARDS).is_dir():
+        return files
+    return [path for path in files if not path.parent.samefile(output)]
 
 
 def _find_files_faults(arguments: argparse.Namespace) -> list[str]:
     faults, output = [], arguments.output
-    sources = [] if arguments.input is None else list_sources(arguments.input)
+    sources = [] if arguments.input is None else list_sources(arguments.input, output)
     if not sources:
         faults.append(f"--input must name files for a folder of translations, but none is at {arguments.input}")
     names = Counter(source.name for source in sources)
@@ -220,7 +231,7 @@ def _run_files(arguments: argparse.Namespace, settings: Settings) -> Counts:
     config = arguments.folder / CONFIG
     if not config.is_file():
         raise ValueError(f"FOLDER must have a {CONFIG}, but {arguments.folder} has none; bnb-export makes such folders")
-    sources, folder = list_sources(arguments.input), arguments.output.absolute()
+    sources, folder = list_sources(arguments.input, arguments.output), arguments.output.absolute()
     options = {"FOLDER": sha256(config), **_loading(arguments)}
     del options["threads"]  # which change no text
     shown = sys.stderr.isatty() if arguments.progress is None else arguments.progress

@@ -1,10 +1,11 @@
 """``bnb-serve`` on a Ray cluster of two nodes, of which one is killed."""
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ STORE = 100 << 20  # bytes of a node's object store
 PATIENCE = 240  # seconds
 
 
+def free_port() -> int:
+    """A port below those that a system gives away by itself: Ray's processes take many of these as they start."""
+    for port in range(20000 + os.getpid() % 12000, 32768):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[Any, httpx.Client]]:
     """Two copies on two nodes, and a client of the head, which computes nothing."""
@@ -36,9 +46,7 @@ def running(folder: Path) -> Iterator[tuple[Any, httpx.Client]]:
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         ray.init(cluster.address, logging_level="error", log_to_driver=False)
         serve.start(proxy_location="HeadOnly", http_options={"port": port})
         serve.run(app({"command": f"{folder} --max-texts 3", "replicas": "2", "least": "2"}))

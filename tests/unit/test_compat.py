@@ -168,6 +168,7 @@ def test_precisions_that_overlap_leave_the_process_its_own() -> None:
     assert torch.get_float32_matmul_precision() == "medium"
     second.__enter__()
     first.__exit__(None, None, None)
+    assert torch.get_float32_matmul_precision() == "high"
     second.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == before
     with pytest.raises(KeyError), torch_compat.matmul_precision("medium"):

@@ -2,6 +2,7 @@
 
 import pickle
 import socket
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 pytest.importorskip("ray.data", reason="needs pip install 'bnb_fairseq[ray]'")
 
 import ray
+import ray.exceptions
 
 from bnb_fairseq.bulk import cluster
 from bnb_fairseq.bulk.cluster import Row
+from bnb_fairseq.cli.command import machines_of
 
 from ...facts import names
 
@@ -85,8 +88,31 @@ def test_an_address_where_nothing_is() -> None:
     with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
-        for address in (nowhere, "127.0.0.1:99999999", "here", "127.0.0.1:"):
-            message = names("--address", "HOST:PORT", address) if address[-1] != ":" else "--address .* HOST:PORT"
+        for address in (nowhere, "127.0.0.1:99999999", "here", "127.0.0.1:", ""):
+            message = names("--address", "HOST:PORT", address) if address[-1:] not in ":" else "--address .* HOST:PORT"
             with pytest.raises(ConnectionError, match=message), cluster.connected(address, None):
                 pass
+    given = Namespace(engine_cluster="ray", address="", actors=None)  # as of a variable that is not set
+    with pytest.raises(ConnectionError, match="--address"), machines_of(given):
+        pass
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ray.exceptions.RayError("no authentication token was found"),
+        RuntimeError("No node info found"),  # no process of the cluster runs on this machine
+        RuntimeError("Version mismatch"),
+        ConnectionError("Could not find any running Ray instance"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_cluster_that_refuses(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    message = names("--address", "auto", str(error).rpartition(":")[2])
+    with pytest.raises(ConnectionError, match=message), cluster.connected("auto", None):
+        pass

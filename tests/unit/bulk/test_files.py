@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bnb_fairseq.bulk import files as files_module
 from bnb_fairseq.bulk.files import Files, Shard, translate_files
 from bnb_fairseq.bulk.kept import Part, read_part, write_part
 from bnb_fairseq.bulk.run import COPY, Settings
@@ -123,7 +126,39 @@ def test_lines_that_change_meanwhile_are_refused(files: Files, sources: list[Pat
     assert results(files) == {}
 
 
-def test_another_folder_or_option_is_refused(files: Files, tmp_path: Path) -> None:
+def test_a_command_that_is_killed_as_it_joins_leaves_nothing_behind(
+    files: Files, sources: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(files_module, "counts_of", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            translate_files(files, sources[:1], FakeTranslator(), lambda _: None)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert results(files) == {}
+    translator = FakeTranslator()
+    files = Files.open(files.folder, files.settings, {"FOLDER": "x"})
+    translate_files(files, sources[:1], translator, lambda _: None)
+    assert results(files) == {"a.txt": EXPECTED["a.txt"]}
+    assert translator.windows == []
+    found = {str(path.relative_to(files.folder)) for path in files.folder.rglob("*")}
+    assert found == {"a.txt", ".shards", ".shards/a.txt.whole", ".shards/run.json"}
+
+
+def test_names_of_its_own_records_are_names_like_others(files: Files, tmp_path: Path) -> None:
+    sources = [tmp_path / name for name in ("a", "a.whole", "a.lines", "run.json")]
+    for source in sources:
+        source.write_text(f"{source.name}\n")
+    for _ in range(2):
+        translate_files(files, sources, FakeTranslator(), lambda _: None)
+        assert results(files) == {source.name: f"{source.name.upper()}\n" for source in sources}
+        files = Files.open(files.folder, files.settings, {"FOLDER": "x"})
+
+
+def test_another_folder_or_option_is_refused(files: Files, sources: list[Path], tmp_path: Path) -> None:
+    translate_files(files, sources, FakeTranslator(), lambda _: None)
     for settings, model in ((files.settings, "y"), (Settings(window=3, too_long=COPY), "x")):
         with pytest.raises(ValueError, match="other options"):
             Files.open(files.folder, settings, {"FOLDER": model})

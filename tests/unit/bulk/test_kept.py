@@ -40,10 +40,32 @@ def test_a_run_goes_on_with_its_own_options(tmp_path: Path) -> None:
     run = claim(folder, {"beam": 2, "words": ("a", "b")})
     assert claim(folder, {"beam": 2, "words": ("a", "b")}) == run
     assert claim(tmp_path / "other", {"beam": 3, "words": ("a", "b")}) != run
+    write_part(folder / "part", "x", PART)
     with pytest.raises(ValueError, match="--output") as raised:
         claim(folder, {"beam": 3, "words": ("a", "b")})
     assert named(str(raised.value), folder, "beam", "3", "2")
     assert "words" not in str(raised.value)
+
+
+def test_a_run_that_kept_nothing_binds_nobody(tmp_path: Path) -> None:
+    """An option that turns out wrong once the model is loaded can be mended."""
+    claim(tmp_path, {"beam": 2})
+    (tmp_path / ".partial-1").mkdir()
+    run = claim(tmp_path, {"beam": 3})
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    write_part(tmp_path / "part", "x", PART)
+    assert claim(tmp_path, {"beam": 3}) == run
+    with pytest.raises(ValueError, match=names("--output", "beam", 2, 3)):
+        claim(tmp_path, {"beam": 2})
+
+
+@pytest.mark.parametrize("damage", ["", "{", "null"])
+def test_a_damaged_record_is_named(damage: str, tmp_path: Path) -> None:
+    claim(tmp_path, {"beam": 2})
+    write_part(tmp_path / "part", "x", PART)
+    (tmp_path / "run.json").write_text(damage)
+    with pytest.raises(ValueError, match=names("--output", tmp_path / "run.json", "damaged")):
+        claim(tmp_path, {"beam": 2})
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

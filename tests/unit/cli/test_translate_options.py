@@ -13,7 +13,7 @@ from bnb_fairseq.bulk.kept import alone
 from bnb_fairseq.bulk.run import Settings
 from bnb_fairseq.cli import command, translate
 
-from ...facts import named, names
+from ...facts import named, names, says
 from ..bulk import fake_translator
 from ..bulk.fake_translator import FakeTranslator
 
@@ -150,6 +150,19 @@ def test_a_name_with_a_bracket_is_a_file(tmp_path: Path) -> None:
     given = ("--input", tmp_path / "a[1].txt", "--output", tmp_path / "out.txt")
     assert translate.find_faults(parse(tmp_path, *given)) == []
     assert not translate._has_files(parse(tmp_path, *given))
+
+
+def test_what_a_run_wrote_is_no_input_when_it_goes_on(tmp_path: Path) -> None:
+    """The pattern finds it where the folder of translations lies below that of the input."""
+    source, output = tmp_path / "in" / "a.txt", tmp_path / "out"
+    for path in (source, output / "a.txt"):
+        path.parent.mkdir()
+        path.touch()
+    given = parse(tmp_path, "--input", tmp_path / "**" / "*.txt", "--output", output)
+    assert says("; ".join(translate.find_faults(given)), "--input ... a.txt is the name of 2; --output ... another")
+    (output / ".shards").mkdir()
+    assert translate.find_faults(given) == []
+    assert translate.list_sources(given.input, output) == [source]
 
 
 def test_nothing_slow_is_imported_before_the_arguments_are_checked(tmp_path: Path) -> None:

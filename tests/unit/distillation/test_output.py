@@ -243,8 +243,8 @@ def refused(folder: Path, options: dict[str, str | int | float | None]) -> str:
 
 
 def test_other_options_are_refused(tmp_path: Path) -> None:
-    with open_output(tmp_path / "out", OPTIONS):
-        pass
+    with open_output(tmp_path / "out", OPTIONS) as output:
+        output.write_shard(Shard(0, 2), translations(Shard(0, 2)))
     before = contents(tmp_path / "out")
     begin = f"--output ... another folder for a run with other options; {tmp_path / 'out'}: "
     changed = {**OPTIONS, "--beam": 4}
