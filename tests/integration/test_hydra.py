@@ -154,7 +154,7 @@ def test_config_trains_what_the_demo_trains() -> None:
     script = (ROOT / "scripts" / "demo.sh").read_text(encoding="utf-8")
     found = re.search(r"fairseq-train (.*?)\n\}", script, flags=re.DOTALL)
     assert found is not None
-    values = {"$demo": "demo", "$1": "demo/hydra", "$2": "2100", "$3": "5e-4", "$((updates * 2 / 3))": "1400"}
+    values = {"$demo": "demo", "$1": "demo/hydra", "$2": "3300", "$3": "5e-4", "$((updates * 2 / 3))": "2200"}
     line = found[1].replace("\\\n", " ").replace('"${plugin[@]}" ${device[@]+"${device[@]}"}', "--task translation_bnb")
     for name, value in values.items():
         line = line.replace(name, value)
