@@ -20,6 +20,7 @@ COPIES = ("checkpoint_best.pt", "checkpoint_last.pt")  # mostly of a checkpoint 
 ENTRIES = {"cfg": Mapping, "model": Mapping, "optimizer_history": Sequence, "extra_state": Mapping}
 AVERAGE_ENTRY = "average_of"  # of an average, beside fairseq's own
 PARAMETERS = ("model", "criterion")  # the criterion's entry is None unless it has parameters
+NOISE = "dropout"  # end of the names of options that may differ: a trained model has none
 MISSING = "missing"  # in place of the value, in a message
 OUTDATED = ("last_optimizer_state", "ema", "ema_fp32_params")  # fairseq's own moving average is in extra_state
 State = dict[str, Any]
@@ -164,7 +165,8 @@ def _model_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def _traits(state: State) -> dict[str, object]:
     """Traits that all checkpoints of one model share."""
     dictionaries = (state.get("task_state") or {}).get("dictionaries", {})
-    traits: dict[str, object] = {f"option {name}": value for name, value in _model_options(state["cfg"]).items()}
+    options = {name: value for name, value in _model_options(state["cfg"]).items() if not name.endswith(NOISE)}
+    traits: dict[str, object] = {f"option {name}": value for name, value in options.items()}
     traits |= {
         f"{side} dictionary": " ".join(str(x)[:12] for x in found.values()) for side, found in dictionaries.items()
     }

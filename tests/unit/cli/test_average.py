@@ -189,3 +189,9 @@ def test_a_file_of_an_old_torch(average: Average, tmp_path: Path) -> None:
     torch.save({**state, "model": {"w": tensor(4.0)}}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     found = average("--checkpoints", tmp_path / "old.pt", tmp_path / "new.pt", tmp_path / "out.pt")
     assert found["model"] == {"w": tensor(2.5)}
+
+
+def test_dropout_may_differ(average: Average, tmp_path: Path) -> None:
+    for i in range(2):
+        save(tmp_path / f"{i}.pt", {"w": tensor(float(i))}, i, cfg=configured(layers=2, dropout=i, latent_dropout=i))
+    assert average("--checkpoints", tmp_path / "0.pt", tmp_path / "1.pt", tmp_path / "out.pt")["model"]["w"] == 0.5
