@@ -113,14 +113,14 @@ stage translate-untrained translate "$demo/untrained" untrained.txt
 stage translate translate "$demo/trained" trained.txt
 # What bnb-tune found best on the validation part.
 stage search translate "$demo/trained" searched.txt \
-    --ctc-beam 10 --ctc-lm-path "$demo/lm.arpa" --ctc-lm-weight 0.4 --ctc-token-bonus 2
+    --ctc-beam 10 --ctc-lm-path "$demo/lm.arpa" --ctc-lm-weight 0.3 --ctc-token-bonus 2
 # export_folder FOLDER OPTIONS...
 export_folder() {
     local calibrate=(--calibrate valid)
     ((updates >= 500)) || calibrate=() # a model that has hardly learnt is no surer of what is right
     rm -rf "$1"
     bnb-export --checkpoint "$demo/trained/checkpoint_best.pt" --data "$demo/data-bin" --lm "$demo/lm.arpa" \
-        --search '{"ctc_beam": 10, "ctc_lm_weight": 0.4, "ctc_token_bonus": 2.0}' ${calibrate[@]+"${calibrate[@]}"} --name techdoc-en-de \
+        --search '{"ctc_beam": 10, "ctc_lm_weight": 0.3, "ctc_token_bonus": 2.0}' ${calibrate[@]+"${calibrate[@]}"} --name techdoc-en-de \
         --description "English to German, trained on techdoc: LibreOffice's help (MPL-2.0) and Home Assistant (Apache-2.0)." \
         --output "$@"
 }
