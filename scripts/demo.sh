@@ -74,8 +74,8 @@ preprocess() {
 }
 
 # train FOLDER UPDATES LEARNING-RATE: continues from checkpoint_last.pt where there is one. After two thirds of the updates
-# the learning rate, which has fallen to nearly 0, rises once more, to 0.6 of its first height. Seven passes over the data
-# are so few that dropout only slows the learning.
+# the learning rate, which has fallen to nearly 0, rises once more, to 0.6 of its first height. Dropout would slow the
+# learning, and seven passes over the data are few.
 train() {
     watched "$1.log" fairseq-train "$demo/data-bin" "${plugin[@]}" ${device[@]+"${device[@]}"} --save-dir "$1" \
         --arch bnb_transformer --bert-encoder "$demo/bert" --encoder-layers 3 --decoder-layers 2 \
