@@ -15,6 +15,7 @@ from bnb_fairseq.export.graph import Graph
 from bnb_fairseq.export.model_folder import export
 from bnb_fairseq.translator import Translator
 
+from ..alike import check_alike
 from ..conftest import ROOT
 from . import forked
 from .conftest import TRAIN, Setting, with_noise
@@ -127,8 +128,9 @@ def test_a_graph_in_float32_says_the_same(
     lines = (setting.text / "test.en").read_text(encoding="utf-8").splitlines()[:50]
     by_torch = Translator.load(tmp_path / "model", engine="torch").translate(lines)
     by_graph = Translator.load(tmp_path / "model").translate(lines)
-    assert [one.text for one in by_graph] == [one.text for one in by_torch]
-    assert [one.score for one in by_graph] == pytest.approx([one.score for one in by_torch], abs=1e-4)
+    check_alike(dict(enumerate(one.text for one in by_graph)), dict(enumerate(one.text for one in by_torch)))
+    pairs = list(zip(by_graph, by_torch, strict=True))
+    assert [one.score for one, _ in pairs] == pytest.approx([other.score for _, other in pairs], abs=1e-4)
     monkeypatch.setattr("bnb_fairseq.engines.opening.is_installed", lambda name: False)
     assert type(Translator.load(tmp_path / "model")._engine).__name__ == "NarEngine"
 
@@ -153,7 +155,8 @@ def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
     assert title == "encoder.float32.onnx on 100 sentences of valid"
     for row, name in ((one_pass, "one pass"), (refinement, "1 refinement")):
         found, equal, *_ = re.split(r"\s{2,}", row.strip())
-        assert (found, equal) == (name, "100.0%")
+        assert found == name
+        assert float(equal.rstrip("%")) > 99  # near ties fall either way, see check_alike
     names = {path.name for path in refining.folder.glob("*.onnx")}
     assert names == {"encoder.float32.onnx", "decoder.float32.onnx"}
     assert "`decoder.float32.onnx`" in (refining.folder / "README.md").read_text(encoding="utf-8")
@@ -163,14 +166,14 @@ def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
     texts = []
     for passes in (0, 3):
         texts.append([one.text for one in by_torch.translate(lines, iter_decode_max_iter=passes)])
-        assert translate_without_torch(refining.folder, lines, "--iter-decode-max-iter", str(passes)) == texts[-1]
-    assert texts[0] != texts[1]
-    written = (each.canvases(lines, iter_decode_max_iter=3) for each in (by_graph, by_torch))
-    for (found,), (expected,) in zip(*written, strict=True):
-        assert [made.text for made in found.passes] == [made.text for made in expected.passes]
-        assert [[slot[0::2] for slot in made.slots] for made in found.passes] == [
-            [slot[0::2] for slot in made.slots] for made in expected.passes
-        ]
+        without_torch = translate_without_torch(refining.folder, lines, "--iter-decode-max-iter", str(passes))
+        check_alike(dict(enumerate(without_torch)), dict(enumerate(texts[-1])))
+    assert sum(first != last for first, last in zip(*texts, strict=True)) > 3
+    by_graph, by_torch = (
+        [[(made.text, [slot[0::2] for slot in made.slots]) for made in one.passes] for (one,) in written]
+        for written in (each.canvases(lines, iter_decode_max_iter=3) for each in (by_graph, by_torch))
+    )
+    check_alike(dict(enumerate(by_graph)), dict(enumerate(by_torch)))
 
 
 def test_a_decoder_that_nobody_checked(refining: Exported, tmp_path: Path) -> None:
@@ -217,8 +220,8 @@ def test_a_canvas_that_the_data_decide(
     by_graph = [one.text for one in Translator.load(tmp_path / "model").translate(lines)]
     by_torch = [one.text for one in Translator.load(tmp_path / "model", engine="torch").translate(lines)]
     generated = translations(fairseq("generate", setting.data_bin, "--path", checkpoint, "--batch-size", 64))
-    assert by_graph == by_torch
-    assert dict(enumerate(by_torch)) == generated
+    check_alike(dict(enumerate(by_graph)), dict(enumerate(by_torch)))
+    check_alike(dict(enumerate(by_torch)), generated)
     assert len(set(by_torch)) > 30
 
 
