@@ -26,7 +26,7 @@ def test_size() -> None:
     assert sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) <= LARGEST
 
 
-@pytest.mark.parametrize(("search", "least"), [("auto", 40.0), ("none", 33.0)])
+@pytest.mark.parametrize(("search", "least"), [("auto", 44.0), ("none", 37.5)])
 def test_bleu_of_the_shipped_test_part(search: str, least: float, translator: Translator) -> None:
     """Its training data have two of these 602 English sentences, if only letters count."""
     with lzma.open(EXAMPLE / "data" / "test.tsv.xz", "rt", encoding="utf-8") as lines:
