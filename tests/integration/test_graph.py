@@ -154,8 +154,8 @@ def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
     title, _, one_pass, refinement, *_ = refining.printed.splitlines()
     assert title == "encoder.float32.onnx on 100 sentences of valid"
     for row, name in ((one_pass, "one pass"), (refinement, "1 refinement")):
-        found, equal, *_ = re.split(r"\s{2,}", row.strip())
-        assert found == name
+        shown, equal, *_ = re.split(r"\s{2,}", row.strip())
+        assert shown == name
         assert float(equal.rstrip("%")) > 99  # near ties fall either way, see check_alike
     names = {path.name for path in refining.folder.glob("*.onnx")}
     assert names == {"encoder.float32.onnx", "decoder.float32.onnx"}
@@ -169,11 +169,11 @@ def test_refinement_without_torch(refining: Exported, setting: Setting) -> None:
         without_torch = translate_without_torch(refining.folder, lines, "--iter-decode-max-iter", str(passes))
         check_alike(dict(enumerate(without_torch)), dict(enumerate(texts[-1])))
     assert sum(first != last for first, last in zip(*texts, strict=True)) > 3
-    by_graph, by_torch = (
+    found, expected = (
         [[(made.text, [slot[0::2] for slot in made.slots]) for made in one.passes] for (one,) in written]
         for written in (each.canvases(lines, iter_decode_max_iter=3) for each in (by_graph, by_torch))
     )
-    check_alike(dict(enumerate(by_graph)), dict(enumerate(by_torch)))
+    check_alike(dict(enumerate(found)), dict(enumerate(expected)))
 
 
 def test_a_decoder_that_nobody_checked(refining: Exported, tmp_path: Path) -> None:
