@@ -30,15 +30,27 @@ def matmul_precision(precision: str) -> Iterator[None]:
         if not _precisions:
             _precisions.append(torch.get_float32_matmul_precision())  # the process's
         _precisions.append(precision)
-        torch.set_float32_matmul_precision(precision)
+        _multiply_in(precision)
     try:
         yield
     finally:
         with _precision_lock:
             del _precisions[-1 - _precisions[::-1].index(precision)]  # another may have begun later
-            torch.set_float32_matmul_precision(_precisions[-1])
             if len(_precisions) == 1:
-                _precisions.clear()
+                torch.set_float32_matmul_precision(_precisions.pop())
+            else:
+                _multiply_in(_precisions[-1])
+
+
+def _multiply_in(precision: str) -> None:
+    """Set the precision, but let oneDNN round nothing by itself.
+
+    Under "medium" it would round the factors of every small product, so that attention of short sentences takes 15
+    times as long on a processor with AMX. ``multiplying_in_bfloat16`` and ``pack_weight`` round where that pays.
+    """
+    torch.set_float32_matmul_precision(precision)
+    if hasattr(torch.backends.mkldnn, "matmul"):  # of new releases
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
 
 
 def pack_weight(weight: Tensor, exact: bool = True) -> Tensor | None:
@@ -89,8 +101,7 @@ def padded_rows(rows: int) -> int:
 def multiplying_in_bfloat16(function: AnyFunction) -> AnyFunction:
     """Let a function multiply in bfloat16 on a CPU under ``torch.set_float32_matmul_precision("medium")``.
 
-    That setting alone leaves training in float32 on processors that multiply bfloat16 only as vectors (AVX-512, without
-    AMX): oneDNN does not round by itself there. Parameters, gradients and the optimizer stay float32.
+    Parameters, gradients and the optimizer stay float32.
 
     Args:
         function: computes a loss.

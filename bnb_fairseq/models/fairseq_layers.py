@@ -1,11 +1,75 @@
 """fairseq's Transformer layers, set up as BERT's: after-norm, exact gelu, BERT's LayerNorm epsilon."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from fairseq.models.transformer import TransformerConfig
+from fairseq.modules import MultiheadAttention
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, TransformerEncoderLayerBase
-from torch import nn
+from torch import Tensor, nn
 
 from ..modules.layers import LayerSizes, init_bert_weights
+
+
+class BertAttention(MultiheadAttention):
+    """fairseq's attention, whose softmax stays in float32 where a CPU multiplies in bfloat16.
+
+    torch's CPU kernel takes 4 to 8 times as long to differentiate attention of short sentences in bfloat16.
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        key_padding_mask: Tensor | None = None,
+        incremental_state: dict[str, dict[str, Tensor | None]] | None = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Tensor | None = None,
+        **others: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """See fairseq: T x B x D, and the attention weights if they are needed."""
+        autocast = query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        known = attn_mask is None or attn_mask.dtype == torch.bool
+        if not autocast or not known or need_weights or incremental_state is not None or key is None or value is None:
+            return super().forward(
+                query, key, value, key_padding_mask, incremental_state, need_weights, static_kv, attn_mask, **others
+            )
+        hidden = attn_mask
+        if key_padding_mask is not None:
+            pads = key_padding_mask.bool()[:, None, None]
+            hidden = pads if hidden is None else pads | hidden
+        q, k, v = (
+            projection(states).float().unflatten(-1, (self.num_heads, -1)).permute(1, 2, 0, 3)
+            for projection, states in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        seen = None if hidden is None else ~hidden
+        dropout = self.dropout_module.p if self.training else 0.0
+        with torch.autocast("cpu", enabled=False):
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
+        return self.out_proj(attended.permute(2, 0, 1, 3).flatten(-2)), None
+
+
+class _EncoderLayer(TransformerEncoderLayerBase):
+    def build_self_attention(self, embed_dim: int, cfg: TransformerConfig) -> MultiheadAttention:
+        return BertAttention(embed_dim, cfg.encoder.attention_heads, dropout=cfg.attention_dropout, self_attention=True)
+
+
+class _DecoderLayer(TransformerDecoderLayerBase):
+    def build_self_attention(self, embed_dim: int, cfg: TransformerConfig, **others: Any) -> MultiheadAttention:
+        return BertAttention(embed_dim, cfg.decoder.attention_heads, dropout=cfg.attention_dropout, self_attention=True)
+
+    def build_encoder_attention(self, embed_dim: int, cfg: TransformerConfig) -> MultiheadAttention:
+        return BertAttention(
+            embed_dim,
+            cfg.decoder.attention_heads,
+            kdim=cfg.encoder.embed_dim,
+            vdim=cfg.encoder.embed_dim,
+            dropout=cfg.attention_dropout,
+            encoder_decoder_attention=True,
+        )
 
 
 def _fairseq_config(sizes: LayerSizes, encoder_dim: int) -> TransformerConfig:
@@ -33,9 +97,7 @@ def _as_bert(layer: nn.Module, eps: float) -> nn.Module:
 def encoder_layers(sizes: LayerSizes) -> nn.ModuleList:
     """``TransformerEncoderLayer`` modules of fairseq with BERT's initialisation."""
     config = _fairseq_config(sizes, sizes.embed_dim)
-    return nn.ModuleList(
-        _as_bert(TransformerEncoderLayerBase(config), sizes.layer_norm_eps) for _ in range(sizes.layers)
-    )
+    return nn.ModuleList(_as_bert(_EncoderLayer(config), sizes.layer_norm_eps) for _ in range(sizes.layers))
 
 
 def decoder_layers(sizes: LayerSizes, encoder_dim: int) -> nn.ModuleList:
@@ -44,9 +106,7 @@ def decoder_layers(sizes: LayerSizes, encoder_dim: int) -> nn.ModuleList:
     ``encoder_dim`` is the width of the encoder states that cross-attention reads.
     """
     config = _fairseq_config(sizes, encoder_dim)
-    layers = nn.ModuleList(
-        _as_bert(TransformerDecoderLayerBase(config), sizes.layer_norm_eps) for _ in range(sizes.layers)
-    )
+    layers = nn.ModuleList(_as_bert(_DecoderLayer(config), sizes.layer_norm_eps) for _ in range(sizes.layers))
     for layer in layers:
         layer.need_attn = False  # type: ignore[assignment]
     return layers

@@ -173,7 +173,7 @@ class DictionaryTask(ResumingTask):
         """See fairseq; in the model's precision."""
         self.check_targets(sample)
         with self.own_precision():
-            loss, size, logs = super().valid_step(sample, model, criterion)
+            loss, size, logs = super().valid_step(sample, model, multiplying_in_bfloat16(criterion))
         return loss, size, logs
 
     def train_step(

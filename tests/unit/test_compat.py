@@ -169,6 +169,8 @@ def test_precisions_that_overlap_leave_the_process_its_own() -> None:
     second.__enter__()
     first.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == "high"
+    own = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    assert own == "ieee", "oneDNN rounds nothing by itself"
     second.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == before
     with pytest.raises(KeyError), torch_compat.matmul_precision("medium"):

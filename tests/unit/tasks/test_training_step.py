@@ -41,7 +41,12 @@ def one_step(cfg: DictConfig) -> tuple[float, list[Tensor], set[torch.dtype]]:
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda _module, _inputs, output: types.add(output.dtype))
-    loss, _, _ = task.train_step(dataset.collater([dataset[0], dataset[1]]), model, criterion, optimizer, 0)
+    sample = dataset.collater([dataset[0], dataset[1]])
+    loss, _, _ = task.train_step(sample, model, criterion, optimizer, 0)
+    trained = set(types)
+    types.clear()
+    task.valid_step(sample, model, criterion)
+    assert types == trained, "validation multiplies as training does"
     return float(loss), [p.grad for p in model.parameters() if p.grad is not None], types
 
 
