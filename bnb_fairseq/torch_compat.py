@@ -45,7 +45,7 @@ def matmul_precision(precision: str) -> Iterator[None]:
 def _multiply_in(precision: str) -> None:
     """Set the precision, but let oneDNN round nothing by itself.
 
-    Under "medium" it would round the factors of every small product, so that attention of short sentences takes 15
+    Under "medium" it would round the factors of every small product, so that attention of short sentences takes many
     times as long on a processor with AMX. ``multiplying_in_bfloat16`` and ``pack_weight`` round where that pays.
     """
     torch.set_float32_matmul_precision(precision)

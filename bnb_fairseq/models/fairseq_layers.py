@@ -15,7 +15,7 @@ from ..modules.layers import LayerSizes, init_bert_weights
 class BertAttention(MultiheadAttention):
     """fairseq's attention, whose softmax stays in float32 where a CPU multiplies in bfloat16.
 
-    torch's CPU kernel takes 4 to 8 times as long to differentiate attention of short sentences in bfloat16.
+    torch's CPU kernel takes many times as long to differentiate attention of short sentences in bfloat16.
     """
 
     def forward(
@@ -30,7 +30,22 @@ class BertAttention(MultiheadAttention):
         attn_mask: Tensor | None = None,
         **others: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """See fairseq: T x B x D, and the attention weights if they are needed."""
+        """See fairseq; float32 inside if masks are boolean, and neither weights nor kept keys and values are asked for.
+
+        Args:
+            query: T x B x D.
+            key: S x B x the width of the states attended to.
+            value: as ``key``.
+            key_padding_mask: B x S, True at padding.
+            incremental_state: keys and values of the steps before.
+            need_weights: return the attention weights, too.
+            static_kv: keys and values do not change from step to step.
+            attn_mask: T x S, True where it hides; or numbers to add to the scores.
+            **others: see fairseq.
+
+        Returns:
+            T x B x D, and the attention weights or None.
+        """
         autocast = query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         known = attn_mask is None or attn_mask.dtype == torch.bool
         if not autocast or not known or need_weights or incremental_state is not None or key is None or value is None:
@@ -46,7 +61,8 @@ class BertAttention(MultiheadAttention):
             for projection, states in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
         seen = None if hidden is None else ~hidden
-        dropout = self.dropout_module.p if self.training else 0.0
+        drops = self.training or self.dropout_module.apply_during_inference
+        dropout = self.dropout_module.p if drops else 0.0
         with torch.autocast("cpu", enabled=False):
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
         return self.out_proj(attended.permute(2, 0, 1, 3).flatten(-2)), None

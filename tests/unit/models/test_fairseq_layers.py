@@ -74,13 +74,15 @@ def test_under_autocast_it_computes_what_fairseq_does(
     assert float((found - wanted).norm()) < 0.05 * float(wanted.norm())
 
 
-def test_dropout_falls_on_the_weights_in_training_only(inner_types: list[tuple[torch.dtype, float]]) -> None:
+def test_dropout_falls_on_the_weights_in_training_or_if_retained(inner_types: list[tuple[torch.dtype, float]]) -> None:
     query = torch.randn(LENGTH, BATCH, WIDTH)
     own = BertAttention(WIDTH, HEADS, self_attention=True, dropout=0.25)
     with torch.autocast("cpu", torch.bfloat16):
         own.train()(query, query, query, need_weights=False)
         own.eval()(query, query, query, need_weights=False)
-    assert inner_types == [(torch.float32, 0.25), (torch.float32, 0.0)]
+        own.dropout_module.apply_during_inference = True  # --retain-dropout
+        own(query, query, query, need_weights=False)
+    assert inner_types == [(torch.float32, 0.25), (torch.float32, 0.0), (torch.float32, 0.25)]
 
 
 def test_weights_and_a_mask_of_numbers_are_left_to_fairseq() -> None:
